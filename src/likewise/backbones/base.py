@@ -1,0 +1,69 @@
+"""A backbone: a recipe of sizes that builds networks by role, between spaces.
+
+The four roles, with c the condition (a dict of tensors by field name, or None for "any"):
+
+    encoder(source, features, condition)     net(x, c) -> (B, features)
+    decoder(features, target, condition)     net(z, c) -> (B, *target.shape), target Continuous
+    denoiser(space, condition)               net(x_t, t, c) -> (B, *space.shape), space Continuous, t (B,) in [0, 1]
+    predictor(space, condition)              net(x, c) -> (B, L, V) logits, space Tokens; see `Predictor`
+
+x is a tensor of the space: (B, *shape) float for Continuous, (B, L) int64 for Tokens, where L may be smaller than
+`space.length` when the space has an `end` (a batch is cut to its longest item).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
+
+Role = Literal["encoder", "decoder", "denoiser", "predictor"]
+
+
+class Backbone(BaseModel, ABC):
+    """The sizes of a network, and how to build one for each role. Subclasses add fields and a literal `name`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @abstractmethod
+    def unfit(self, role: Role, space: Space) -> str | None:
+        """Why this backbone cannot fill `role` for `space`, as a clause such as "mlp sees no order"; None if it can."""
+
+    def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
+        raise Unfit(self.unfit("encoder", source) or "no encoder")
+
+    def decoder(self, features: int, target: Continuous, condition: Condition) -> nn.Module:
+        raise Unfit(self.unfit("decoder", target) or "no decoder")
+
+    def denoiser(self, space: Continuous, condition: Condition) -> nn.Module:
+        raise Unfit(self.unfit("denoiser", space) or "no denoiser")
+
+    def predictor(self, space: Tokens, condition: Condition) -> Predictor:
+        raise Unfit(self.unfit("predictor", space) or "no predictor")
+
+
+class Predictor(nn.Module, ABC):
+    """A causal network over tokens: the logits at position i depend only on the tokens before i, and on c.
+
+    Position 0 is predicted from a learned start, so that the logits have the length of x.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        """x: tokens, shape (B, L), L <= space.length. Returns logits, shape (B, L, V)."""
+
+    @abstractmethod
+    def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
+        """The state before the first token, for `batch` items; what `step` reads and returns."""
+
+    @abstractmethod
+    def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
+        """One step of cached decoding, equal to the full pass.
+
+        token: the tokens just drawn, shape (B,), or None for the first step. Returns the next position's logits,
+        shape (B, V), and the new state (which may reuse the old one's memory).
+        """

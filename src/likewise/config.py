@@ -1,0 +1,229 @@
+"""One experiment, whole: what is learned from which data, by which family and backbone, and how it is trained.
+
+Strict both ways: an unknown key is an error that names the nearest one, and what is written to `experiment.toml`
+has every default spelled out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from likewise import catalog
+from likewise.backbones.base import Backbone
+from likewise.families.base import Family
+from likewise.modalities.base import ModalitySettings
+
+
+class Data(BaseModel):
+    """Where the records come from and how they are divided."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = ""
+    unit: Literal["line", "paragraph", "document"] | None = None
+    held_out: float = Field(0.05, gt=0, lt=1, description="share of the records kept out of training")
+    split: Literal["hash", "tail"] = Field("hash", description="hash of the content, or the last records of the file")
+
+
+class Training(BaseModel):
+    """How the loop trains. Either `steps` or `minutes` says how long; `steps` wins."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
+    steps: int | None = Field(None, ge=1)
+    batch: int = Field(64, ge=1, description="items per optimizer step")
+    accumulate: int = Field(1, ge=1, description="parts each batch is computed in, to save memory")
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd", "muon"] = "adamw"
+    lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    betas: tuple[float, float] = (0.9, 0.99)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd, rmsprop and muon")
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm, per player")
+    schedule: Literal["constant", "cosine", "linear", "wsd"] = "wsd"
+    warmup: float = Field(0.02, ge=0, le=1, description="share of the steps over which the learning rate rises")
+    decay: float = Field(0.5, ge=0, le=1, description="share of the steps over which wsd falls")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0 for none")
+    augment: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    evaluate_every: int | None = Field(None, ge=1, description="steps between held-out losses; default by run length")
+    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; default by run length")
+    keep: int = Field(2, ge=1, description="checkpoints kept beside the best")
+    patience: int | None = Field(8, ge=1, description="held-out losses without a new best before stopping")
+    track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+
+
+class Experiment(BaseModel):
+    """The resolved plan of a run; `experiment.toml` is this, written out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    data: Data = Data()
+    target_field: str = ""
+    target: ModalitySettings
+    condition: dict[str, ModalitySettings] = {}
+    family: Family
+    backbone: Backbone
+    training: Training = Training()
+    encoding: Literal["continuous", "tokens"] = "continuous"
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _target(cls, value: Any) -> Any:
+        return _named("modality", "modality", value)
+
+    @field_validator("condition", mode="before")
+    @classmethod
+    def _condition(cls, value: Any) -> Any:
+        return {k: _named("modality", "modality", v) for k, v in dict(value).items()}
+
+    @field_validator("family", "backbone", mode="before")
+    @classmethod
+    def _part(cls, value: Any, info: Any) -> Any:
+        return _named(info.field_name, "name", value)
+
+    @model_validator(mode="after")
+    def _fields_differ(self) -> Experiment:
+        if self.target_field and self.target_field in self.condition:
+            raise ValueError(f"field {self.target_field!r} is both wanted and given")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, every default written out, nothing that is None."""
+        return json.loads(json.dumps(_without_none(_dump(self))))
+
+
+def _named(kind: str, key: str, value: Any) -> Any:
+    """The settings object a mapping describes, its class named by value[key]."""
+    if not isinstance(value, Mapping):
+        return value
+    found = catalog.find(kind, value.get(key))
+    settings = found.Settings if kind == "modality" else found
+    return settings.model_validate(dict(value))
+
+
+def _dump(value: Any) -> Any:
+    """Like model_dump, but of what the fields hold rather than of what they are declared to hold."""
+    if isinstance(value, BaseModel):
+        return {name: _dump(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {k: _dump(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_dump(v) for v in value]
+    return value
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return value
+
+
+def parse_value(text: str) -> Any:
+    """The value of `--set key=value`, read as TOML where it is TOML, else as the word itself."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def set_key(plan: dict[str, Any], dotted: str, value: Any) -> None:
+    """plan["training"]["lr"] = value, for dotted = "training.lr"."""
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        plan = plan.setdefault(parent, {})
+        if not isinstance(plan, dict):
+            raise ValueError(f"--set {dotted}: {parent!r} has no parts")
+    plan[last] = value
+
+
+def validate(plan: Mapping[str, Any]) -> Experiment:
+    """The experiment a plan describes. Raises ValueError of one line that names key, value and fix."""
+    try:
+        return Experiment.model_validate(plan)
+    except ValidationError as error:
+        raise ValueError(explain(error, Experiment, plan)) from None
+
+
+def explain(error: ValidationError, root: type[BaseModel], plan: Mapping[str, Any] | None = None) -> str:
+    """The first complaint of `error` as one line: the key, what is wrong with it, and the nearest known key."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(root, where[:-1], plan or {})
+        nearest = get_close_matches(where[-1], known, 1, 0.5)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+        return f"unknown key {'.'.join(where)!r}; {hint}"
+    if not where:
+        return message
+    shown = first.get("input")
+    given = "" if isinstance(shown, (Mapping, BaseModel)) else f" (got {shown!r})"
+    return f"{'.'.join(where)}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def _keys_at(root: type[BaseModel], where: list[str], plan: Mapping[str, Any]) -> list[str]:
+    """The keys known at a place of the plan, following `name` and `modality` to the class that holds there."""
+    holder: Any = root
+    for part in where:
+        plan = plan.get(part, {}) if isinstance(plan, Mapping) else {}
+        if part in ("family", "backbone") and isinstance(plan, Mapping):
+            holder = catalog.find(part, plan.get("name"))
+        elif isinstance(plan, Mapping) and "modality" in plan:
+            holder = catalog.find("modality", plan["modality"]).Settings
+        elif isinstance(holder, type) and issubclass(holder, BaseModel) and part in holder.model_fields:
+            found = holder.model_fields[part]
+            holder = type(found.default) if isinstance(found.default, BaseModel) else found.annotation
+    return list(holder.model_fields) if isinstance(holder, type) and issubclass(holder, BaseModel) else []
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from None
+
+
+def to_toml(table: Mapping[str, Any]) -> str:
+    """Nested mappings of plain values as TOML (the standard library reads TOML but does not write it)."""
+    lines: list[str] = []
+
+    def write(part: Mapping[str, Any], prefix: str) -> None:
+        tables = {k: v for k, v in part.items() if isinstance(v, Mapping)}
+        lines.extend(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in part.items() if k not in tables)
+        for key, inner in tables.items():
+            name = f"{prefix}{_toml_key(key)}"
+            lines.extend(["", f"[{name}]"])
+            write(inner, f"{name}.")
+
+    write(table, "")
+    return "\n".join(lines).strip() + "\n"
+
+
+def _toml_key(key: str) -> str:
+    plain = key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key)
+    return key if plain else json.dumps(key, ensure_ascii=False)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # JSON strings are TOML basic strings
+    return repr(value)

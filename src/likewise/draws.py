@@ -1,0 +1,98 @@
+"""Randomness by counter: what is drawn for item i of seed s never depends on the batch it is drawn in.
+
+The generator is Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), written in
+tensor arithmetic so that it gives the same integers on every device. The key is the seed, the counter is
+(position, call, item index): item i gets the same numbers whatever the other items of the batch are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import pi
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Ten rounds of Philox-4x32 on four int64 tensors of 32-bit words in [0, 2^32); returns four such tensors."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        # The 64-bit products wrap around in int64; shift and mask still read their two halves exactly.
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = ((p1 >> 32) & _MASK) ^ c1 ^ k0, p1 & _MASK, ((p0 >> 32) & _MASK) ^ c3 ^ k1, p0 & _MASK
+        k0, k1 = (k0 + 0x9E3779B9) & _MASK, (k1 + 0xBB67AE85) & _MASK
+    return c0, c1, c2, c3
+
+
+def derive_seed(*parts: object) -> int:
+    """A 64-bit seed that is a pure function of `parts` (numbers and words), for example (seed, "noise", step)."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+class Draws:
+    """Random numbers for the items `indices` of `seed`.
+
+    Every call draws fresh numbers with shape (B, *shape), where B = len(indices); row b depends only on the seed,
+    on indices[b], and on how many calls came before.
+    """
+
+    def __init__(self, seed: int, indices: Tensor, device: torch.device | str | None = None) -> None:
+        """seed: any integer (its low 64 bits count). indices: item numbers >= 0, with shape (B,)."""
+        self._key = (seed & _MASK, (seed >> 32) & _MASK)
+        self._indices = indices.to(device=device, dtype=torch.int64).view(-1, 1)
+        self._calls = 0
+
+    @property
+    def batch(self) -> int:
+        return len(self._indices)
+
+    @property
+    def device(self) -> torch.device:
+        return self._indices.device
+
+    def bits(self, *shape: int) -> Tensor:
+        """Uniform integers in [0, 2^32) as int64, with shape (B, *shape)."""
+        count = int(torch.Size(shape).numel())
+        blocks = -(-count // 4)
+        position = torch.arange(blocks, device=self.device).expand(self.batch, blocks)
+        call = torch.full_like(position, self._calls)
+        low = (self._indices & _MASK).expand_as(position)
+        high = ((self._indices >> 32) & _MASK).expand_as(position)
+        self._calls += 1
+        words = torch.stack(philox((position, call, low, high), self._key), -1)
+        return words.view(self.batch, -1)[:, :count].reshape(self.batch, *shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in the open interval (0, 1), with shape (B, *shape), float32."""
+        # 24 bits are what float32 holds exactly; the half step keeps 0 and 1 out.
+        return ((self.bits(*shape) >> 8).float() + 0.5) * 2.0**-24
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, with shape (B, *shape), float32 (Box and Muller, 1958)."""
+        count = int(torch.Size(shape).numel())
+        pairs = -(-count // 2)
+        u = self.uniform(2, pairs)
+        radius = (-2.0 * u[:, 0].log()).sqrt()
+        angle = 2.0 * pi * u[:, 1]
+        both = torch.stack((radius * angle.cos(), radius * angle.sin()), -1)
+        return both.view(self.batch, -1)[:, :count].reshape(self.batch, *shape)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Uniform integers in [0, high), high <= 2^31, with shape (B, *shape)."""
+        return (self.bits(*shape) * high) >> 32
+
+    def categorical(self, logits: Tensor) -> Tensor:
+        """One draw from softmax(logits) for each row, by inverting the cumulative sum.
+
+        logits: shape (B, V); -inf excludes an entry. Returns int64 with shape (B,).
+        """
+        weight = logits.double().softmax(-1).cumsum(-1)
+        threshold = self.uniform(1).double() * weight[:, -1:]
+        chosen = torch.searchsorted(weight, threshold, right=True).squeeze(1)
+        last = (logits > float("-inf")).long() * torch.arange(logits.shape[1], device=logits.device)
+        return torch.minimum(chosen, last.amax(1))

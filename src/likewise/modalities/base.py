@@ -1,0 +1,142 @@
+"""A modality: how a user's values become tensors of a space, and tensors become values again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from likewise.draws import Draws
+from likewise.spaces import Space
+
+Encoding = Literal["continuous", "tokens"]
+
+
+class BadValue(ValueError):
+    """A value that cannot be read; the message says what is wrong with it, without naming the file."""
+
+
+class ModalitySettings(BaseModel):
+    """What a user may choose about a modality; None means "look at the data". Subclasses add a literal `modality`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Values of one field in compact arrays.
+
+    data: shape (N, *shape) when all values have one size, else all values end to end, shape (total,).
+    offsets: None, or shape (N + 1,): value i is data[offsets[i]:offsets[i + 1]].
+    pad: what short values are filled up with in a batch.
+    """
+
+    data: NDArray[Any]
+    offsets: NDArray[np.int64] | None = None
+    pad: int = 0
+
+    def __len__(self) -> int:
+        return len(self.data) if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64] | None:
+        return None if self.offsets is None else np.diff(self.offsets)
+
+    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """The values at `indices`, shape (B, ...), padded to the longest of them."""
+        if self.offsets is None:
+            return self.data[indices]
+        starts, stops = self.offsets[indices], self.offsets[indices + 1]
+        batch = np.full((len(indices), max(1, int((stops - starts).max(initial=1)))), self.pad, self.data.dtype)
+        for row, start, stop in zip(batch, starts, stops, strict=True):
+            row[: stop - start] = self.data[start:stop]
+        return batch
+
+
+class Modality(ABC):
+    """What was learned from a user's files (sizes, vocabulary, statistics), and the way between values and tensors.
+
+    An instance is immutable. Its state is JSON, is saved with the run, and is all that is needed to decode.
+    """
+
+    name: ClassVar[str]
+    #: what the items can become, the most natural first
+    encodings: ClassVar[tuple[Encoding, ...]]
+    #: ".png" where each sample is a file of its own; None where samples stand in the table of samples
+    suffix: ClassVar[str | None] = None
+    #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
+    unit: ClassVar[str] = "dimension"
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, values: Sequence[Any], settings: Any, seed: int = 0) -> Modality:
+        """Learn from the training values (never the held-out ones). Raises ValueError that says what to do."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Everything `from_state` needs, as JSON."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: dict[str, Any]) -> Modality: ...
+
+    @abstractmethod
+    def space(self, encoding: Encoding) -> Space: ...
+
+    @abstractmethod
+    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
+        """Read the values into compact arrays. Raises BadValue for one that cannot be read."""
+
+    @abstractmethod
+    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
+        """A batch taken from `Packed` as a tensor of the space; `draws` for dequantisation and augmentation.
+
+        Without draws the encoding is deterministic (the middle of each bin, no augmentation).
+        """
+
+    @abstractmethod
+    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
+        """A batch of the space as values: what `read` would give for the user's own files."""
+
+    @abstractmethod
+    def read(self, value: Any) -> Any:
+        """A record's raw value (a path, a string, a mapping) as a value that `write` and `show` take."""
+
+    def parse(self, text: str) -> Any:
+        """A value given on the command line, as in `--given label=3`."""
+        return self.read(text)
+
+    def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
+        """Write one sample to a file of its own, with its provenance inside. Only where `suffix` is not None."""
+        raise NotImplementedError(f"{self.name} samples stand in samples.jsonl")
+
+    def read_provenance(self, path: Path) -> dict[str, Any] | None:
+        """The provenance in a file that `write` wrote; None if it has none."""
+        return None
+
+    def to_json(self, value: Any) -> Any:
+        """A value as it stands in samples.jsonl (only where `suffix` is None)."""
+        return value
+
+    @abstractmethod
+    def show(self, value: Any) -> str:
+        """A value as a self-contained HTML fragment."""
+
+    @abstractmethod
+    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        """A plain description of each value for two-sample metrics, shape (N, F), that needs no trained network."""
+
+    @abstractmethod
+    def amount(self, value: Any) -> int:
+        """How many units (`unit`) a value has: what its likelihood is divided by."""
+
+    def describe(self) -> str:
+        """What was learned, in a few words: "28x28 grey"."""
+        return self.name

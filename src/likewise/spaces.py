@@ -1,0 +1,126 @@
+"""What a tensor means: the one contract between data, networks and families.
+
+A modality says which space its items become, a backbone builds networks between spaces, a family learns a
+distribution over one. Nothing else needs to know what a picture or a sentence is.
+
+A value can be *missing*: ``MISSING_TOKEN`` in `Tokens`, NaN in `Continuous`. Networks read a missing condition as
+"any", which serves incomplete records, classifier-free guidance and partial conditioning alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MISSING_TOKEN = -1
+
+
+class Unfit(ValueError):
+    """The parts asked for do not work together; the message says which part cannot do what, and what can."""
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """Real values of about unit scale, as tensors of shape (B, *shape).
+
+    shape: (C, *positions), with zero to three position dimensions.
+    levels: the values are `levels` evenly spaced numbers in [-1, 1] (256 for 8-bit pictures); None if unbounded.
+    choices: channel ranges (start, stop) that are one-hot: exactly one channel of each range is 1, the others 0.
+    """
+
+    shape: tuple[int, ...]
+    levels: int | None = None
+    choices: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "choices", tuple((int(a), int(b)) for a, b in self.choices))
+        if not 1 <= len(self.shape) <= 4 or min(self.shape) < 1:
+            raise ValueError(f"shape {self.shape}: expected (channels, *positions) with zero to three positions")
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        return self.shape[1:]
+
+    @property
+    def size(self) -> int:
+        """How many numbers one item has."""
+        return prod(self.shape)
+
+    def __str__(self) -> str:
+        return f"Continuous({'x'.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Integers in [0, vocabulary), as tensors of shape (B, L) with L <= length, padded with `end` after `end`.
+
+    end: the token after which an item is over; None if every item has exactly `length` tokens.
+    ranges: (low, high) for each position where only low <= token < high can occur; empty if anything can.
+    grid: the positions laid out in space, (height, width) for a picture read row by row; empty for a sequence.
+    mean_length: how many tokens an item has on average in the training data, `end` included.
+    """
+
+    length: int
+    vocabulary: int
+    end: int | None = None
+    ranges: tuple[tuple[int, int], ...] = ()
+    grid: tuple[int, ...] = ()
+    mean_length: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ranges", tuple((int(a), int(b)) for a, b in self.ranges))
+        object.__setattr__(self, "grid", tuple(int(n) for n in self.grid))
+        if self.length < 1 or self.vocabulary < 1:
+            raise ValueError(f"{self.length} tokens of {self.vocabulary} kinds: both must be at least 1")
+        if self.ranges and len(self.ranges) != self.length:
+            raise ValueError(f"{len(self.ranges)} ranges for {self.length} positions")
+
+    def __str__(self) -> str:
+        return f"Tokens({self.length} of {self.vocabulary})"
+
+
+Space = Continuous | Tokens
+
+#: The given fields by name, each with its space; empty when nothing is given.
+Condition = dict[str, Space]
+
+
+def space_to_json(space: Space) -> dict[str, Any]:
+    return {"kind": type(space).__name__.lower(), **asdict(space)}
+
+
+def space_from_json(state: dict[str, Any]) -> Space:
+    state = dict(state)
+    kind = {"continuous": Continuous, "tokens": Tokens}[state.pop("kind")]
+    return kind(**{k: tuple(map(tuple, v)) if k in ("choices", "ranges") else v for k, v in state.items()})
+
+
+def token_mask(x: Tensor, space: Tokens) -> Tensor:
+    """True for the tokens that count: all up to the first `end`, itself included.
+
+    x: tokens, with shape (B, L). Returns booleans with shape (B, L).
+    """
+    if space.end is None:
+        return x >= 0
+    ended = (x == space.end).cumsum(1)
+    return (ended - (x == space.end).long() == 0) & (x >= 0)
+
+
+def drop(c: dict[str, Tensor] | None, where: Tensor) -> dict[str, Tensor] | None:
+    """The condition `c` made missing in the rows where `where`, with shape (B,), is True."""
+    if c is None:
+        return None
+    dropped = {}
+    for name, value in c.items():
+        missing = float("nan") if value.is_floating_point() else MISSING_TOKEN
+        dropped[name] = value.masked_fill(where.view(-1, *[1] * (value.dim() - 1)), missing)
+    return dropped
