@@ -67,6 +67,7 @@ class Modality(ABC):
     """
 
     name: ClassVar[str]
+    Settings: ClassVar[type[ModalitySettings]]
     #: what the items can become, the most natural first
     encodings: ClassVar[tuple[Encoding, ...]]
     #: ".png" where each sample is a file of its own; None where samples stand in the table of samples

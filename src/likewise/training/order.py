@@ -1,0 +1,68 @@
+"""Which items make up batch number k: a pure function of (seed, k), so that resuming is a seek and never a replay.
+
+The stream of items is one permutation of the data after another, computed item by item by a small Feistel network
+with cycle walking (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). Items of different lengths are
+then sorted by length inside chunks of a few dozen batches, so that a batch pads little; the batches of a chunk come in
+permuted order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.draws import derive_seed
+
+_CHUNK = 32
+
+
+def permute(count: int, seed: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of `positions`, in [0, count), goes in the permutation of [0, count) that `seed` names."""
+    half = max(1, (max(count - 1, 1).bit_length() + 1) // 2)
+    mask = np.uint64((1 << half) - 1)
+    keys = [np.uint64(derive_seed(seed, "feistel", r)) for r in range(6)]
+
+    def rounds(v: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        left, right = v >> np.uint64(half), v & mask
+        for key in keys:
+            mixed = (right ^ key) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ ((mixed >> np.uint64(32)) & mask)
+        return (left << np.uint64(half)) | right
+
+    out = rounds(positions.astype(np.uint64))
+    while (outside := out >= count).any():  # the network permutes a power of two: walk on until inside
+        out[outside] = rounds(out[outside])
+    return out.astype(np.int64)
+
+
+class Order:
+    """The batches of a run, by number."""
+
+    def __init__(self, count: int, batch: int, seed: int, lengths: NDArray[np.int64] | None = None) -> None:
+        """count: items >= 1. lengths: of each item, shape (count,), if batches are to hold items of like length."""
+        if count < 1:
+            raise ValueError("there are no items to train on")
+        self.count, self.size, self.seed, self.lengths = count, batch, seed, lengths
+        self._chunk: tuple[int, NDArray[np.int64]] | None = None
+
+    def batch(self, number: int) -> NDArray[np.int64]:
+        """The item indices of batch `number` >= 0, shape (batch,)."""
+        if self.lengths is None:
+            return self._stream(number * self.size, self.size)
+        chunk, slot = divmod(number, _CHUNK)
+        if self._chunk is None or self._chunk[0] != chunk:
+            items = self._stream(chunk * _CHUNK * self.size, _CHUNK * self.size)
+            items = items[np.argsort(self.lengths[items], kind="stable")].reshape(_CHUNK, self.size)
+            shuffled = permute(_CHUNK, derive_seed(self.seed, "chunk", chunk), np.arange(_CHUNK))
+            self._chunk = chunk, items[shuffled]
+        return self._chunk[1][slot]
+
+    def _stream(self, start: int, size: int) -> NDArray[np.int64]:
+        where = np.arange(start, start + size)
+        epochs, places = np.divmod(where, self.count)
+        out = np.empty_like(where)
+        for epoch in np.unique(epochs):
+            inside = epochs == epoch
+            out[inside] = permute(self.count, derive_seed(self.seed, "epoch", int(epoch)), places[inside])
+        return out
