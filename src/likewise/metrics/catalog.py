@@ -1,0 +1,100 @@
+"""Every measure a report can hold, in the order it shows them: adding one is a file, and a line here.
+
+A two-sample metric is a function (real, fake, seed) -> {measure: Estimate} over features of shape (N, D) and (M, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.metrics.frechet import frechet, kid
+from likewise.metrics.intervals import Estimate
+from likewise.metrics.neighbours import neighbours
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a report: how it is called, which way is better, and what it means in one sentence."""
+
+    title: str
+    better: Literal["higher", "lower", "real"]  #: "real": best where it equals that of real data
+    meaning: str
+    percent: bool = False  #: shown as a percentage
+
+
+@dataclass(frozen=True)
+class TwoSampleMetric:
+    """A function over two samples' features, and the settings that belong in its protocol stamp."""
+
+    function: Callable[[Array, Array, int], dict[str, Estimate]]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+#: metrics that take two samples of features
+TWO_SAMPLE: dict[str, TwoSampleMetric] = {
+    "kernel": TwoSampleMetric(kid, {"kernel": "polynomial", "degree": 3, "gamma": "1/d", "c": 1, "unbiased": True}),
+    "neighbours": TwoSampleMetric(
+        lambda real, fake, seed: neighbours(real, fake, 3, 5, seed), {"k": 3, "k_density": 5, "edge": "inside"}
+    ),
+    "frechet": TwoSampleMetric(frechet, {"ddof": 1, "halves": 8}),
+}
+
+MEASURES: dict[str, Measure] = {
+    # twosample
+    "judge_accuracy": Measure(
+        "Judge's accuracy", "lower", "How often a judge tells real from fake; 50% is what guessing gets.", True
+    ),
+    "judge_auc": Measure(
+        "Judge's ROC-AUC", "lower", "The chance that the judge finds a fake more suspect than a real item.", True
+    ),
+    "judge_precision": Measure("Judge's precision", "lower", "Of the items called fake, the share that are.", True),
+    "judge_recall": Measure("Judge's recall", "lower", "Of the fakes, the share that were called fake.", True),
+    "judge_f1": Measure("Judge's F1", "lower", "The harmonic mean of the judge's precision and recall.", True),
+    # frechet, neighbours
+    "kid": Measure("KID", "lower", "The distance between two clouds of features; unbiased: 0 on average at best."),
+    "precision": Measure("Precision", "higher", "The share of samples that lie where real data lie: fidelity.", True),
+    "recall": Measure("Recall", "higher", "The share of real data that lie where samples lie: diversity.", True),
+    "f1": Measure("F1", "higher", "The harmonic mean of precision and recall.", True),
+    "density": Measure("Density", "real", "How crowded with real data the places are where samples lie."),
+    "coverage": Measure("Coverage", "higher", "The share of real items that have a sample close by.", True),
+    "frechet": Measure(
+        "Frechet distance", "lower", "The distance between means and covariances; too large at small n."
+    ),
+    "frechet_infinity": Measure(
+        "Frechet, extrapolated", "lower", "The same, extrapolated to infinitely many items: about 0 at best."
+    ),
+    # likelihood
+    "bits": Measure("Held-out likelihood", "lower", "How many bits the model needs for data it has not seen."),
+    "bits_train": Measure(
+        "Training likelihood", "lower", "The same on training data: far below the held-out value is overfitting."
+    ),
+    # agreement with what was asked for
+    "agreement": Measure(
+        "Agreement", "higher", "The share of samples in which a classifier of real data sees what was asked for.", True
+    ),
+    # copies
+    "copies_exact": Measure("Exact copies", "real", "The share of samples that equal a training item.", True),
+    "copies": Measure(
+        "Copies", "real", "The share that equal a training item or are far nearer to it than to all others.", True
+    ),
+    "authenticity": Measure(
+        "Authenticity", "real", "The share farther from the nearest training item than that is from its own nearest.", True
+    ),
+    # text, table
+    "distinct_1": Measure("Distinct-1", "real", "Different words over all words.", True),
+    "distinct_2": Measure("Distinct-2", "real", "Different pairs of words over all pairs.", True),
+    "distinct_3": Measure("Distinct-3", "real", "Different runs of three words over all such runs.", True),
+    "length": Measure("Mean length", "real", "Characters in a text."),
+    "repeated": Measure("Repeated texts", "real", "The share of texts that equal another one.", True),
+    "ended": Measure("Ended by itself", "real", "The share of samples that end before the greatest length.", True),
+    "columns": Measure(
+        "Columns' distance", "lower", "The mean over columns of KS (numbers) or total variation (categories)."
+    ),
+}  # fmt: skip

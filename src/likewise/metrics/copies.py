@@ -1,0 +1,90 @@
+"""Does it copy? How near samples are to training items, beside how near real held-out items are to them.
+
+Called a copy check: a distance to the closest record finds copies, and does not measure privacy (Yao et al., 2025,
+arXiv:2505.01524).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import fisher_exact, mannwhitneyu
+
+from likewise.metrics.intervals import Estimate, proportion
+from likewise.metrics.neighbours import nearest
+
+Array = NDArray[np.float64]
+
+#: A sample is a near copy when its nearest training item is this much nearer than the next (Yoon et al., 2023).
+RATIO = 1 / 3
+
+
+@dataclass(frozen=True)
+class CopyCheck:
+    """What was found among `n_train` training items; the same of held-out items is what chance does."""
+
+    exact: Estimate  #: share of samples that equal a training item
+    exact_real: Estimate
+    near: Estimate  #: share that are copies, exact or near (`RATIO`)
+    near_real: Estimate
+    authenticity: Estimate  #: share farther from their nearest training item than that item is from its own nearest
+    authenticity_real: Estimate
+    z: float  #: the C_T statistic (Meehan et al., 2020): below -3, samples are nearer to training data than real ones
+    p_value: float  #: of as many near copies by chance (Fisher's exact test, one-sided)
+    flagged: bool  #: p_value < 0.05, or z < -3
+    copied: NDArray[np.int64]  #: the samples that are copies, by index
+    neighbours: NDArray[np.int64]  #: (M, K) each sample's nearest training items
+    distances: Array  #: (M, K)
+    n_train: int
+
+
+def copy_check(train: Array, held_out: Array, fake: Array) -> CopyCheck:
+    """Compare distances to `train`, with shape (N, D), N >= 3, of `fake` (M, D) and of `held_out` (H, D)."""
+    if len(train) < 3:
+        raise ValueError(f"{len(train)} training items: a copy check needs at least 3")
+    own, _ = nearest(train, train, skip_self=True)
+    fake_distance, fake_index = nearest(fake, train, 3)
+    real_distance, real_index = nearest(held_out, train, 3)
+    exact, near = _copies(fake_distance)
+    exact_real, near_real = _copies(real_distance)
+    table = [[near.sum(), (~near).sum()], [near_real.sum(), (~near_real).sum()]]
+    p_value = float(np.asarray(fisher_exact(table, alternative="greater"))[1])
+    z = _rank_z(fake_distance[:, 0], real_distance[:, 0])
+    return CopyCheck(
+        exact=_share(exact),
+        exact_real=_share(exact_real),
+        near=_share(near),
+        near_real=_share(near_real),
+        authenticity=_share(fake_distance[:, 0] > own[fake_index[:, 0], 0]),
+        authenticity_real=_share(real_distance[:, 0] > own[real_index[:, 0], 0]),
+        z=z,
+        p_value=p_value,
+        flagged=p_value < 0.05 or z < -3,
+        copied=np.flatnonzero(near),
+        neighbours=fake_index,
+        distances=fake_distance,
+        n_train=len(train),
+    )
+
+
+def _copies(distance: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows of distances to the nearest, second nearest ... are exact copies, and which exact or near ones."""
+    # Projections of equal items differ by rounding only; anything else is many orders of magnitude larger.
+    exact = distance[:, 0] <= 1e-9 * max(float(np.median(distance[:, -1])), 1e-300)
+    return exact, exact | (distance[:, 0] < RATIO * distance[:, 1])
+
+
+def _share(hits: NDArray[np.bool_]) -> Estimate:
+    return proportion(float(hits.mean()), len(hits))
+
+
+def _rank_z(fake: Array, real: Array) -> float:
+    """The standardised Mann-Whitney statistic of two sets of distances: negative where `fake` are smaller."""
+    result = mannwhitneyu(fake, real, alternative="two-sided", method="asymptotic", use_continuity=False)
+    n, m = len(fake), len(real)
+    _, ties = np.unique(np.concatenate([fake, real]), return_counts=True)
+    total = n + m
+    variance = n * m / 12 * ((total + 1) - (ties**3 - ties).sum() / (total * (total - 1)))
+    return float((result.statistic - n * m / 2) / np.sqrt(variance)) if variance > 0 else 0.0

@@ -1,0 +1,76 @@
+"""Features without a trained network: principal components of standardised descriptions, and what they leave out.
+
+The components (Pearson, 1901) are fitted on real training items only, so that what is measured cannot move the ruler
+it is measured with. One feature more holds the length of what the components leave out: without it a metric would be
+blind to noise in directions in which real data do not vary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """x -> the leading components of (x - mean) / scale, divided by `unit`, then the length of the rest."""
+
+    mean: Array  #: (F,)
+    scale: Array  #: (F,)
+    axes: Array  #: (F, D)
+    unit: float
+    rest: tuple[float, float] | None  #: mean and standard deviation of the length of the rest; None if nothing is left
+
+    @classmethod
+    def fit(cls, real: Array, components: int = 64) -> Projection:
+        """Fit on real items, with shape (N, F), N >= 2; `components` is capped by F and by N - 1.
+
+        Deterministic: the sign of each axis is such that its largest entry is positive.
+        """
+        real = np.asarray(real, np.float64)
+        if real.ndim != 2 or len(real) < 2:
+            raise ValueError(f"features of shape {real.shape}: expected at least two rows")
+        mean, scale = real.mean(0), real.std(0)
+        # A feature that never varies in real data keeps its own unit, so that a fake that varies there is seen.
+        scale = np.where(scale > 1e-12 * np.abs(real).max(initial=1.0), scale, 1.0)
+        standard = (real - mean) / scale
+        components = max(1, min(components, real.shape[1], len(real) - 1))
+        values, vectors = np.linalg.eigh(standard.T @ standard / len(real))
+        axes = vectors[:, ::-1][:, :components]
+        axes = axes * np.where(axes[np.abs(axes).argmax(0), np.arange(components)] < 0, -1.0, 1.0)
+        # One unit for all axes (mean variance 1 along them) keeps the shape of the cloud, unlike whitening.
+        unit = float(np.sqrt(max(values[::-1][:components].mean(), 1e-24)))
+        rest = None
+        if components < real.shape[1]:
+            lengths = _rest(standard, axes)
+            rest = (float(lengths.mean()), float(lengths.std()) or 1.0)
+        return cls(mean, scale, axes, unit, rest)
+
+    @property
+    def size(self) -> int:
+        """How many features an item has."""
+        return self.axes.shape[1] + (self.rest is not None)
+
+    def __call__(self, x: Array) -> Array:
+        """x: shape (N, F). Returns shape (N, size), float64."""
+        standard = (np.asarray(x, np.float64) - self.mean) / self.scale
+        projected = standard @ self.axes / self.unit
+        if self.rest is None:
+            return projected
+        length = (_rest(standard, self.axes) - self.rest[0]) / self.rest[1]
+        return np.concatenate([projected, length[:, None]], 1)
+
+
+def _rest(standard: Array, axes: Array) -> Array:
+    """The length of what `axes` leave out of each row."""
+    squared = (standard**2).sum(1) - ((standard @ axes) ** 2).sum(1)
+    return np.sqrt(np.maximum(squared, 0.0))
+
+
+def shuffled(x: Array, rng: np.random.Generator) -> Array:
+    """The rows of x with each column permuted by itself: every marginal kept, every relation between columns broken."""
+    return np.stack([column[rng.permutation(len(x))] for column in x.T], 1)

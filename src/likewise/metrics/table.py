@@ -1,0 +1,108 @@
+"""Columns one at a time: how far apart real and fake values of each are, from 0 (alike) to 1 (nothing shared).
+
+Numbers: the largest gap between the two cumulative distributions (Kolmogorov, 1933; Smirnov, 1948). Categories: the
+total variation, half the sum of the differences of their shares. A missing value is a category of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from likewise.metrics.intervals import Estimate, jackknife_over
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column compared: `bins` are (label, real share, fake share) for a picture of it."""
+
+    name: str
+    measure: str  #: "KS" for numbers, "TV" for categories
+    distance: float
+    bins: tuple[tuple[str, float, float], ...]
+
+
+def columns(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], bins: int = 20) -> list[Column]:
+    """Compare each column of two lists of rows; numbers are shown in `bins` bins of equal width."""
+    compared = []
+    for name in real[0]:
+        x, y = [row.get(name) for row in real], [row.get(name) for row in fake]
+        if _numeric(x):
+            compared.append(Column(name, "KS", _gap(x, y), _number_bins(x, y, bins)))
+        else:
+            a, b = _shares(x), _shares(y)
+            order = sorted(a.keys() | b.keys(), key=lambda key: (-a.get(key, 0), key))
+            shown = tuple((key, a.get(key, 0.0), b.get(key, 0.0)) for key in order)
+            compared.append(Column(name, "TV", _variation(a, b), shown))
+    return compared
+
+
+def mean_distance(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], seed: int = 0) -> Estimate:
+    """The mean of the columns' distances, with an interval that leaves out groups of rows."""
+
+    def statistic(x: Sequence[Mapping[str, Any]], y: Sequence[Mapping[str, Any]]) -> float:
+        return float(np.mean([_distance([r.get(name) for r in x], [r.get(name) for r in y]) for name in real[0]]))
+
+    return jackknife_over(statistic, [real, fake], seed, within=(0.0, 1.0))
+
+
+def shuffled(rows: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """The rows with each column permuted by itself: every marginal kept, every relation between columns broken."""
+    table = {name: [rows[i].get(name) for i in rng.permutation(len(rows))] for name in rows[0]}
+    return [{name: table[name][i] for name in table} for i in range(len(rows))]
+
+
+def _distance(x: Sequence[Any], y: Sequence[Any]) -> float:
+    return _gap(x, y) if _numeric(x) else _variation(_shares(x), _shares(y))
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not isfinite(value))
+
+
+def _numeric(values: Sequence[Any]) -> bool:
+    present = [v for v in values if not _missing(v)]
+    return bool(present) and all(isinstance(v, Real) and not isinstance(v, bool) for v in present)
+
+
+def _present(values: Sequence[Any]) -> np.ndarray:
+    return np.sort([float(v) for v in values if not _missing(v) and isinstance(v, Real)])
+
+
+def _gap(x: Sequence[Any], y: Sequence[Any]) -> float:
+    """The larger of the gap between the distributions of what is there, and the gap between the shares missing."""
+    a, b = _present(x), _present(y)
+    missing = abs((1 - len(a) / len(x)) - (1 - len(b) / len(y)))
+    if not len(b):
+        return 1.0
+    at = np.concatenate([a, b])
+    gap = np.abs(np.searchsorted(a, at, "right") / len(a) - np.searchsorted(b, at, "right") / len(b)).max()
+    return float(max(gap, missing))
+
+
+def _shares(values: Sequence[Any]) -> dict[str, float]:
+    counts = Counter("(missing)" if _missing(v) else str(v) for v in values)
+    return {key: count / len(values) for key, count in counts.items()}
+
+
+def _variation(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+    return 0.5 * sum(abs(a.get(key, 0.0) - b.get(key, 0.0)) for key in a.keys() | b.keys())
+
+
+def _number_bins(x: Sequence[Any], y: Sequence[Any], bins: int) -> tuple[tuple[str, float, float], ...]:
+    a, b = _present(x), _present(y)
+    low, high = float(np.quantile(a, 0.005)), float(np.quantile(a, 0.995))
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, bins + 1)
+    # Values beyond the edges stand in the outer bins, so that each side adds up to its share of present values.
+    counts = [np.histogram(np.clip(side, low, high), edges)[0] / len(all_of) for side, all_of in ((a, x), (b, y))]
+    shown = [(f"{edges[i]:.4g} to {edges[i + 1]:.4g}", float(counts[0][i]), float(counts[1][i])) for i in range(bins)]
+    missing = (1 - len(a) / len(x), 1 - len(b) / len(y))
+    return (*shown, ("(missing)", *missing)) if any(missing) else tuple(shown)
