@@ -85,7 +85,7 @@ MEASURES: dict[str, Measure] = {
         "Copies", "real", "The share that equal a training item or are far nearer to it than to all others.", True
     ),
     "authenticity": Measure(
-        "Authenticity", "real", "The share farther from the nearest training item than that is from its own nearest.", True
+        "Authenticity", "real", "The share farther from a training item than that item is from its own nearest.", True
     ),
     # text, table
     "distinct_1": Measure("Distinct-1", "real", "Different words over all words.", True),

@@ -14,16 +14,21 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+#: the least unit of a feature, as a share of the median one
+LEAST = 0.1
+#: how many standard deviations from the mean a feature counts at most
+CLIP = 5.0
+
 
 @dataclass(frozen=True)
 class Projection:
-    """x -> the leading components of (x - mean) / scale, divided by `unit`, then the length of the rest."""
+    """x -> the leading components of (x - mean) / scale, then the length of the rest, both divided by `unit`."""
 
     mean: Array  #: (F,)
     scale: Array  #: (F,)
     axes: Array  #: (F, D)
     unit: float
-    rest: tuple[float, float] | None  #: mean and standard deviation of the length of the rest; None if nothing is left
+    rest: float | None  #: the mean length of the rest; None where the components leave nothing out
 
     @classmethod
     def fit(cls, real: Array, components: int = 64) -> Projection:
@@ -35,9 +40,11 @@ class Projection:
         if real.ndim != 2 or len(real) < 2:
             raise ValueError(f"features of shape {real.shape}: expected at least two rows")
         mean, scale = real.mean(0), real.std(0)
-        # A feature that never varies in real data keeps its own unit, so that a fake that varies there is seen.
-        scale = np.where(scale > 1e-12 * np.abs(real).max(initial=1.0), scale, 1.0)
-        standard = (real - mean) / scale
+        varies = scale > 1e-12 * np.abs(real).max(initial=1.0)
+        # A feature that hardly varies (a corner of a picture) must not make a mountain of a speck of noise there, and
+        # one that never does still shows a fake that varies in it.
+        scale = np.maximum(scale, LEAST * float(np.median(scale[varies])) if varies.any() else 1.0)
+        standard = _standard(real, mean, scale)
         components = max(1, min(components, real.shape[1], len(real) - 1))
         values, vectors = np.linalg.eigh(standard.T @ standard / len(real))
         axes = vectors[:, ::-1][:, :components]
@@ -46,8 +53,7 @@ class Projection:
         unit = float(np.sqrt(max(values[::-1][:components].mean(), 1e-24)))
         rest = None
         if components < real.shape[1]:
-            lengths = _rest(standard, axes)
-            rest = (float(lengths.mean()), float(lengths.std()) or 1.0)
+            rest = float(_rest(standard, axes).mean())
         return cls(mean, scale, axes, unit, rest)
 
     @property
@@ -57,12 +63,17 @@ class Projection:
 
     def __call__(self, x: Array) -> Array:
         """x: shape (N, F). Returns shape (N, size), float64."""
-        standard = (np.asarray(x, np.float64) - self.mean) / self.scale
+        standard = _standard(np.asarray(x, np.float64), self.mean, self.scale)
         projected = standard @ self.axes / self.unit
         if self.rest is None:
             return projected
-        length = (_rest(standard, self.axes) - self.rest[0]) / self.rest[1]
+        length = (_rest(standard, self.axes) - self.rest) / self.unit
         return np.concatenate([projected, length[:, None]], 1)
+
+
+def _standard(x: Array, mean: Array, scale: Array) -> Array:
+    """Rare features (a pixel that is nearly always black, a rare category) would otherwise drown all others."""
+    return np.clip((x - mean) / scale, -CLIP, CLIP)
 
 
 def _rest(standard: Array, axes: Array) -> Array:

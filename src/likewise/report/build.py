@@ -1,0 +1,118 @@
+"""Building a report: gather the evidence, ask each section for its rows, say a verdict, write the page.
+
+`report.page` says what report.json holds, `report.evidence` what is compared with what.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from likewise.report.evidence import Evidence, gather
+from likewise.report.page import SCHEMA, Shown, write
+from likewise.report.sections import SECTIONS
+from likewise.report.verdict import verdict
+from likewise.version import __version__
+
+#: what stands in metrics.jsonl beside loss terms
+_NOT_LOSSES = {"step", "steps", "seconds", "split", "lr", "items_per_second", "tokens_per_second", "best", "best_step"}
+
+
+def build(run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Measure `n` samples of `run`, drawn with `seed`, and write the report: see `verbs.evaluate`."""
+    if n < 1:
+        raise ValueError(f"n = {n}: evaluate needs at least 1 sample (1000 is usual)")
+    tell = progress or (lambda _: None)
+    started = time.perf_counter()
+    tell(f"drawing {n} samples")
+    got = gather(run, n, seed)
+    drawn = time.perf_counter()
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run": _about(run),
+        "n": n,
+        "n_compared": got.compared,
+        "n_train": len(got.train.values),
+        "seed": seed,
+        "protocol": got.stamp,
+        "judge": None,
+        "copies": None,
+        "columns": [],
+        "metrics": [],
+        "skipped": got.skipped,
+    }
+    shown = Shown()
+    for doing, section in SECTIONS:
+        tell(doing)
+        report["metrics"] += list(section(got, report, shown))
+    report["verdict"] = verdict(report)
+    report["seconds"] = {"sampling": round(drawn - started, 2), "measuring": round(time.perf_counter() - drawn, 2)}
+    tell("writing the report")
+    _show(got, shown)
+    write(run.path / "report", report, shown)
+    return report
+
+
+def _show(got: Evidence, shown: Shown) -> None:
+    """The samples and the real data as the page shows them."""
+    real = [got.held_out.values[i] for i in got.pick_held_out]
+    shown.kind, shown.columns, shown.fakes = shown_items(got.run, got.fakes)
+    _, _, shown.reals = shown_items(got.run, real)
+    fields = got.run.conditions
+    given = got.samples.given[: len(shown.fakes)] if got.held_out.given else []
+    shown.captions = [
+        ", ".join(fields[name].show(value) for name, value in each.items() if name in fields) for each in given
+    ]
+    shown.curves = _curves(got.run.metrics())
+
+
+def shown_items(run: Any, values: Sequence[Any]) -> tuple[str, list[str], list[Any]]:
+    """The first of `values` for a page: their kind ("figures", "texts" or "rows"), the rows' columns, and each as
+    HTML, or for rows as a list of cells."""
+    if isinstance(values[0], Mapping):
+        columns = list(values[0])
+        return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values[:12]]
+    if isinstance(values[0], str):
+        return "texts", [], [run.modality.show(value) for value in values[:12]]
+    return "figures", [], [run.modality.show(value) for value in values[:48]]
+
+
+def _cell(value: Any) -> str:
+    """A table cell's text."""
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """metrics.jsonl as {term: {split: [(step, value)]}}, terms in the order in which they appear."""
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for line in lines:
+        for term, value in line.items():
+            if (
+                term in _NOT_LOSSES
+                or isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or "step" not in line
+            ):
+                continue
+            name = "held-out loss" if term == "loss" and line.get("split") == "held_out" else term
+            series = curves.setdefault(name, {}).setdefault(str(line.get("split", "train")), [])
+            series.append((float(line["step"]), float(value)))
+    return curves
+
+
+def _about(run: Any) -> dict[str, Any]:
+    plan = run.experiment.to_dict()
+    lines = run.metrics()
+    return {
+        "name": run.name,
+        "what": run.modality.describe(),
+        "given": {name: modality.describe() for name, modality in run.conditions.items()},
+        "modality": run.modality.name,
+        "family": plan["family"]["name"],
+        "backbone": plan["backbone"]["name"],
+        "steps": max((int(line.get("step", 0)) for line in lines), default=0),
+        "weights": run.weights_hash,
+        "version": __version__,
+        "info": dict(run.info),
+    }

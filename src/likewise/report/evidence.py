@@ -1,0 +1,158 @@
+"""What a report rests on: the samples and the real data beside them, as values and as features, all drawn by seed.
+
+Fakes are compared with held-out data. Two rows stand beside every value: the floor, which is real training data in the
+samples' place (no model can do better), and a trivial baseline (real data with its columns or characters shuffled).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.metrics import table, text
+from likewise.metrics.catalog import MEASURES
+from likewise.metrics.features import Projection, shuffled
+from likewise.metrics.intervals import Estimate, generator
+
+#: the protocol's number: changed when a measure's meaning changes, so that stamps of then and now differ
+PROTOCOL = 1
+MOST_COMPARED = 4000
+COMPONENTS = 64
+
+Array = NDArray[np.float64]
+Row = dict[str, Any]
+
+
+@dataclass
+class Evidence:
+    """The samples and the real data beside them, as values and as features."""
+
+    run: Any
+    seed: int
+    train: Any
+    held_out: Any
+    samples: Any
+    fakes: list[Any]
+    compared: int  #: how many of each are compared with one another
+    pick_train: NDArray[np.int64]
+    pick_held_out: NDArray[np.int64]
+    baseline_name: str
+    baseline: list[Any] | None  #: its values; None where it exists as features only
+    ruler: Projection
+    x_train: Array
+    x_held_out: Array  #: of the items picked
+    x_fake: Array
+    x_baseline: Array
+    stamp: dict[str, Any] = field(default_factory=dict)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+    def row(
+        self, name: str, estimate: Estimate, n_real: int, n_fake: int, settings: Mapping[str, Any], **more: Any
+    ) -> Row:
+        """One line of the report: see `report.page`."""
+        measure = MEASURES[name.partition(":")[0]]
+        protocol = {**self.stamp, "measure": name, "n_real": n_real, "n_fake": n_fake, **settings}
+        return {
+            "name": name,
+            "title": measure.title,
+            "meaning": measure.meaning,
+            "better": measure.better,
+            "percent": measure.percent,
+            **numbers(estimate),
+            "n_real": n_real,
+            "n_fake": n_fake,
+            "seed": self.seed,
+            "floor": None,
+            "baseline": None,
+            "note": None,
+            "protocol": protocol,
+            "stamp": hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8],
+            **more,
+        }
+
+
+def gather(run: Any, n: int, seed: int) -> Evidence:
+    train, held_out = run.reference("train"), run.reference("held_out")
+    for name, part in (("training", train), ("held-out", held_out)):
+        if len(part.values) < 2:
+            raise ValueError(f"{run.path}: {len(part.values)} {name} items are kept with the run; evaluate needs two")
+    compared = min(n, len(train.values), len(held_out.values), MOST_COMPARED)
+    rng = generator(seed, "evaluate")
+    order_train, order = rng.permutation(len(train.values)), rng.permutation(len(held_out.values))
+    given = None
+    if held_out.given:
+        # Asking for what real held-out items were given makes the two samples comparable.
+        given = [{name: part[order[i % len(order)]] for name, part in held_out.given.items()} for i in range(n)]
+    samples = run.sample(n, seed=seed, given=given)
+    fakes = list(samples.values)
+
+    name, baseline = _shuffle([train.values[i] for i in order_train[:compared]], rng)
+    raw_train, raw_fake = _features(run, train.values), _features(run, fakes)
+    raw_held_out = _features(run, [held_out.values[i] for i in order[:compared]])
+    raw_baseline = shuffled(raw_train[order_train[:compared]], rng) if baseline is None else _features(run, baseline)
+    # The ruler is made of training items that are not themselves measured by it, where there are enough.
+    rest = order_train[compared:] if len(order_train) >= 2 * compared else order_train
+    ruler = Projection.fit(raw_train[np.sort(rest)], min(COMPONENTS, max(2, compared // 8)))
+    got = Evidence(
+        run=run,
+        seed=seed,
+        train=train,
+        held_out=held_out,
+        samples=samples,
+        fakes=fakes,
+        compared=compared,
+        pick_train=order_train[:compared],
+        pick_held_out=order[:compared],
+        baseline_name=name,
+        baseline=baseline,
+        ruler=ruler,
+        x_train=ruler(raw_train),
+        x_held_out=ruler(raw_held_out),
+        x_fake=ruler(raw_fake),
+        x_baseline=ruler(raw_baseline),
+    )
+    got.stamp = {
+        "protocol": PROTOCOL,
+        "features": f"{run.modality.name}, {raw_train.shape[1]} numbers, {ruler.axes.shape[1]} principal components"
+        + (" and the length of the rest" if ruler.rest is not None else ""),
+        "ruler_items": len(rest),
+        "split": "held-out data against samples",
+        "seed": seed,
+        "held_out": _fingerprint(raw_held_out),
+        "train": _fingerprint(raw_train),
+    }
+    return got
+
+
+def _features(run: Any, values: Sequence[Any]) -> Array:
+    features = np.asarray(run.modality.features(values), np.float64).reshape(len(values), -1)
+    broken = ~np.isfinite(features).all(1)
+    if broken.any():
+        raise ValueError(f"{run.path}: {int(broken.sum())} of {len(values)} items have features that are not finite")
+    return features
+
+
+def _shuffle(values: list[Any], rng: np.random.Generator) -> tuple[str, list[Any] | None]:
+    """What the trivial baseline is, and its values; None where it is made of features."""
+    if isinstance(values[0], str):
+        return "real texts with all their characters shuffled", text.shuffled(values, rng)
+    if isinstance(values[0], Mapping):
+        return "real rows with each column shuffled by itself", list(table.shuffled(values, rng))
+    return "real items with each feature shuffled by itself", None
+
+
+def _fingerprint(x: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(x, np.float32).tobytes()).hexdigest()[:16]
+
+
+def numbers(estimate: Estimate) -> dict[str, float | None]:
+    """JSON has no NaN: what is not known is null."""
+    return {
+        key: value if np.isfinite(value := getattr(estimate, key)) else None for key in ("value", "low", "high")
+    }  # fmt: skip

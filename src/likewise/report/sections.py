@@ -1,0 +1,225 @@
+"""The parts of a report, each a function of the evidence that gives rows: a judge, distances, likelihoods, agreement
+with what was asked for, copies, and what only texts or tables have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.metrics import table, text
+from likewise.metrics.agreement import Classifier, unclear
+from likewise.metrics.catalog import TWO_SAMPLE
+from likewise.metrics.copies import copy_check
+from likewise.metrics.intervals import generator, proportion
+from likewise.metrics.likelihood import bits, bits_per_unit, independent_bits, ngram_bits
+from likewise.metrics.neighbours import duplicates
+from likewise.metrics.twosample import Verdict, two_sample_test
+from likewise.report.evidence import Array, Evidence, Row, numbers
+from likewise.report.page import Shown
+from likewise.spaces import Tokens
+
+MOST_SCORED = 512
+
+
+def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    m = got.compared
+    sides = {"value": got.x_fake[:m], "floor": got.x_train[got.pick_train], "baseline": got.x_baseline}
+    found: dict[str, Verdict] = {}
+    try:
+        for side, x in sides.items():
+            found[side] = two_sample_test(got.x_held_out, x, got.seed)
+    except ValueError as error:
+        got.skipped.append({"what": "judge", "why": str(error)})
+        return
+    ours = found["value"]
+    report["judge"] = {"judge": ours.judge, "p_value": ours.p_value, "floor_p_value": found["floor"].p_value,
+                       "tested": ours.tested, "recognised": ours.asked[:8].tolist()}  # fmt: skip
+    report["judge"]["missed"] = ours.asked[::-1][:8].tolist()
+    shown.recognised = [got.run.modality.show(got.fakes[i]) for i in ours.asked[:8]]
+    shown.missed = [got.run.modality.show(got.fakes[i]) for i in ours.asked[::-1][:8]]
+    note = f"a {ours.judge} judge, p = {ours.p_value:.2g}; asked about {ours.tested} items"
+    for name, estimate in ours.measures.items():
+        yield got.row(
+            f"judge_{name}", estimate, m, m, {"test": "half", "judges": 3},
+            floor=numbers(found["floor"].measures[name]),
+            baseline={**numbers(found["baseline"].measures[name]), "what": got.baseline_name},
+            note=note if name == "accuracy" else None,
+        )  # fmt: skip
+
+
+def two_sample(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    m = got.compared
+    repeated = duplicates(got.x_held_out)
+    for name, metric in TWO_SAMPLE.items():
+        try:
+            values = metric.function(got.x_held_out, got.x_fake[:m], got.seed)
+            floors = metric.function(got.x_held_out, got.x_train[got.pick_train], got.seed)
+            baselines = metric.function(got.x_held_out, got.x_baseline, got.seed)
+        except ValueError as error:
+            got.skipped.append({"what": name, "why": str(error)})
+            continue
+        note = None
+        if name == "neighbours" and repeated > 0.5:
+            note = f"{100 * repeated:.0f}% of the real items equal another: neighbourhoods have no size, read with care"
+        for measure, estimate in values.items():
+            yield got.row(
+                measure, estimate, m, m, metric.settings,
+                floor=numbers(floors[measure]),
+                baseline={**numbers(baselines[measure]), "what": got.baseline_name},
+                note=note,
+            )  # fmt: skip
+
+
+def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    kind = got.run.model.likelihood
+    if kind is None:
+        family = got.run.experiment.to_dict()["family"]["name"]
+        got.skipped.append({"what": "likelihood", "why": f"the {family} family has none"})
+        return
+    space, unit = got.run.model.target, got.run.modality.unit
+    title = f"Bits per {unit}"
+    density = not isinstance(space, Tokens) and not space.levels
+    note = "an upper bound" if kind == "bound" else None
+    if density:
+        note = "of a density in standardised units: compare runs on the same data only, and it can be negative"
+    for name, part, picked in (
+        ("bits", got.held_out, got.pick_held_out[:MOST_SCORED]),
+        ("bits_train", got.train, got.pick_train[:MOST_SCORED]),
+    ):
+        x, c = _rows(part, picked)
+        nats = got.run.log_likelihood(x, c, got.seed)
+        if nats is None:
+            got.skipped.append({"what": "likelihood", "why": "the model gave none"})
+            return
+        values = [part.values[i] for i in picked]
+        amounts = np.array([got.run.modality.amount(value) for value in values], np.float64)
+        baseline = None
+        if name == "bits":
+            baseline = _likelihood_baseline(got, values, x, amounts)
+        yield got.row(
+            name, bits_per_unit(bits(nats, space), amounts, got.seed), len(picked), 0, {"unit": unit},
+            title=title if name == "bits" else f"{title}, training data", baseline=baseline, note=note,
+            bound=kind == "bound", unit=unit,
+        )  # fmt: skip
+
+
+def _likelihood_baseline(got: Evidence, values: list[Any], x: Any, amounts: Array) -> dict[str, Any]:
+    if isinstance(values[0], str):
+        cost, what = ngram_bits(got.train.values, values), "a 4-gram model of bytes"
+    else:
+        every = got.train.x.cpu().numpy()
+        cost, what = independent_bits(every, x.cpu().numpy(), got.run.model.target), "a model of independent positions"
+    return {**numbers(bits_per_unit(cost, amounts, got.seed)), "what": what}
+
+
+def agreement(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    for name, labels in got.train.given.items():
+        labels = [str(label) for label in labels]
+        why = unclear(labels)
+        if why:
+            got.skipped.append({"what": f"agreement with {name}", "why": why})
+            continue
+        classifier = Classifier(got.x_train, labels)
+        real = [str(got.held_out.given[name][i]) for i in got.pick_held_out]
+        asked = [str(given[name]) for given in got.samples.given]
+        dealt = [asked[i] for i in generator(got.seed, "dealt").permutation(len(asked))]
+        yield got.row(
+            f"agreement:{name}", classifier.agreement(got.x_fake, asked), len(labels), len(asked),
+            {"classifier": "svm", "C": 10.0},
+            title=f"Agreement with {name}", field=name,
+            floor=numbers(classifier.agreement(got.x_held_out, real)),
+            baseline={**numbers(classifier.agreement(got.x_fake, dealt)), "what": "the labels dealt at random"},
+        )  # fmt: skip
+
+
+def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    try:
+        check = copy_check(got.x_train, got.x_held_out, got.x_fake)
+        trivial = copy_check(got.x_train, got.x_held_out, got.x_baseline)
+    except ValueError as error:
+        got.skipped.append({"what": "copy check", "why": str(error)})
+        return
+    # Copies first, then the first samples as they come.
+    first = list(dict.fromkeys([*check.copied[:4].tolist(), *range(len(got.fakes))]))[:8]
+    report["copies"] = {
+        "flagged": check.flagged,
+        "p_value": check.p_value,
+        "z": check.z,
+        "n_train": check.n_train,
+        "copied": check.copied[:100].tolist(),
+        "shown": [
+            {"sample": i, "train": check.neighbours[i].tolist(), "distance": check.distances[i].tolist()} for i in first
+        ],
+    }
+    show = got.run.modality.show
+    shown.neighbours = [
+        (i, show(got.fakes[i]), [(show(got.train.values[j]), float(d)) for j, d in
+                                 zip(check.neighbours[i], check.distances[i], strict=True)])
+        for i in first
+    ]  # fmt: skip
+    for name, ours, real, theirs in (
+        ("copies_exact", check.exact, check.exact_real, trivial.exact),
+        ("copies", check.near, check.near_real, trivial.near),
+        ("authenticity", check.authenticity, check.authenticity_real, trivial.authenticity),
+    ):
+        yield got.row(
+            name, ours, check.n_train, len(got.fakes), {"ratio": "1/3"},
+            floor=numbers(real), baseline={**numbers(theirs), "what": got.baseline_name},
+        )  # fmt: skip
+
+
+def by_value(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """What only texts or rows have: found by the values themselves, so that any modality of such values has it."""
+    m = got.compared
+    real = [got.held_out.values[i] for i in got.pick_held_out]
+    if isinstance(real[0], str):
+        by_character = not text.spaced(real)
+        ours, floor, trivial = (text.text_statistics(each, by_character, got.seed)
+                                for each in (got.fakes[:m], real, got.baseline or real))  # fmt: skip
+        note = "words are characters here: these texts have no spaces" if by_character else None
+        for name, estimate in ours.items():
+            yield got.row(
+                name, estimate, m, m, {"by_character": by_character}, floor=numbers(floor[name]),
+                baseline={**numbers(trivial[name]), "what": got.baseline_name},
+                note=note if name.startswith("distinct") else None,
+            )  # fmt: skip
+        space = got.run.model.target
+        if isinstance(space, Tokens) and space.end is not None:
+            ended, real_ended = (
+                proportion(float((x == space.end).any(1).double().mean()), len(x))
+                for x in (got.samples.x, got.held_out.x)
+            )
+            yield got.row("ended", ended, len(got.held_out.x), len(got.samples.x), {}, floor=numbers(real_ended))
+    elif isinstance(real[0], Mapping):
+        report["columns"] = [
+            {"name": column.name, "measure": column.measure, "distance": column.distance, "bins": column.bins}
+            for column in table.columns(real, got.fakes[:m])
+        ]
+        train = [got.train.values[i] for i in got.pick_train]
+        yield got.row(
+            "columns", table.mean_distance(real, got.fakes[:m], got.seed), m, m, {},
+            floor=numbers(table.mean_distance(real, train, got.seed)),
+            baseline={**numbers(table.mean_distance(real, got.baseline or train, got.seed)), "what": got.baseline_name},
+            note="columns one at a time: shuffling them changes nothing here",
+        )  # fmt: skip
+
+
+def _rows(part: Any, picked: NDArray[np.int64]) -> tuple[Any, Any]:
+    return part.x[picked], None if part.c is None else {name: value[picked] for name, value in part.c.items()}
+
+
+Section = Callable[[Evidence, dict[str, Any], Shown], Iterator[Row]]
+
+#: every section with what is being done, in the order of the report
+SECTIONS: tuple[tuple[str, Section], ...] = (
+    ("asking a judge", judge),
+    ("comparing with held-out data", two_sample),
+    ("scoring held-out data", likelihood),
+    ("checking that samples are what was asked for", agreement),
+    ("looking for copies of training data", copies),
+    ("counting words and columns", by_value),
+)

@@ -1,0 +1,104 @@
+"""A report's numbers as a few plain sentences: what a reader should take away before any table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from likewise.report.charts import number
+
+Row = Mapping[str, Any]
+
+
+def verdict(report: Mapping[str, Any]) -> list[str]:
+    """Three to six sentences, each computed from the rows of `report["metrics"]`."""
+    rows = {row["name"]: row for row in report["metrics"]}
+    said = [
+        _judge(rows["judge_accuracy"], report["judge"]) if "judge_accuracy" in rows else None,
+        _distance(rows["kid"]) if "kid" in rows else None,
+        _reach(rows["precision"], rows["recall"]) if "precision" in rows else None,
+        *(_agreement(row) for name, row in rows.items() if name.startswith("agreement:")),
+        _likelihood(rows["bits"]) if "bits" in rows else None,
+        _copies(rows["copies"], report["copies"]) if "copies" in rows else None,
+    ]
+    sentences = [sentence for sentence in said if sentence]
+    if report["n_compared"] < 200:
+        sentences.append(
+            f"Only {report['n_compared']} held-out items were there to compare with: the intervals are wide."
+        )
+    return sentences
+
+
+def _judge(row: Row, judge: Mapping[str, Any]) -> str:
+    share = f"{_percent(row['value'])} of the time"
+    between = f"95% interval {_percent(row['low'])} to {_percent(row['high'])}; 50% is guessing"
+    if judge["p_value"] >= 0.05:
+        return f"A judge could not tell real from fake: it was right {share} ({between})."
+    if row["value"] < 0.6:
+        return f"A judge told real from fake only {share} ({between})."
+    if row["value"] < 0.9:
+        return f"A judge told real from fake {share} ({between})."
+    return f"A judge tells real from fake almost always: {share} ({between})."
+
+
+def _distance(row: Row) -> str | None:
+    if not row["floor"] or not row["baseline"]:
+        return None
+    way = row["baseline"]["value"] - row["floor"]["value"]
+    if way <= 0:
+        return None
+    share = (row["baseline"]["value"] - row["value"]) / way
+    what = row["baseline"]["what"]
+    if share < 0:
+        return f"By distance (KID) the samples are farther from real data than the trivial baseline: {what}."
+    if row["low"] <= row["floor"]["high"]:
+        return "By distance (KID) the samples are as near to held-out data as real training data are."
+    return (
+        f"By distance (KID) the samples are {_percent(min(share, 0.999), 1)} of the way from a trivial baseline "
+        "to real data."
+    )
+
+
+def _reach(precision: Row, recall: Row) -> str:
+    floors = precision["floor"], recall["floor"]
+    real = [f" (real data: {_percent(floor['value'])})" if floor else "" for floor in floors]
+    text = (
+        f"{_percent(precision['value'])} of the samples lie where real data lie{real[0]}, and the samples reach "
+        f"{_percent(recall['value'])} of the real data{real[1]}."
+    )
+    if floors[1] and recall["value"] < 0.5 * floors[1]["value"] and precision["value"] > 0.5 * floors[0]["value"]:
+        text += " Much of the real variety is missing: the model may have collapsed to part of the data."
+    return text
+
+
+def _agreement(row: Row) -> str:
+    text = (
+        f"Asked for a {row['field']}, it draws one that a classifier recognises {_percent(row['value'], 1)} of the time"
+    )
+    return f"{text} (on real data the classifier is right {_percent(row['floor']['value'], 1)})."
+
+
+def _likelihood(row: Row) -> str:
+    bound = "at most " if row["bound"] else ""
+    text = f"It needs {bound}{number(row['value'])} {row['title'].lower()} for data it has not seen"
+    if not row["baseline"]:
+        return f"{text}."
+    return f"{text}; {row['baseline']['what']} needs {number(row['baseline']['value'])}."
+
+
+def _copies(row: Row, copies: Mapping[str, Any]) -> str:
+    count = round(row["value"] * row["n_fake"])
+    where = f"{row['n_fake']:,} samples equals or nearly equals one of {copies['n_train']:,} training items"
+    where = where if count == 1 else where.replace("equals", "equal")
+    real = f"{_percent(row['floor']['value'], 1)} of real held-out items do"
+    if copies["flagged"] and copies["p_value"] < 0.05:
+        return f"It copies: {count:,} of {where} ({real})."
+    if copies["flagged"]:
+        return "The samples are closer to the training data than fresh real data are: a sign of memorising."
+    if count:
+        return f"No more copies than chance makes: {count:,} of {where} ({real})."
+    return f"No sign of copying: none of {row['n_fake']:,} samples nearly equals one of {copies['n_train']:,} training items."
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f}%"

@@ -1,0 +1,142 @@
+"""Compare runs: one table over their reports, and a page with their samples side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from likewise.metrics.intervals import generator
+from likewise.report.build import build, shown_items
+from likewise.report.charts import number
+from likewise.report.page import SCHEMA, Sheet, interval, write_comparison
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The measures of several runs: prints as a table."""
+
+    names: list[str]
+    rows: list[list[Row | None]]  #: for each measure that any run has, its row in each run's report
+    best: list[set[int]]  #: for each measure, the runs that are best, or not told apart from the best
+    warnings: list[str]
+    page: Path
+
+    def __rich__(self) -> Table:
+        caption = "\n".join([*self.warnings, f"bold: best, or not told apart from the best; page: {self.page}"])
+        table = Table(title="Runs compared", caption=caption, caption_justify="left")
+        table.add_column("measure")
+        table.add_column("better")
+        for name in self.names:
+            table.add_column(Text(name), justify="right")
+        for row, best in zip(self.rows, self.best, strict=True):
+            first = next(each for each in row if each)
+            cells = [_cell(each, i in best) for i, each in enumerate(row)]
+            table.add_row(Text(first["title"]), "near real" if first["better"] == "real" else first["better"], *cells)
+        return table
+
+
+def compare(
+    runs: Sequence[Any], out: Path | str | None = None, seed: int = 0, progress: Callable[[str], None] | None = None
+) -> Comparison:
+    """Compare two or more runs; those without a report of their present weights are evaluated first.
+
+    The page is written to `out`, by default `compare-NAMES.html` in the first run's report folder. Raises ValueError
+    for fewer than two runs.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"{len(runs)} run: compare needs at least two")
+    tell = progress or (lambda _: None)
+    reports = [_report(run, seed, tell) for run in runs]
+    names = _names(runs)
+    rows, best, differing = [], [], []
+    tables = [{row["name"]: row for row in report["metrics"]} for report in reports]
+    for measure in dict.fromkeys(name for table in tables for name in table):
+        row = [table.get(measure) for table in tables]
+        stamps = {each["stamp"] for each in row if each}
+        rows.append(row)
+        best.append(_best(row) if len(stamps) == 1 else set())
+        if len(stamps) > 1:
+            differing.append(next(each["title"] for each in row if each))
+    warnings = []
+    if differing:
+        what = f"{len(differing)} of {len(rows)} measures" if len(differing) < len(rows) else "no measure"
+        warnings.append(
+            f"protocol stamps differ: {what} {'cannot' if len(differing) < len(rows) else 'can'} be compared "
+            f"({_why(reports)}); evaluate the runs with equal n and seed on the same data"
+        )
+    path = Path(out) if out else runs[0].path / "report" / f"compare-{'-'.join(names)[:80].replace('/', '-')}.html"
+    comparison = Comparison(names, rows, best, warnings, path)
+    tell("drawing samples side by side")
+    write_comparison(path, comparison, [_sheet(run, name, seed) for run, name in zip(runs, names, strict=True)])
+    return comparison
+
+
+def _report(run: Any, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
+    path = run.path / "report" / "report.json"
+    if path.exists():
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if report.get("schema") == SCHEMA and report["run"]["weights"] == run.weights_hash:
+            return report
+    tell(f"evaluating {run.name}")
+    return build(run, seed=seed, progress=tell)
+
+
+def _names(runs: Sequence[Any]) -> list[str]:
+    """The runs' names, with their folders where two have one name."""
+    names = [run.name for run in runs]
+    return [str(run.path) if names.count(run.name) > 1 else run.name for run in runs]
+
+
+def _best(row: Sequence[Row | None]) -> set[int]:
+    """Who is best, and whose interval holds the best value: those are not told apart."""
+    marks = {i: _badness(each, each["value"]) for i, each in enumerate(row) if each and each["value"] is not None}
+    if len(marks) < 2:
+        return set()
+    winner = min(marks, key=lambda i: marks[i])
+    value = (row[winner] or {})["value"]
+    return {i for i in marks if i == winner or _holds(row[i] or {}, value)}
+
+
+def _badness(row: Row, value: float) -> float:
+    if row["better"] == "real":
+        return abs(value - row["floor"]["value"]) if row["floor"] else 0.0
+    return -value if row["better"] == "higher" else value
+
+
+def _holds(row: Row, value: float) -> bool:
+    return row["low"] is not None and row["high"] is not None and row["low"] <= value <= row["high"]
+
+
+def _why(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Which parts of the protocols differ."""
+    keys = [key for key in reports[0]["protocol"] if len({str(r["protocol"].get(key)) for r in reports}) > 1]
+    if len({report["n_compared"] for report in reports}) > 1 or len({report["n"] for report in reports}) > 1:
+        keys.append("n")
+    return ", ".join(keys) or "settings"
+
+
+def _cell(row: Row | None, best: bool) -> Text:
+    if row is None:
+        return Text("-")
+    text = Text(number(row["value"], row["percent"]), style="bold" if best else "")
+    if spread := interval(row, row["percent"]):
+        text.append(f"\n{spread}", style="dim")
+    return text
+
+
+def _sheet(run: Any, name: str, seed: int, count: int = 36) -> Sheet:
+    """A sheet of samples; runs of the same data are asked for the same things."""
+    held_out = run.reference("held_out")
+    given = None
+    if held_out.given:
+        order = generator(seed, "compare").permutation(len(held_out.values))
+        given = [{key: part[order[i % len(order)]] for key, part in held_out.given.items()} for i in range(count)]
+    return Sheet(name, run.modality.describe(), *shown_items(run, run.sample(count, seed=seed, given=given).values))

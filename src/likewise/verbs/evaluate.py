@@ -1,0 +1,18 @@
+"""Evaluate a run: draw samples, measure them beside real data, and write `report/index.html` and `report/report.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from likewise.report.build import build
+
+
+def evaluate(run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Measure `n` samples of `run`, drawn with `seed`, and write the report. Returns what report.json holds.
+
+    As many held-out items as there are, up to n, are compared with as many samples; for a conditional model each sample
+    is given what a held-out item was given. `progress` is told what is being done, in a few words. Raises ValueError
+    when n < 1, or when the run kept fewer than two real items of a part.
+    """
+    return build(run, n, seed, progress)
