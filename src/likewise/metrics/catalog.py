@@ -73,7 +73,7 @@ MEASURES: dict[str, Measure] = {
     # likelihood
     "bits": Measure("Held-out likelihood", "lower", "How many bits the model needs for data it has not seen."),
     "bits_train": Measure(
-        "Training likelihood", "lower", "The same on training data: far below the held-out value is overfitting."
+        "Training likelihood", "real", "The same on training data: far below the held-out value is overfitting."
     ),
     # agreement with what was asked for
     "agreement": Measure(

@@ -89,7 +89,7 @@ def _likelihood(row: Row) -> str:
 def _copies(row: Row, copies: Mapping[str, Any]) -> str:
     count = round(row["value"] * row["n_fake"])
     where = f"{row['n_fake']:,} samples equals or nearly equals one of {copies['n_train']:,} training items"
-    where = where if count == 1 else where.replace("equals", "equal")
+    where = where if count < 2 else where.replace("equals", "equal")
     real = f"{_percent(row['floor']['value'], 1)} of real held-out items do"
     if copies["flagged"] and copies["p_value"] < 0.05:
         return f"It copies: {count:,} of {where} ({real})."
@@ -97,7 +97,7 @@ def _copies(row: Row, copies: Mapping[str, Any]) -> str:
         return "The samples are closer to the training data than fresh real data are: a sign of memorising."
     if count:
         return f"No more copies than chance makes: {count:,} of {where} ({real})."
-    return f"No sign of copying: none of {row['n_fake']:,} samples nearly equals one of {copies['n_train']:,} training items."
+    return f"No sign of copying: none of {where}."
 
 
 def _percent(share: float, digits: int = 0) -> str:

@@ -18,6 +18,8 @@ from likewise.report.page import SCHEMA, Sheet, interval, write_comparison
 
 Row = dict[str, Any]
 
+_WAYS = {"higher": "higher", "lower": "lower", "real": "near real"}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -39,7 +41,7 @@ class Comparison:
         for row, best in zip(self.rows, self.best, strict=True):
             first = next(each for each in row if each)
             cells = [_cell(each, i in best) for i, each in enumerate(row)]
-            table.add_row(Text(first["title"]), "near real" if first["better"] == "real" else first["better"], *cells)
+            table.add_row(Text(first["title"]), _WAYS[first["better"]], *cells)
         return table
 
 
@@ -97,7 +99,8 @@ def _names(runs: Sequence[Any]) -> list[str]:
 
 def _best(row: Sequence[Row | None]) -> set[int]:
     """Who is best, and whose interval holds the best value: those are not told apart."""
-    marks = {i: _badness(each, each["value"]) for i, each in enumerate(row) if each and each["value"] is not None}
+    marks = {i: _badness(each) for i, each in enumerate(row) if each and each["value"] is not None}
+    marks = {i: mark for i, mark in marks.items() if mark is not None}
     if len(marks) < 2:
         return set()
     winner = min(marks, key=lambda i: marks[i])
@@ -105,9 +108,11 @@ def _best(row: Sequence[Row | None]) -> set[int]:
     return {i for i in marks if i == winner or _holds(row[i] or {}, value)}
 
 
-def _badness(row: Row, value: float) -> float:
+def _badness(row: Row) -> float | None:
+    """Lower is better; None where neither way is."""
+    value = row["value"]
     if row["better"] == "real":
-        return abs(value - row["floor"]["value"]) if row["floor"] else 0.0
+        return abs(value - row["floor"]["value"]) if row["floor"] else None
     return -value if row["better"] == "higher" else value
 
 
@@ -132,7 +137,7 @@ def _cell(row: Row | None, best: bool) -> Text:
     return text
 
 
-def _sheet(run: Any, name: str, seed: int, count: int = 36) -> Sheet:
+def _sheet(run: Any, name: str, seed: int, count: int = 32) -> Sheet:
     """A sheet of samples; runs of the same data are asked for the same things."""
     held_out = run.reference("held_out")
     given = None

@@ -1,4 +1,4 @@
-"""Evaluate a run: draw samples, measure them beside real data, and write `report/index.html` and `report/report.json`."""
+"""Evaluate a run: draw samples, measure them beside real data, write `report/index.html` and `report/report.json`."""
 
 from __future__ import annotations
 
