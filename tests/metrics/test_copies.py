@@ -1,0 +1,55 @@
+"""Planted copies are found, and nothing is found where there are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from likewise.metrics.copies import copy_check
+
+
+def clouds(seed: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    return tuple(rng.normal(size=(n, 8)) for n in (600, 300, 600))
+
+
+def test_one_percent_of_copies_is_flagged_and_none_is_not() -> None:
+    false_alarms = found = 0
+    for trial in range(30):
+        train, held_out, fake = clouds(trial)
+        false_alarms += copy_check(train, held_out, fake).flagged
+        fake[:12] = train[100:112] + np.random.default_rng(trial).normal(size=(12, 8)) * 0.03
+        found += copy_check(train, held_out, fake).flagged
+    assert false_alarms <= 2
+    assert found >= 28
+
+
+def test_says_which_are_copies_and_of_what() -> None:
+    train, held_out, fake = clouds(0)
+    fake[[3, 77]] = train[[5, 9]]
+    check = copy_check(train, held_out, fake)
+    assert {3, 77} <= set(check.copied.tolist())
+    assert check.neighbours[3, 0] == 5
+    assert check.distances[77, 0] == 0
+    assert check.exact.value == pytest.approx(2 / 600)
+    assert check.exact_real.value == 0
+
+
+def test_memorising_shows_in_the_rank_statistic_and_in_authenticity() -> None:
+    train, held_out, fake = clouds(1)
+    near = train + np.random.default_rng(5).normal(size=train.shape) * 0.3
+    check = copy_check(train, held_out, near)
+    assert check.flagged
+    assert check.z < -3
+    assert check.authenticity.high < check.authenticity_real.low
+    fresh = copy_check(train, held_out, fake)
+    assert abs(fresh.z) < 3
+    assert fresh.authenticity.low < 0.55 < fresh.authenticity.high + 0.1
+
+
+def test_discrete_data_that_repeat_by_nature_are_no_copies() -> None:
+    rng = np.random.default_rng(6)
+    train, held_out, fake = (rng.integers(0, 3, size=(n, 3)).astype(float) for n in (400, 200, 400))
+    check = copy_check(train, held_out, fake)
+    assert check.exact.value > 0.9
+    assert not check.flagged

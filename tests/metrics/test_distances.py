@@ -1,0 +1,106 @@
+"""Values that the reference packages agree on, and what each distance must and must not react to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from likewise.metrics.frechet import frechet, frechet_distance, kernel_distance, kid
+from likewise.metrics.neighbours import duplicates, nearest, neighbours
+
+
+def congruential(rows: int, columns: int, state: int) -> np.ndarray:
+    """u = s / 2^31 of s <- (1103515245 s + 12345) mod 2^31, row by row."""
+    numbers = np.empty(rows * columns)
+    for i in range(len(numbers)):
+        state = (1103515245 * state + 12345) % 2**31
+        numbers[i] = state / 2**31
+    return numbers.reshape(rows, columns)
+
+
+X = congruential(64, 4, 1) - 0.5
+Y = (congruential(48, 4, 7) - 0.5) * 0.8 + 0.35
+
+
+def test_vectors_are_the_published_ones() -> None:
+    assert X.sum() == pytest.approx(-0.83535701, abs=1e-8)
+    assert Y.sum() == pytest.approx(65.80732723, abs=1e-8)
+
+
+def test_distances_equal_torch_fidelity_and_torchmetrics() -> None:
+    assert frechet_distance(X, Y) == pytest.approx(0.498568453079, rel=1e-9)
+    assert kernel_distance(X[:48], Y) == pytest.approx(0.368013187789, rel=1e-9)
+    assert kernel_distance(X, Y) == pytest.approx(0.389906814322, rel=1e-9)
+    assert kid(X, Y)["kid"].value == kernel_distance(X, Y)
+    assert frechet(X, Y)["frechet"].value == frechet_distance(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("k", "expected"), [(3, (0.5625, 0.234375, 1 / 3, 0.1875)), (5, (0.8333333333, 0.34375, 0.525, 0.28125))]
+)
+def test_neighbours_equal_the_reference_vectors(k: int, expected: tuple[float, ...]) -> None:
+    found = neighbours(X, Y, k, k)
+    names = ("precision", "recall", "density", "coverage")
+    assert [found[name].value for name in names] == pytest.approx(expected, abs=1e-9)
+
+
+def test_neighbours_equal_prdc() -> None:
+    prdc = pytest.importorskip("prdc")
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(300, 20)), rng.normal(size=(280, 20)) * 0.9
+    ours, theirs = neighbours(real, fake, 3, 5), {k: prdc.compute_prdc(real, fake, k) for k in (3, 5)}
+    for name, k in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)):
+        assert ours[name].value == pytest.approx(theirs[k][name], abs=1e-9)
+
+
+def test_distance_is_zero_on_average_for_one_distribution_and_grows_with_the_shift() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(800, 6))
+    values = [kid(x, rng.normal(size=(800, 6)) + shift)["kid"] for shift in (0.0, 0.3, 0.8)]
+    assert values[0].low < 0 < values[0].high
+    assert values[0].high < values[1].value < values[1].high < values[2].low
+    limit = frechet(x, rng.normal(size=(800, 6)))["frechet_infinity"]
+    assert limit.low < 0 < limit.high
+
+
+def test_collapsed_model_has_high_precision_and_low_recall() -> None:
+    rng = np.random.default_rng(2)
+    real = rng.normal(size=(400, 8))
+    collapsed = real[:3].repeat(134, 0)[:400] * 0.9 + rng.normal(size=(400, 8)) * 0.02
+    found = neighbours(rng.normal(size=(400, 8)), collapsed)
+    assert found["precision"].value > 0.9
+    assert found["recall"].value < 0.1
+    assert found["coverage"].value < 0.3
+    spread = neighbours(real, rng.normal(size=(400, 8)) * 3)
+    assert spread["precision"].value < 0.4
+    assert spread["recall"].value > 0.8
+
+
+def test_identical_items_match_themselves_and_are_reported() -> None:
+    same = np.ones((40, 3))
+    found = neighbours(same, same)
+    assert found["precision"].value == found["recall"].value == found["coverage"].value == 1.0
+    assert duplicates(same) == 1.0
+    assert duplicates(np.arange(12.0).reshape(4, 3)) == 0.0
+
+
+def test_nearest_finds_the_nearest_other_row() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(600, 4))
+    distance, index = nearest(x, x, 2, skip_self=True)
+    whole = np.linalg.norm(x[:, None] - x, axis=-1) + np.diag(np.full(600, np.inf))
+    assert (index[:, 0] == whole.argmin(1)).all()
+    assert distance[:, 0] == pytest.approx(whole.min(1))
+    assert (distance[:, 0] <= distance[:, 1]).all()
+
+
+def test_same_seed_same_interval() -> None:
+    assert kid(X, Y, seed=4) == kid(X, Y, seed=4)
+    assert neighbours(X, Y, seed=4) == neighbours(X, Y, seed=4)
+    assert kid(X, Y, seed=4) != kid(X, Y, seed=5)
+
+
+@pytest.mark.parametrize("function", [frechet, kid, neighbours])
+def test_too_few_items_are_refused(function) -> None:
+    with pytest.raises(ValueError, match="need"):
+        function(X[:1], Y[:1])

@@ -1,0 +1,57 @@
+"""The judge: honest when there is nothing to see, sharp when there is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from likewise.metrics.twosample import two_sample_test
+
+
+def test_rejects_equal_distributions_about_one_time_in_twenty() -> None:
+    rejected = 0
+    for trial in range(200):
+        rng = np.random.default_rng(trial)
+        x, y = rng.normal(size=(60, 3)), rng.normal(size=(60, 3))
+        rejected += two_sample_test(x, y, seed=trial, judges=("linear",)).p_value < 0.05
+    assert 2 <= rejected <= 20
+
+
+@pytest.mark.parametrize("change", ["mean", "scale", "relation", "threshold"])
+def test_sees_each_kind_of_flaw(change: str) -> None:
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(600, 4)), rng.normal(size=(600, 4))
+    real[:, 1] = real[:, 0] + 0.5 * real[:, 1]
+    fake[:, 1] = fake[:, 0] + 0.5 * fake[:, 1]
+    if change == "mean":
+        fake[:, 2] += 0.7
+    elif change == "scale":
+        fake[:, 2] *= 0.5
+    elif change == "relation":
+        fake[:, 1] = rng.permutation(fake[:, 1])
+    else:
+        fake[:, 3] = np.round(fake[:, 3] * 2) / 2
+    verdict = two_sample_test(real, fake)
+    assert verdict.p_value < 1e-3
+    assert verdict.measures["auc"].low > 0.5
+    for estimate in verdict.measures.values():
+        assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+
+
+def test_the_most_recognisable_fakes_come_first() -> None:
+    rng = np.random.default_rng(1)
+    real, fake = rng.normal(size=(200, 2)), rng.normal(size=(200, 2))
+    fake[:100] += 6
+    verdict = two_sample_test(real, fake, judges=("kernel",))
+    assert len(verdict.asked) == 100
+    assert (verdict.asked[:30] < 100).all()
+    assert (verdict.asked[-20:] >= 100).all()
+    assert verdict.tested == 200
+
+
+def test_is_a_pure_function_of_the_seed_and_refuses_a_handful() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(50, 2)), rng.normal(size=(40, 2))
+    assert two_sample_test(x, y, 3).measures == two_sample_test(x, y, 3).measures
+    with pytest.raises(ValueError, match="at least 8"):
+        two_sample_test(x[:5], y)
