@@ -65,10 +65,10 @@ MEASURES: dict[str, Measure] = {
     "density": Measure("Density", "real", "How crowded with real data the places are where samples lie."),
     "coverage": Measure("Coverage", "higher", "The share of real items that have a sample close by.", True),
     "frechet": Measure(
-        "Frechet distance", "lower", "The distance between means and covariances; too large at small n."
+        "Fréchet distance", "lower", "The distance between means and covariances; too large at small n."
     ),
     "frechet_infinity": Measure(
-        "Frechet, extrapolated", "lower", "The same, extrapolated to infinitely many items: about 0 at best."
+        "Fréchet, extrapolated", "lower", "The same, extrapolated to infinitely many items: about 0 at best."
     ),
     # likelihood
     "bits": Measure("Held-out likelihood", "lower", "How many bits the model needs for data it has not seen."),
