@@ -42,6 +42,8 @@ def test_memorising_shows_in_the_rank_statistic_and_in_authenticity() -> None:
     assert check.flagged
     assert check.z < -3
     assert check.authenticity.high < check.authenticity_real.low
+    assert not copy_check(train, held_out + 2, fake, alike=False).flagged
+    assert copy_check(train, held_out + 2, fake).z < -3
     fresh = copy_check(train, held_out, fake)
     assert abs(fresh.z) < 3
     assert fresh.authenticity.low < 0.55 < fresh.authenticity.high + 0.1

@@ -19,7 +19,16 @@ def row(name: str, value: float, floor: float | None = None, baseline: float | N
 
 def say(*rows: dict, judged: float = 1e-9, **copies: Any) -> str:
     found = {"flagged": False, "p_value": 1.0, "n_train": 5000, **copies}
-    return " ".join(verdict({"metrics": list(rows), "judge": {"p_value": judged}, "copies": found, "n_compared": 500}))
+    return " ".join(
+        verdict(
+            {
+                "metrics": list(rows),
+                "judge": {"p_value": judged, "floor_p_value": 0.5},
+                "copies": found,
+                "n_compared": 500,
+            }
+        )
+    )
 
 
 def test_judge() -> None:

@@ -33,15 +33,19 @@ class CopyCheck:
     authenticity_real: Estimate
     z: float  #: the C_T statistic (Meehan et al., 2020): below -3, samples are nearer to training data than real ones
     p_value: float  #: of as many near copies by chance (Fisher's exact test, one-sided)
-    flagged: bool  #: p_value < 0.05, or z < -3
+    flagged: bool  #: p_value < 0.05, or z < -3 where held-out data are like training data
     copied: NDArray[np.int64]  #: the samples that are copies, by index
     neighbours: NDArray[np.int64]  #: (M, K) each sample's nearest training items
     distances: Array  #: (M, K)
     n_train: int
 
 
-def copy_check(train: Array, held_out: Array, fake: Array) -> CopyCheck:
-    """Compare distances to `train`, with shape (N, D), N >= 3, of `fake` (M, D) and of `held_out` (H, D)."""
+def copy_check(train: Array, held_out: Array, fake: Array, alike: bool = True) -> CopyCheck:
+    """Compare distances to `train`, with shape (N, D), N >= 3, of `fake` (M, D) and of `held_out` (H, D).
+
+    alike: whether training and held-out data have one distribution. Where they have not (the last chapters of a book),
+    any model of the training data is nearer to them than held-out data are, and that says nothing about copies.
+    """
     if len(train) < 3:
         raise ValueError(f"{len(train)} training items: a copy check needs at least 3")
     own, _ = nearest(train, train, skip_self=True)
@@ -61,7 +65,7 @@ def copy_check(train: Array, held_out: Array, fake: Array) -> CopyCheck:
         authenticity_real=_share(real_distance[:, 0] > own[real_index[:, 0], 0]),
         z=z,
         p_value=p_value,
-        flagged=p_value < 0.05 or z < -3,
+        flagged=p_value < 0.05 or (alike and z < -3),
         copied=np.flatnonzero(near),
         neighbours=fake_index,
         distances=fake_distance,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from likewise.report.evidence import Evidence, gather
+from likewise.report.evidence import Evidence, gather, shown_items
 from likewise.report.page import SCHEMA, Shown, write
 from likewise.report.sections import SECTIONS
 from likewise.report.verdict import verdict
@@ -56,31 +56,24 @@ def build(run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None
 
 def _show(got: Evidence, shown: Shown) -> None:
     """The samples and the real data as the page shows them."""
-    real = [got.held_out.values[i] for i in got.pick_held_out]
-    shown.kind, shown.columns, shown.fakes = shown_items(got.run, got.fakes)
-    _, _, shown.reals = shown_items(got.run, real)
-    fields = got.run.conditions
-    given = got.samples.given[: len(shown.fakes)] if got.held_out.given else []
-    shown.captions = [
-        ", ".join(fields[name].show(value) for name, value in each.items() if name in fields) for each in given
-    ]
+    picked = got.pick_held_out
+    fakes, reals = got.fakes, [got.held_out.values[i] for i in picked]
+    given = got.samples.given if got.held_out.given else [{}] * len(fakes)
+    if isinstance(reals[0], Mapping):  # what was given stands in columns of its own
+        fakes = [{**asked, **row} for asked, row in zip(given, fakes, strict=True)]
+        reals = [
+            {**{name: part[i] for name, part in got.held_out.given.items()}, **row}
+            for i, row in zip(picked, reals, strict=True)
+        ]
+    shown.kind, shown.columns, shown.fakes = shown_items(got.run, fakes)
+    _, _, shown.reals = shown_items(got.run, reals)
+    if got.held_out.given:
+        fields = got.run.conditions
+        shown.captions = [
+            ", ".join(fields[name].show(value) for name, value in asked.items() if name in fields)
+            for asked in given[: len(shown.fakes)]
+        ]
     shown.curves = _curves(got.run.metrics())
-
-
-def shown_items(run: Any, values: Sequence[Any]) -> tuple[str, list[str], list[Any]]:
-    """The first of `values` for a page: their kind ("figures", "texts" or "rows"), the rows' columns, and each as
-    HTML, or for rows as a list of cells."""
-    if isinstance(values[0], Mapping):
-        columns = list(values[0])
-        return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values[:12]]
-    if isinstance(values[0], str):
-        return "texts", [], [run.modality.show(value) for value in values[:12]]
-    return "figures", [], [run.modality.show(value) for value in values[:48]]
-
-
-def _cell(value: Any) -> str:
-    """A table cell's text."""
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:

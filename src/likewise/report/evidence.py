@@ -151,6 +151,22 @@ def _fingerprint(x: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(x, np.float32).tobytes()).hexdigest()[:16]
 
 
+def shown_items(run: Any, values: Sequence[Any]) -> tuple[str, list[str], list[Any]]:
+    """The first of `values` for a page: their kind ("figures", "texts" or "rows"), the rows' columns, and each as
+    HTML, or for rows as a list of cells."""
+    if isinstance(values[0], Mapping):
+        columns = list(values[0])
+        return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values[:12]]
+    if isinstance(values[0], str):
+        return "texts", [], [run.modality.show(value) for value in values[:12]]
+    return "figures", [], [run.modality.show(value) for value in values[:48]]
+
+
+def _cell(value: Any) -> str:
+    """A table cell's text."""
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def numbers(estimate: Estimate) -> dict[str, float | None]:
     """JSON has no NaN: what is not known is null."""
     return {

@@ -53,9 +53,10 @@ class Shown:
     fakes: Sequence[Any] = ()
     reals: Sequence[Any] = ()
     captions: Sequence[str] = ()  #: what each fake was asked to be, as HTML
-    recognised: Sequence[str] = ()  #: the fakes that gave themselves away
-    missed: Sequence[str] = ()  #: the fakes that passed for real
-    neighbours: Sequence[tuple[int, str, Sequence[tuple[str, float]]]] = ()
+    recognised: Sequence[Any] = ()  #: the fakes that gave themselves away
+    missed: Sequence[Any] = ()  #: the fakes that passed for real
+    #: (which sample, the sample, its nearest training items with their distances)
+    neighbours: list[tuple[int, Any, list[tuple[Any, float]]]] = field(default_factory=list)
     curves: Curves = field(default_factory=dict)
 
 
@@ -91,6 +92,7 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
         rows=rows,
         groups=[(title, [rows[n] for n in names if n in rows]) for title, names in groups if set(names) & rows.keys()],
         shown=fitted(shown),
+        item_columns=shown.columns[len(report["run"]["given"]) :],
         strip=_strip,
         curves={term: charts.lines(term, series) for term, series in shown.curves.items()},
         histograms={c["name"]: charts.histogram(c["name"], c["bins"][:40]) for c in report["columns"]},

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from likewise.metrics import table, text
 from likewise.metrics.agreement import Classifier, unclear
@@ -18,9 +20,9 @@ from likewise.metrics.intervals import generator, proportion
 from likewise.metrics.likelihood import bits, bits_per_unit, independent_bits, ngram_bits
 from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, two_sample_test
-from likewise.report.evidence import Array, Evidence, Row, numbers
+from likewise.report.evidence import Array, Evidence, Row, numbers, shown_items
 from likewise.report.page import Shown
-from likewise.spaces import Tokens
+from likewise.spaces import Continuous, Tokens
 
 MOST_SCORED = 512
 
@@ -39,8 +41,8 @@ def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     report["judge"] = {"judge": ours.judge, "p_value": ours.p_value, "floor_p_value": found["floor"].p_value,
                        "tested": ours.tested, "recognised": ours.asked[:8].tolist()}  # fmt: skip
     report["judge"]["missed"] = ours.asked[::-1][:8].tolist()
-    shown.recognised = [got.run.modality.show(got.fakes[i]) for i in ours.asked[:8]]
-    shown.missed = [got.run.modality.show(got.fakes[i]) for i in ours.asked[::-1][:8]]
+    _, _, shown.recognised = shown_items(got.run, [got.fakes[i] for i in ours.asked[:8]])
+    _, _, shown.missed = shown_items(got.run, [got.fakes[i] for i in ours.asked[::-1][:8]])
     note = f"a {ours.judge} judge, p = {ours.p_value:.2g}; asked about {ours.tested} items"
     for name, estimate in ours.measures.items():
         yield got.row(
@@ -82,16 +84,17 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         return
     space, unit = got.run.model.target, got.run.modality.unit
     title = f"Bits per {unit}"
-    density = not isinstance(space, Tokens) and not space.levels
-    note = "an upper bound" if kind == "bound" else None
-    if density:
+    levels = space.levels if isinstance(space, Continuous) else None
+    bound = kind == "bound" or levels is not None
+    note = "an upper bound" + (", by uniform dequantisation" if levels else "") if bound else None
+    if isinstance(space, Continuous) and not levels:
         note = "of a density in standardised units: compare runs on the same data only, and it can be negative"
     for name, part, picked in (
         ("bits", got.held_out, got.pick_held_out[:MOST_SCORED]),
         ("bits_train", got.train, got.pick_train[:MOST_SCORED]),
     ):
         x, c = _rows(part, picked)
-        nats = got.run.log_likelihood(x, c, got.seed)
+        nats = got.run.log_likelihood(_dequantised(x, levels, got.seed), c, got.seed)
         if nats is None:
             got.skipped.append({"what": "likelihood", "why": "the model gave none"})
             return
@@ -103,8 +106,16 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         yield got.row(
             name, bits_per_unit(bits(nats, space), amounts, got.seed), len(picked), 0, {"unit": unit},
             title=title if name == "bits" else f"{title}, training data", baseline=baseline, note=note,
-            bound=kind == "bound", unit=unit,
+            bound=bound, unit=unit,
         )  # fmt: skip
+
+
+def _dequantised(x: Tensor, levels: int | None, seed: int) -> Tensor:
+    """x moved evenly at random inside its bins, 2 / levels wide: a density at their middles alone bounds nothing."""
+    if levels is None:
+        return x
+    noise = generator(seed, "dequantise").uniform(-1 / levels, 1 / levels, tuple(x.shape))
+    return x + torch.from_numpy(noise).to(x)
 
 
 def _likelihood_baseline(got: Evidence, values: list[Any], x: Any, amounts: Array) -> dict[str, Any]:
@@ -138,7 +149,8 @@ def agreement(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[R
 
 def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     try:
-        check = copy_check(got.x_train, got.x_held_out, got.x_fake)
+        alike = report["judge"] is None or report["judge"]["floor_p_value"] > 1e-3
+        check = copy_check(got.x_train, got.x_held_out, got.x_fake, alike)
         trivial = copy_check(got.x_train, got.x_held_out, got.x_baseline)
     except ValueError as error:
         got.skipped.append({"what": "copy check", "why": str(error)})
@@ -155,12 +167,10 @@ def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
             {"sample": i, "train": check.neighbours[i].tolist(), "distance": check.distances[i].tolist()} for i in first
         ],
     }
-    show = got.run.modality.show
-    shown.neighbours = [
-        (i, show(got.fakes[i]), [(show(got.train.values[j]), float(d)) for j, d in
-                                 zip(check.neighbours[i], check.distances[i], strict=True)])
-        for i in first
-    ]  # fmt: skip
+    for i in first:
+        near, distances = check.neighbours[i], check.distances[i]
+        _, _, items = shown_items(got.run, [got.fakes[i], *(got.train.values[j] for j in near)])
+        shown.neighbours.append((i, items[0], list(zip(items[1:], map(float, distances), strict=True))))
     for name, ours, real, theirs in (
         ("copies_exact", check.exact, check.exact_real, trivial.exact),
         ("copies", check.near, check.near_real, trivial.near),

@@ -22,6 +22,11 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         _copies(rows["copies"], report["copies"]) if "copies" in rows else None,
     ]
     sentences = [sentence for sentence in said if sentence]
+    if report["judge"] and report["judge"]["floor_p_value"] < 1e-3 and rows["judge_accuracy"]["floor"]["value"] > 0.6:
+        sentences.append(
+            "Held-out data differ from training data by themselves: a judge tells the two apart "
+            f"{_percent(rows['judge_accuracy']['floor']['value'])} of the time, so no model can be expected to pass."
+        )
     if report["n_compared"] < 200:
         sentences.append(
             f"Only {report['n_compared']} held-out items were there to compare with: the intervals are wide."
@@ -42,7 +47,8 @@ def _judge(row: Row, judge: Mapping[str, Any]) -> str:
 
 
 def _distance(row: Row) -> str | None:
-    if not row["floor"] or not row["baseline"]:
+    sides = row["floor"], row["baseline"]
+    if not all(sides) or None in (row["low"], *(side["high"] for side in sides)):
         return None
     way = row["baseline"]["value"] - row["floor"]["value"]
     if way <= 0:
@@ -79,6 +85,8 @@ def _agreement(row: Row) -> str:
 
 
 def _likelihood(row: Row) -> str:
+    if row["value"] is None:
+        return "It finds some held-out data impossible: their likelihood is zero."
     bound = "at most " if row["bound"] else ""
     text = f"It needs {bound}{number(row['value'])} {row['title'].lower()} for data it has not seen"
     if not row["baseline"]:

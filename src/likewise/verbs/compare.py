@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from likewise.metrics.intervals import generator
-from likewise.report.build import build, shown_items
+from likewise.report.build import build
 from likewise.report.charts import number
+from likewise.report.evidence import shown_items
 from likewise.report.page import SCHEMA, Sheet, interval, write_comparison
 
 Row = dict[str, Any]
