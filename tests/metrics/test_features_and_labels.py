@@ -44,10 +44,16 @@ def test_shuffling_keeps_columns_and_breaks_rows() -> None:
 def test_classifier_recognises_real_digits() -> None:
     x, y = load_digits(return_X_y=True)
     ruler = Projection.fit(x[:1000], 32)
-    classifier = Classifier(ruler(x[:1000]), [int(label) for label in y[:1000]])
-    right = classifier.agreement(ruler(x[1000:]), [int(label) for label in y[1000:]])
+    plain = Projection.fit(x[:1000], 32, standardise=False)
+
+    def views(part: np.ndarray) -> list[np.ndarray]:
+        return [part[:, :1], ruler(part), plain(part)]
+
+    classifier = Classifier(views(x[:1000]), [int(label) for label in y[:1000]])
+    right = classifier.agreement(views(x[1000:]), [int(label) for label in y[1000:]])
+    assert classifier.view > 0
     assert right.value > 0.93
-    wrong = classifier.agreement(ruler(x[1000:]), [(int(label) + 1) % 10 for label in y[1000:]])
+    wrong = classifier.agreement(views(x[1000:]), [(int(label) + 1) % 10 for label in y[1000:]])
     assert wrong.value < 0.05
     assert unclear(["a", "b"] * 10) is None
     assert "same value" in (unclear(["a"] * 10) or "")

@@ -31,10 +31,12 @@ class Projection:
     rest: float | None  #: the mean length of the rest; None where the components leave nothing out
 
     @classmethod
-    def fit(cls, real: Array, components: int = 64) -> Projection:
+    def fit(cls, real: Array, components: int = 64, standardise: bool = True) -> Projection:
         """Fit on real items, with shape (N, F), N >= 2; `components` is capped by F and by N - 1.
 
-        Deterministic: the sign of each axis is such that its largest entry is positive.
+        standardise: measure each feature by its own spread; else all by one, which keeps what is large large (the ink
+        of a picture), and is right only where features have one unit. Deterministic: the sign of each axis is such that its largest entry
+        is positive.
         """
         real = np.asarray(real, np.float64)
         if real.ndim != 2 or len(real) < 2:
@@ -43,6 +45,8 @@ class Projection:
         varies = scale > 1e-12 * np.abs(real).max(initial=1.0)
         # A feature that hardly varies (a corner of a picture) must not make a mountain of a speck of noise there, and
         # one that never does still shows a fake that varies in it.
+        if not standardise:
+            scale = np.full_like(scale, float(scale.max(initial=0.0)) or 1.0)
         scale = np.maximum(scale, LEAST * float(np.median(scale[varies])) if varies.any() else 1.0)
         standard = _standard(real, mean, scale)
         components = max(1, min(components, real.shape[1], len(real) - 1))

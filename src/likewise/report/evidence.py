@@ -49,6 +49,7 @@ class Evidence:
     x_held_out: Array  #: of the items picked
     x_fake: Array
     x_baseline: Array
+    plain: tuple[Array, Array, Array]  #: of train, held_out, fake: features that are not standardised
     stamp: dict[str, Any] = field(default_factory=dict)
     skipped: list[dict[str, str]] = field(default_factory=list)
 
@@ -99,6 +100,7 @@ def gather(run: Any, n: int, seed: int) -> Evidence:
     # The ruler is made of training items that are not themselves measured by it, where there are enough.
     rest = order_train[compared:] if len(order_train) >= 2 * compared else order_train
     ruler = Projection.fit(raw_train[np.sort(rest)], min(COMPONENTS, max(2, compared // 8)))
+    plain = Projection.fit(raw_train, COMPONENTS, standardise=False)
     got = Evidence(
         run=run,
         seed=seed,
@@ -116,6 +118,7 @@ def gather(run: Any, n: int, seed: int) -> Evidence:
         x_held_out=ruler(raw_held_out),
         x_fake=ruler(raw_fake),
         x_baseline=ruler(raw_baseline),
+        plain=(plain(raw_train), plain(raw_held_out), plain(raw_fake)),
     )
     got.stamp = {
         "protocol": PROTOCOL,

@@ -134,16 +134,17 @@ def agreement(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[R
         if why:
             got.skipped.append({"what": f"agreement with {name}", "why": why})
             continue
-        classifier = Classifier(got.x_train, labels)
+        views, real_views, fake_views = zip((got.x_train, got.x_held_out, got.x_fake), got.plain, strict=True)
+        classifier = Classifier(views, labels)
         real = [str(got.held_out.given[name][i]) for i in got.pick_held_out]
         asked = [str(given[name]) for given in got.samples.given]
         dealt = [asked[i] for i in generator(got.seed, "dealt").permutation(len(asked))]
         yield got.row(
-            f"agreement:{name}", classifier.agreement(got.x_fake, asked), len(labels), len(asked),
+            f"agreement:{name}", classifier.agreement(fake_views, asked), len(labels), len(asked),
             {"classifier": "svm", "C": 10.0},
             title=f"Agreement with {name}", field=name,
-            floor=numbers(classifier.agreement(got.x_held_out, real)),
-            baseline={**numbers(classifier.agreement(got.x_fake, dealt)), "what": "the labels dealt at random"},
+            floor=numbers(classifier.agreement(real_views, real)),
+            baseline={**numbers(classifier.agreement(fake_views, dealt)), "what": "the labels dealt at random"},
         )  # fmt: skip
 
 
