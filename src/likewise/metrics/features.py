@@ -35,8 +35,8 @@ class Projection:
         """Fit on real items, with shape (N, F), N >= 2; `components` is capped by F and by N - 1.
 
         standardise: measure each feature by its own spread; else all by one, which keeps what is large large (the ink
-        of a picture), and is right only where features have one unit. Deterministic: the sign of each axis is such that its largest entry
-        is positive.
+        of a picture), and is right only where features have one unit. Deterministic: the sign of each axis is such
+        that its largest entry is positive.
         """
         real = np.asarray(real, np.float64)
         if real.ndim != 2 or len(real) < 2:
