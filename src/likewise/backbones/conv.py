@@ -1,0 +1,294 @@
+"""Convolutional networks over one to three position dimensions: residual nets without norms, and a U-Net.
+
+Encoder and decoder follow R3GAN's networks (Huang et al., "The GAN is dead; long live the GAN!", 2024,
+arXiv:2501.05441); the denoiser is a U-Net (Ronneberger et al., 2015) with ADM's blocks (Dhariwal and Nichol, 2021).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from likewise.backbones.base import Backbone, Role
+from likewise.backbones.layers import (
+    Context,
+    Dropout,
+    Embedded,
+    TimeEmbedding,
+    attend,
+    conv,
+    fold,
+    heads_of,
+    linear,
+    rms_norm,
+    unfold,
+)
+from likewise.spaces import Condition, Continuous, Space, Tokens
+
+
+class Conv(Backbone):
+    """Sizes of convolutional networks."""
+
+    name: Literal["conv"] = "conv"
+    width: int = Field(32, ge=8, multiple_of=8, description="channels at the finest scale")
+    multipliers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 2, 4), min_length=1, description="channels at each scale, as multiples of width; each scale halves the size"
+    )
+    blocks: int = Field(1, ge=1, description="residual blocks at each scale")
+    attention: bool = Field(True, description="self-attention at the denoiser's coarsest scale")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in the denoiser's blocks")
+    patch: int | None = Field(None, ge=1, description="positions per side that become one; by default about size / 16")
+
+    def unfit(self, role: Role, space: Space) -> str | None:
+        if isinstance(space, Tokens):
+            if role == "predictor":
+                return "conv has no causal network; transformer, lstm and gru predict tokens"
+            return f"conv needs continuous values with positions and {space} are tokens; mlp and transformer fit"
+        if role == "predictor":
+            return "conv does not predict tokens; transformer, lstm and gru do"
+        if not space.positions:
+            return f"conv needs positions and {space} has none; mlp fits"
+        return None
+
+    def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
+        assert isinstance(source, Continuous)
+        return _Encoder(self, source, features, condition)
+
+    def decoder(self, features: int, target: Continuous, condition: Condition) -> nn.Module:
+        return _Decoder(self, features, target, condition)
+
+    def denoiser(self, space: Continuous, condition: Condition) -> nn.Module:
+        return _UNet(self, space, condition)
+
+    def channels(self, scale: int) -> int:
+        """How many channels there are at a scale, 0 the finest; beyond the multipliers the last one holds on."""
+        return self.width * self.multipliers[min(scale, len(self.multipliers) - 1)]
+
+
+def default_patch(positions: tuple[int, ...]) -> int:
+    """Fine positions are dear and hold little: start from about 16 a side."""
+    return max(1, round(max(positions) / 16)) if len(positions) > 1 else 1
+
+
+def scales(positions: tuple[int, ...], smallest: int = 4, most: int | None = None) -> list[tuple[int, ...]]:
+    """The sizes from fine to coarse: each halves what is above `smallest`, rounding up; at most `most` of them."""
+    sizes = [positions]
+    while max(sizes[-1]) > smallest and (most is None or len(sizes) < most):
+        sizes.append(tuple(-(-n // 2) if n > smallest else n for n in sizes[-1]))
+    return sizes
+
+
+def shrink(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """The mean over the positions that become one; x: shape (B, C, *positions)."""
+    ratio = [1 if n == m else 2 for n, m in zip(x.shape[2:], size, strict=True)]
+    if max(ratio) == 1:
+        return x
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.dim() - 3]
+    return pool(x, ratio, ceil_mode=True, count_include_pad=False)
+
+
+def grow(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Each position becomes two a side (nearest neighbour), cropped to `size`."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    return F.interpolate(x, size=size, mode="nearest")
+
+
+class _Residual(nn.Module):
+    """R3GAN's block: 1x1, grouped 3x3, 1x1, no norm; zero at first, as in Fixup (Zhang et al., 2019)."""
+
+    def __init__(self, dims: int, channels: int, grouped: int = 16) -> None:
+        super().__init__()
+        hidden = -(-channels // grouped) * grouped
+        self.enter = conv(dims, channels, hidden, 1, scale=math.sqrt(2))
+        self.mix = conv(dims, hidden, hidden, 3, groups=hidden // grouped, scale=math.sqrt(2))
+        self.out = conv(dims, hidden, channels, 1, scale=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.leaky_relu(self.enter(x), 0.2)
+        return x + self.out(F.leaky_relu(self.mix(h), 0.2))
+
+
+def _stage(sizes: Conv, dims: int, inputs: int, outputs: int) -> nn.Sequential:
+    change = [conv(dims, inputs, outputs, 1)] if inputs != outputs else []
+    return nn.Sequential(*change, *(_Residual(dims, outputs) for _ in range(sizes.blocks)))
+
+
+class _Encoder(nn.Module):
+    """Positions to features; the condition scales and shifts the last features (a projection, Miyato and Koyama, 2018)."""
+
+    def __init__(self, sizes: Conv, source: Continuous, features: int, condition: Condition) -> None:
+        super().__init__()
+        dims = len(source.positions)
+        self.patch = sizes.patch or default_patch(source.positions)
+        self.sizes = scales(tuple(-(-n // self.patch) for n in source.positions))
+        widths = [sizes.channels(i) for i in range(len(self.sizes))]
+        self.embed = conv(dims, source.channels * self.patch**dims, widths[0])
+        self.stages = nn.ModuleList(
+            _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
+        )
+        self.collect = linear(widths[-1] * math.prod(self.sizes[-1]), 2 * widths[-1], scale=math.sqrt(2))
+        self.context = Context(condition, 2 * widths[-1])
+        self.given = None if self.context.empty else linear(2 * widths[-1], 4 * widths[-1])
+        self.head = linear(2 * widths[-1], features)
+        _channels_last(self)
+
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        h = self.embed(fold(x, self.patch))
+        for size, stage in zip(self.sizes, self.stages, strict=True):
+            h = stage(shrink(h, size))
+        h = F.leaky_relu(self.collect(h.flatten(1)), 0.2)
+        if self.given is not None:
+            scale, shift = self.given(self.context(c, x).vector).chunk(2, 1)
+            h = torch.addcmul(shift, h, 1 + scale)
+        return self.head(h).float()
+
+
+class _Decoder(nn.Module):
+    """Features, beside the condition's, to positions."""
+
+    def __init__(self, sizes: Conv, features: int, target: Continuous, condition: Condition) -> None:
+        super().__init__()
+        dims = len(target.positions)
+        self.positions = target.positions
+        self.patch = sizes.patch or default_patch(target.positions)
+        self.sizes = scales(tuple(-(-n // self.patch) for n in target.positions))[::-1]
+        widths = [sizes.channels(i) for i in range(len(self.sizes))][::-1]
+        self.context = Context(condition, 2 * widths[0])
+        self.given = None if self.context.empty else linear(2 * widths[0], 2 * widths[0])
+        self.latent = linear(features, 2 * widths[0])
+        self.spread = linear(2 * widths[0], widths[0] * math.prod(self.sizes[0]), scale=math.sqrt(2))
+        self.stages = nn.ModuleList(
+            _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
+        )
+        self.head = conv(dims, widths[-1], target.channels * self.patch**dims, 3)
+        _channels_last(self)
+
+    def forward(self, z: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        h = self.latent(z)
+        if self.given is not None:
+            h = h + self.given(self.context(c, z).vector)
+        h = self.spread(F.leaky_relu(h, 0.2))
+        h = h.view(len(z), -1, *self.sizes[0])
+        for size, stage in zip(self.sizes, self.stages, strict=True):
+            h = stage(grow(h, size))
+        return unfold(self.head(F.leaky_relu(h, 0.2)), self.patch, self.positions).float()
+
+
+class _UNet(nn.Module):
+    """Down and up again with skip connections, steered by time and condition at every block."""
+
+    def __init__(self, sizes: Conv, space: Continuous, condition: Condition) -> None:
+        super().__init__()
+        dims = len(space.positions)
+        self.positions = space.positions
+        self.patch = sizes.patch or default_patch(space.positions)
+        grid = tuple(-(-n // self.patch) for n in space.positions)
+        self.sizes = scales(grid, smallest=2, most=len(sizes.multipliers))
+        widths = [sizes.channels(i) for i in range(len(self.sizes))]
+        steer = 4 * sizes.width
+        self.time = TimeEmbedding(steer)
+        self.context = Context(condition, steer)
+        pixels = space.channels * self.patch**dims
+        self.embed = conv(dims, pixels, widths[0])
+
+        def block(inputs: int, outputs: int) -> _Steered:
+            return _Steered(dims, inputs, outputs, steer, sizes.dropout)
+
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, width = [widths[0]], widths[0]
+        for after in widths:
+            for _ in range(sizes.blocks):
+                self.down.append(block(width, after))
+                width = after
+                skips.append(width)
+        coarse = sizes.attention or self.context.has_sequence
+        self.middle = nn.ModuleList([block(width, width), block(width, width)])
+        self.look = _Attention(width, steer if self.context.has_sequence else None) if coarse else None
+        for after in reversed(widths):
+            for _ in range(sizes.blocks):
+                self.up.append(block(width + skips.pop(), after))
+                width = after
+        self.last = block(width + skips.pop(), width)
+        self.norm = nn.GroupNorm(1, width)
+        self.head = conv(dims, width, pixels, scale=0.0)
+        self.blocks = sizes.blocks
+        _channels_last(self)
+
+    def forward(self, x: Tensor, t: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        given = self.context(c, x)
+        steer = F.silu(self.time(t) + given.vector)
+        h = self.embed(fold(x, self.patch))
+        skips = [h]
+        for i, block in enumerate(self.down):
+            h = block(shrink(h, self.sizes[i // self.blocks]), steer)
+            skips.append(h)
+        h = self.middle[0](h, steer)
+        if self.look is not None:
+            h = self.look(h, given)
+        h = self.middle[1](h, steer)
+        for i, block in enumerate(self.up):
+            size = self.sizes[-1 - i // self.blocks]
+            h = block(torch.cat((grow(h, size), skips.pop()), 1), steer)
+        h = self.last(torch.cat((h, skips.pop()), 1), steer)
+        return unfold(self.head(F.silu(self.norm(h))), self.patch, self.positions).float()
+
+
+class _Steered(nn.Module):
+    """ADM's block: norm, SiLU, convolution, twice; time and condition scale and shift the second norm."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, steer: int, dropout: float) -> None:
+        super().__init__()
+        # One group: with more, GroupNorm in bf16 and channels-last takes up to 20 times as long on a CPU.
+        self.norm_in = nn.GroupNorm(1, inputs)
+        self.conv_in = conv(dims, inputs, outputs)
+        self.steer = linear(steer, 2 * outputs, scale=0.0)
+        self.norm_out = nn.GroupNorm(1, outputs)
+        self.dropout = Dropout(dropout)
+        self.conv_out = conv(dims, outputs, outputs, scale=0.0)
+        self.skip = conv(dims, inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, steer: Tensor) -> Tensor:
+        scale, shift = self.steer(steer).view(len(x), -1, *[1] * (x.dim() - 2)).chunk(2, 1)
+        h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
+        h = F.silu(torch.addcmul(shift, h, 1 + scale))
+        return self.skip(x) + self.conv_out(self.dropout(h))
+
+
+class _Attention(nn.Module):
+    """Every position looks at all others, and at the condition's sequence if there is one (as in GLIDE, 2021)."""
+
+    def __init__(self, width: int, given: int | None) -> None:
+        super().__init__()
+        self.heads = heads_of(width, 32)
+        self.norm = nn.GroupNorm(1, width)
+        self.qkv = linear(width, 3 * width)
+        self.given = linear(given, 2 * width) if given is not None else None
+        self.out = linear(width, width, scale=0.0)
+
+    def forward(self, x: Tensor, given: Embedded) -> Tensor:
+        h = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = self._split(self.qkv(h), 3)
+        mask = None
+        if self.given is not None and given.sequence is not None and given.mask is not None:
+            more_k, more_v = self._split(self.given(given.sequence), 2)
+            k, v = torch.cat((k, more_k), 2), torch.cat((v, more_v), 2)
+            mask = torch.cat((torch.ones(h.shape[:2], dtype=torch.bool, device=x.device), given.mask), 1)
+        read = attend(rms_norm(q), rms_norm(k), v, mask=mask).transpose(1, 2).flatten(2)
+        return x + self.out(read).transpose(1, 2).view_as(x)
+
+    def _split(self, h: Tensor, parts: int) -> tuple[Tensor, ...]:
+        return h.unflatten(2, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _channels_last(net: nn.Module) -> None:
+    """Weights in the layout that convolutions are fastest in; what flows through follows them."""
+    for kind, layout in ((nn.Conv2d, torch.channels_last), (nn.Conv3d, torch.channels_last_3d)):
+        for layer in net.modules():
+            if isinstance(layer, kind):
+                layer.to(memory_format=layout)  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,386 @@
+"""What the backbones share: normalisation, attention with rotary positions, embeddings of time and of a condition."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
+
+
+def linear(inputs: int, outputs: int, *, bias: bool = True, scale: float = 1.0) -> nn.Linear:
+    """A linear layer whose outputs have variance scale^2 for inputs of unit variance; its bias starts at 0."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.normal_(layer.weight, std=scale / math.sqrt(inputs))
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1, scale: float = 1.0) -> nn.Module:
+    """A same-size convolution over `dims` (1 to 3) position dimensions, scaled like `linear`; its bias starts at 0."""
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
+    layer = kind(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+    nn.init.normal_(layer.weight, std=scale / math.sqrt(inputs // groups * kernel**dims))
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def heads_of(width: int, size: int = 64) -> int:
+    """The number of attention heads: as near to `size` channels each as an even division of `width` allows."""
+    fitting = [n for n in range(1, width + 1) if width % (2 * n) == 0]
+    return min(fitting, key=lambda n: (abs(math.log(width / n / size)), n))
+
+
+def fold(x: Tensor, patch: int) -> Tensor:
+    """Move patch x ... x patch blocks of positions into channels, after filling up with zeros at the end.
+
+    x: shape (B, C, *positions). Returns shape (B, C * patch^d, *ceil(positions / patch)).
+    """
+    dims = x.dim() - 2
+    x = F.pad(x, [n for size in reversed(x.shape[2:]) for n in (0, -size % patch)])
+    small = [size // patch for size in x.shape[2:]]
+    x = x.view(*x.shape[:2], *(n for size in small for n in (size, patch)))
+    order = [0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2)]
+    return x.permute(order).reshape(len(x), -1, *small)
+
+
+def unfold(x: Tensor, patch: int, positions: tuple[int, ...]) -> Tensor:
+    """The inverse of `fold`, cropped to `positions`."""
+    dims = x.dim() - 2
+    small = x.shape[2:]
+    x = x.reshape(len(x), -1, *[patch] * dims, *small)
+    order = [0, 1, *(axis for d in range(dims) for axis in (2 + dims + d, 2 + d))]
+    x = x.permute(order).reshape(len(x), -1, *(n * patch for n in small))
+    return x[(..., *(slice(n) for n in positions))]
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al., 2014) whose masks are cheap on a CPU: 16 random bits decide about each value."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.rate)
+        # A quarter of the calls to the generator: 9 ms for six million values where F.dropout takes 33.
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= round(self.rate * 2**16) - 2**15
+        return x * kept.to(x.dtype).mul_(1 / (1 - self.rate))
+
+
+class RMSNorm(nn.Module):
+    """Division by the root mean square over the last dimension, and a gain (Zhang and Sennrich, 2019)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x) * self.weight
+
+
+def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """x over its root mean square along the last dimension."""
+    if x.device.type != "cpu":
+        return F.rms_norm(x, x.shape[-1:], eps=eps)
+    # On the CPU F.rms_norm takes 1.4 (fp32) to 3 times (bf16) as long as this.
+    return x * torch.rsqrt(torch.linalg.vecdot(x, x).unsqueeze(-1) / x.shape[-1] + eps)
+
+
+def coordinates(grid: tuple[int, ...]) -> Tensor:
+    """The place of each position of a grid read row by row, with shape (prod(grid), len(grid))."""
+    return torch.cartesian_prod(*(torch.arange(n, dtype=torch.float32) for n in grid)).view(-1, len(grid))
+
+
+def rotation(places: Tensor, size: int, base: float = 10_000.0) -> Tensor:
+    """The table that turns heads of `size` channels by their place (RoPE, Su et al., 2021), axis by axis.
+
+    places: shape (N, axes); the channels are shared out evenly among the axes. Returns cos and signed sin, for
+    halves paired as in Llama, with shape (2, N, size).
+    """
+    axes = places.shape[1]
+    count = size // 2 // axes
+    frequency = base ** (-torch.arange(count, device=places.device) / max(count, 1))
+    angle = (places[:, :, None] * frequency).flatten(1)
+    angle = F.pad(angle, (0, size // 2 - angle.shape[1]))
+    return torch.stack((torch.cat((angle.cos(), angle.cos()), 1), torch.cat((-angle.sin(), angle.sin()), 1)))
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None, twice: bool = False
+) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v, by whichever way is fastest here (Vaswani et al., 2017, equation 1).
+
+    q: shape (B, H, L, D). k, v: shape (B, H, S, D). causal: query i sees keys 0 to i (L = S). mask: the keys that
+    count, shape (B, S). twice: the result must be differentiable twice, which fused attention is not.
+    Returns shape (B, H, L, D).
+    """
+    assert not (causal and mask is not None)
+    # Forward and backward for 16 x 256 tokens, 6 heads of 64, two Zen 4 cores, ms: written out 40 in fp32, 15 in
+    # bf16; fused 37 and 37; at 64 tokens 14, 6 and 15, 30. In fp32 above 512 the scores leave the caches.
+    written = q.device.type == "cpu" and k.shape[2] <= (1024 if q.dtype == torch.bfloat16 else 128)
+    keys = None if mask is None else mask[:, None, None, :]
+    if not (written or twice):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=causal)
+    score = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    lowest = torch.finfo(score.dtype).min
+    if causal:
+        score += torch.full(score.shape[-2:], lowest, dtype=score.dtype, device=score.device).triu(1)
+    if keys is not None:
+        score = score.masked_fill(~keys, lowest)
+    return score.softmax(-1).to(v.dtype) @ v
+
+
+#: Keys and values kept while decoding, each (B, H, length, D), and how many are filled.
+Cache = tuple[Tensor, Tensor, int]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with rotary positions and, if wanted, normalised queries and keys (Henry et al., 2020)."""
+
+    def __init__(self, width: int, heads: int, qk_norm: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = linear(width, 3 * width, bias=False)
+        self.out = linear(width, width, bias=False, scale=0.0)
+        self.qk_gain = nn.Parameter(torch.ones(2, 1, width // heads)) if qk_norm else None
+
+    def forward(
+        self,
+        x: Tensor,
+        table: Tensor,
+        *,
+        causal: bool = False,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
+        twice: bool = False,
+    ) -> Tensor:
+        """x: shape (B, L, width). table: from `rotation`, for these L places. With a cache, L is 1."""
+        qkv = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)
+        qk, v = qkv[:, :, :2], qkv[:, :, 2]
+        cos, sin = table[:, :, None, None]
+        if self.qk_gain is not None:
+            qk = rms_norm(qk)
+            # The gain is folded into the small table: one pass less over q and k.
+            cos, sin = cos * self.qk_gain, sin * self.qk_gain.roll(self.qk_gain.shape[-1] // 2, -1)
+        qk = torch.addcmul(qk * cos.to(qk.dtype), qk.roll(qk.shape[-1] // 2, -1), sin.to(qk.dtype))
+        q, k, v = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), v.transpose(1, 2)
+        if cache is not None:
+            keys, values, filled = cache
+            keys[:, :, filled : filled + 1], values[:, :, filled : filled + 1] = k, v
+            k, v = keys[:, :, : filled + 1], values[:, :, : filled + 1]
+        return self.out(attend(q, k, v, causal=causal, mask=mask, twice=twice).transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Attention to a given sequence. It starts as no contribution at all: its output layer starts at zero."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = RMSNorm(width)
+        self.query = linear(width, width, bias=False)
+        self.key_value = linear(width, 2 * width, bias=False)
+        self.out = linear(width, width, bias=False, scale=0.0)
+
+    def keys(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` reads of a sequence, with shape (B, S, width), so that it is computed once."""
+        k, v = self.key_value(sequence).view(*sequence.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return k, v
+
+    def forward(self, x: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None, twice: bool = False) -> Tensor:
+        """x: shape (B, L, width). mask: which of the sequence counts, shape (B, S)."""
+        q = self.query(self.norm(x)).view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return self.out(attend(q, *keys, mask=mask, twice=twice).transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer, 2020) or squared ReLU (So et al., 2021), both with about 8 width^2 weights."""
+
+    def __init__(self, width: int, kind: str) -> None:
+        super().__init__()
+        self.gated = kind == "swiglu"
+        hidden = -(-8 * width // 3 // 32) * 32 if self.gated else 4 * width
+        self.up = linear(width, hidden * (1 + self.gated), bias=False, scale=1.0 if self.gated else math.sqrt(2))
+        self.out = linear(hidden, width, bias=False, scale=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.up(x)
+        if self.gated:
+            gate, h = h.chunk(2, -1)
+            return self.out(F.silu(gate) * h)
+        return self.out(F.relu(h).square())
+
+
+class TimeEmbedding(nn.Module):
+    """Times in [0, 1], shape (B,), as vectors, shape (B, width): sines and cosines through a small MLP."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # Periods from about 0.006 to 60, as in DDPM with its 1000 steps (Ho et al., 2020).
+        frequency = 1000.0 * 10_000.0 ** (-torch.arange(width // 2) / (width // 2))
+        self.register_buffer("frequency", frequency, persistent=False)
+        self.hidden = linear(width, width, scale=math.sqrt(2))
+        self.out = linear(width, width, scale=math.sqrt(2))
+
+    def forward(self, t: Tensor) -> Tensor:
+        angle = t.float()[:, None] * self.get_buffer("frequency").float()
+        return self.out(F.silu(self.hidden(torch.cat((angle.sin(), angle.cos()), 1))))
+
+
+class Embedded(NamedTuple):
+    """A condition as networks read it.
+
+    vector: all of it in one vector, shape (B, width); zeros when nothing can be given.
+    sequence, mask: what has several positions, shape (B, S, width), and which of them count, (B, S); None if nothing.
+    """
+
+    vector: Tensor
+    sequence: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class Context(nn.Module):
+    """The condition as vectors. A missing field is a learned "any"; several fields add up.
+
+    None is read exactly as a condition all of whose fields are missing.
+    """
+
+    def __init__(self, condition: Condition, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.names = list(condition)  # not keys of a ModuleDict: names of columns may have dots in them
+        self.fields = nn.ModuleList(_field(space, width) for space in condition.values())
+        self.empty = not condition
+        self.has_sequence = any(isinstance(field, (_Sequence, _Map)) for field in self.fields)
+
+    def forward(self, c: dict[str, Tensor] | None, like: Tensor) -> Embedded:
+        """c: batches by field name, or None. like: any tensor with the batch and device wanted, shape (B, ...)."""
+        batch = len(like)
+        vector = torch.zeros(batch, self.width, device=like.device)
+        sequences: list[Tensor] = []
+        masks: list[Tensor] = []
+        for name, field in zip(self.names, self.fields, strict=True):
+            value = None if c is None else c.get(name)
+            # One row is enough where all are missing: it is broadcast.
+            found: Embedded = field(field.missing.to(like.device) if value is None else value)
+            vector = vector + found.vector
+            if found.sequence is not None and found.mask is not None:
+                sequences.append(found.sequence.expand(batch, -1, -1))
+                masks.append(found.mask.expand(batch, -1))
+        if not sequences:
+            return Embedded(vector)
+        return Embedded(vector, torch.cat(sequences, 1), torch.cat(masks, 1))
+
+
+def _field(space: Space, width: int) -> nn.Module:
+    if isinstance(space, Tokens):
+        return _OneToken(space, width) if space.length == 1 else _Sequence(space, width)
+    return _Map(space, width) if space.positions else _Vector(space, width)
+
+
+class _OneToken(nn.Module):
+    """A label: one row of a table for each, and one more for "any"."""
+
+    def __init__(self, space: Tokens, width: int) -> None:
+        super().__init__()
+        self.any_row = space.vocabulary
+        self.embed = nn.Embedding(space.vocabulary + 1, width)
+        nn.init.normal_(self.embed.weight)
+        self.missing = torch.full((1, 1), -1)
+
+    def forward(self, x: Tensor) -> Embedded:
+        return Embedded(self.embed(torch.where(x < 0, self.any_row, x))[:, 0])
+
+
+class _Sequence(nn.Module):
+    """Several tokens: embeddings mixed by two attention blocks, behind a learned "any" that is always there."""
+
+    def __init__(self, space: Tokens, width: int) -> None:
+        super().__init__()
+        self.space = space
+        heads = heads_of(width, 32)
+        self.embed = nn.Embedding(space.vocabulary, width)
+        nn.init.normal_(self.embed.weight)
+        self.embed_any = nn.Parameter(torch.randn(1, 1, width))
+        self.embed_place = nn.Parameter(torch.zeros(space.length, width))
+        self.attention = nn.ModuleList(SelfAttention(width, heads) for _ in range(2))
+        self.feed_forward = nn.ModuleList(FeedForward(width, "relu2") for _ in range(2))
+        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(5))
+        self.out = linear(width, width)
+        self.size = width // heads
+        self.missing = torch.full((1, 1), -1)
+
+    def forward(self, x: Tensor) -> Embedded:
+        mask = token_mask(x, self.space)
+        h = self.embed(x.clamp(min=0)) + self.embed_place[: x.shape[1]]
+        h = torch.cat((self.embed_any.expand(len(x), -1, -1), h), 1)
+        mask = F.pad(mask, (1, 0), value=True)
+        table = rotation(torch.arange(h.shape[1], device=h.device, dtype=torch.float32)[:, None], self.size)
+        for i, (attention, feed_forward) in enumerate(zip(self.attention, self.feed_forward, strict=True)):
+            h = h + attention(self.norms[2 * i](h), table, mask=mask)
+            h = h + feed_forward(self.norms[2 * i + 1](h))
+        h = self.norms[4](h)
+        weight = mask.unsqueeze(-1).to(h.dtype)
+        return Embedded(self.out((h * weight).sum(1) / weight.sum(1)), h, mask)
+
+
+class _Vector(nn.Module):
+    """Numbers through an MLP; a NaN is read as 0 with its flag up."""
+
+    def __init__(self, space: Continuous, width: int) -> None:
+        super().__init__()
+        self.embed = linear(2 * space.channels, width, scale=math.sqrt(2))
+        self.out = linear(width, width, scale=math.sqrt(2))
+        self.missing = torch.full((1, space.channels), math.nan)
+
+    def forward(self, x: Tensor) -> Embedded:
+        gone = x.isnan()
+        x = torch.cat((x.masked_fill(gone, 0.0), gone.to(x.dtype)), 1)
+        return Embedded(self.out(F.silu(self.embed(x))))
+
+
+class _Map(nn.Module):
+    """Positions through strided convolutions until few are left: those are the sequence, and their mean the vector."""
+
+    def __init__(self, space: Continuous, width: int, most: int = 64) -> None:
+        super().__init__()
+        positions = space.positions
+        layers: list[nn.Module] = [conv(len(positions), space.channels + 1, width, scale=math.sqrt(2))]
+        while math.prod(positions) > most or len(layers) == 1:
+            patch = 2 if max(positions) > 1 else 1
+            layers += [nn.SiLU(), _Halve(len(positions), width, patch)]
+            positions = tuple(-(-n // patch) for n in positions)
+        self.convs = nn.Sequential(*layers)
+        self.embed_place = nn.Parameter(torch.randn(math.prod(positions), width))
+        self.norm = RMSNorm(width)
+        self.out = linear(width, width)
+        self.missing = torch.full((1, *space.shape), math.nan)
+
+    def forward(self, x: Tensor) -> Embedded:
+        gone = x.isnan().any(1, keepdim=True)
+        x = torch.cat((x.nan_to_num(0.0), gone.to(x.dtype)), 1)
+        h = self.norm(self.convs(x).flatten(2).transpose(1, 2) + self.embed_place)
+        return Embedded(self.out(h.mean(1)), h, torch.ones(h.shape[:2], dtype=torch.bool, device=h.device))
+
+
+class _Halve(nn.Module):
+    """Blocks of positions become one, each."""
+
+    def __init__(self, dims: int, width: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.mix = conv(dims, width * patch**dims, width, 1, scale=math.sqrt(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(fold(x, self.patch))

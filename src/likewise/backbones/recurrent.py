@@ -1,0 +1,161 @@
+"""Recurrent networks: LSTM (Hochreiter and Schmidhuber, 1997) and GRU (Cho et al., 2014), one implementation."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from likewise.backbones.base import Backbone, Predictor, Role
+from likewise.backbones.layers import Context, CrossAttention, Dropout, heads_of, linear
+from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
+
+Cell = Literal["lstm", "gru"]
+
+
+class _Recurrent(Backbone):
+    """Sizes of recurrent networks."""
+
+    cell: ClassVar[Cell]
+    width: int = Field(512, ge=8, multiple_of=8, description="units of each layer")
+    depth: int = Field(2, ge=1, description="layers")
+    dropout: float = Field(0.0, ge=0, lt=1, description="between layers and before the last one")
+    bidirectional: bool = Field(True, description="encoders read from both ends")
+
+    def unfit(self, role: Role, space: Space) -> str | None:
+        if role == "encoder" and isinstance(space, Continuous) and not space.positions:
+            return f"{self.cell} reads positions one after another and {space} has none; mlp and transformer fit"
+        if role in ("decoder", "denoiser"):
+            return f"{self.cell} makes one token after another, not continuous values; mlp, conv and transformer do"
+        if role == "predictor" and isinstance(space, Continuous):
+            return f"{self.cell} predicts tokens, not continuous values"
+        return None
+
+    def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
+        return _Encoder(self, source, features, condition)
+
+    def predictor(self, space: Tokens, condition: Condition) -> Predictor:
+        return _Predictor(self, space, condition)
+
+
+class LSTM(_Recurrent):
+    """Sizes of LSTM networks."""
+
+    cell: ClassVar[Cell] = "lstm"
+    name: Literal["lstm"] = "lstm"
+
+
+class GRU(_Recurrent):
+    """Sizes of GRU networks."""
+
+    cell: ClassVar[Cell] = "gru"
+    name: Literal["gru"] = "gru"
+
+
+def core(sizes: _Recurrent) -> nn.LSTM | nn.GRU:
+    """The recurrent layers, with orthogonal recurrence (Saxe et al., 2014) and an open forget gate (Jozefowicz, 2015)."""
+    kind = nn.LSTM if sizes.cell == "lstm" else nn.GRU
+    between = sizes.dropout if sizes.depth > 1 else 0.0
+    net = kind(sizes.width, sizes.width, sizes.depth, batch_first=True, dropout=between)
+    for name, parameter in net.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in parameter.data.split(sizes.width):
+                nn.init.orthogonal_(gate)
+        elif name.startswith("weight_ih"):
+            nn.init.normal_(parameter, std=sizes.width**-0.5)
+        else:
+            nn.init.zeros_(parameter)
+            if name.startswith("bias_ih") and sizes.cell == "lstm":
+                parameter.data[sizes.width : 2 * sizes.width] = 1.0
+    return net
+
+
+class _Predictor(Predictor):
+    """The condition is added at every step, and read by attention after the last layer (Luong et al., 2015)."""
+
+    def __init__(self, sizes: _Recurrent, space: Tokens, condition: Condition) -> None:
+        super().__init__()
+        self.context = Context(condition, sizes.width)
+        self.embed = nn.Embedding(space.vocabulary, sizes.width)
+        nn.init.normal_(self.embed.weight)
+        self.embed_start = nn.Parameter(torch.randn(sizes.width))
+        # Items that all have one length (pixels, columns) are about places: say which place comes next.
+        self.embed_place = nn.Parameter(torch.randn(space.length, sizes.width)) if space.end is None else None
+        self.core = core(sizes)
+        self.first = None if self.context.empty else linear(sizes.width, sizes.depth * sizes.width)
+        self.cross = CrossAttention(sizes.width, heads_of(sizes.width)) if self.context.has_sequence else None
+        self.dropout = Dropout(sizes.dropout)
+        self.head = linear(sizes.width, space.vocabulary)
+
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        before = torch.cat((self.embed_start.expand(len(x), 1, -1), self.embed(x[:, :-1])), 1)
+        return self._advance(before, 0, *self._given(c, x))[0]
+
+    def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
+        return (0, *self._given(c, self.embed_start.expand(batch, -1)))
+
+    def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
+        place, vector, hidden, read = state
+        before = self.embed_start.expand(len(vector), -1) if token is None else self.embed(token)
+        logits, hidden = self._advance(before[:, None], place, vector, hidden, read)
+        return logits[:, 0], (place + 1, vector, hidden, read)
+
+    def _given(self, c: dict[str, Tensor] | None, like: Tensor) -> tuple[Tensor, Any, Any]:
+        """The condition's vector, the recurrence's first state, and what attention reads."""
+        given = self.context(c, like)
+        hidden = None
+        if self.first is not None:
+            start = self.first(given.vector).view(len(like), self.core.num_layers, -1).transpose(0, 1).contiguous()
+            hidden = (start.tanh(), torch.zeros_like(start)) if isinstance(self.core, nn.LSTM) else start.tanh()
+        read = None if self.cross is None else (self.cross.keys(given.sequence), given.mask)
+        return given.vector, hidden, read
+
+    def _advance(self, before: Tensor, place: int, vector: Tensor, hidden: Any, read: Any) -> tuple[Tensor, Any]:
+        h = before + vector[:, None]
+        if self.embed_place is not None:
+            h = h + self.embed_place[place : place + h.shape[1]]
+        h, hidden = self.core(h, hidden)
+        if self.cross is not None:
+            h = h + self.cross(h, *read)
+        return self.head(self.dropout(h)).float(), hidden
+
+
+class _Encoder(nn.Module):
+    """What is left when all has been read; from both ends, if so wanted."""
+
+    def __init__(self, sizes: _Recurrent, source: Space, features: int, condition: Condition) -> None:
+        super().__init__()
+        self.source = source
+        self.context = Context(condition, sizes.width)
+        if isinstance(source, Tokens):
+            self.embed: nn.Module = nn.Embedding(source.vocabulary, sizes.width)
+            nn.init.normal_(self.embed.weight)
+        else:
+            self.embed = linear(source.channels, sizes.width)
+        fixed = isinstance(source, Continuous) or source.end is None
+        length = source.length if isinstance(source, Tokens) else source.size // source.channels
+        self.embed_place = nn.Parameter(torch.randn(length, sizes.width)) if fixed else None
+        self.readers = nn.ModuleList(core(sizes) for _ in range(1 + sizes.bidirectional))
+        self.dropout = Dropout(sizes.dropout)
+        self.head = linear(len(self.readers) * sizes.width, features)
+
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        if isinstance(self.source, Tokens):
+            last = token_mask(x, self.source).sum(1) - 1
+            h = self.embed(x.clamp(min=0))
+        else:
+            h = self.embed(x.flatten(2).transpose(1, 2))
+            last = torch.full((len(x),), h.shape[1] - 1, device=x.device)
+        if self.embed_place is not None:
+            h = h + self.embed_place[: h.shape[1]]
+        h = h + self.context(c, x).vector[:, None]
+        rows = torch.arange(len(x), device=x.device)
+        # The second reader gets each item reversed within its own length, so that padding comes last for both.
+        back = (last[:, None] - torch.arange(h.shape[1], device=x.device)).clamp(min=0)
+        found = []
+        for i, reader in enumerate(self.readers):
+            read, _ = reader(h if i == 0 else h[rows[:, None], back])
+            found.append(read[rows, last.clamp(min=0)])
+        return self.head(self.dropout(torch.cat(found, 1))).float()

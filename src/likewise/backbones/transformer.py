@@ -1,0 +1,340 @@
+"""Transformers (Vaswani et al., 2017): causal over tokens in Llama's layout, and over patches as in DiT.
+
+Pre-norm RMSNorm, rotary positions, SwiGLU, no biases (Touvron et al., 2023); adaLN-zero where a time or a latent
+steers the blocks (Peebles and Xie, 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from likewise.backbones.base import Backbone, Predictor, Role
+from likewise.backbones.layers import (
+    Cache,
+    Context,
+    CrossAttention,
+    Dropout,
+    Embedded,
+    FeedForward,
+    RMSNorm,
+    SelfAttention,
+    TimeEmbedding,
+    coordinates,
+    fold,
+    heads_of,
+    linear,
+    rotation,
+    unfold,
+)
+from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
+
+
+class Transformer(Backbone):
+    """Sizes of Transformers."""
+
+    name: Literal["transformer"] = "transformer"
+    width: int = Field(256, ge=8, multiple_of=8, description="channels of each token")
+    depth: int = Field(6, ge=1, description="blocks")
+    heads: int | None = Field(None, ge=1, description="attention heads; by default 64 channels each")
+    ffn: Literal["swiglu", "relu2"] = Field("swiglu", description="feed-forward layer")
+    qk_norm: bool = Field(True, description="normalise queries and keys")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    patch: int | None = Field(None, ge=1, description="positions per patch side; by default at most 256 patches")
+    tie_embeddings: bool = Field(False, description="the same table reads tokens and predicts them")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Transformer:
+        if self.heads is not None and self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of twice the {self.heads} heads")
+        return self
+
+    def unfit(self, role: Role, space: Space) -> str | None:
+        if role == "predictor" and isinstance(space, Continuous):
+            return "transformer predicts tokens, not continuous values"
+        if role in ("decoder", "denoiser") and isinstance(space, Tokens):
+            return f"transformer's {role} makes continuous values; its predictor makes tokens"
+        return None
+
+    def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
+        return _Encoder(self, source, features, condition)
+
+    def decoder(self, features: int, target: Continuous, condition: Condition) -> nn.Module:
+        return _Decoder(self, features, target, condition)
+
+    def denoiser(self, space: Continuous, condition: Condition) -> nn.Module:
+        return _Denoiser(self, space, condition)
+
+    def predictor(self, space: Tokens, condition: Condition) -> Predictor:
+        return _Predictor(self, space, condition)
+
+    def head_count(self) -> int:
+        return self.heads or heads_of(self.width)
+
+
+class Block(nn.Module):
+    """Attention, then (given a sequence) attention to that, then feed-forward, each added to its input.
+
+    A steering vector scales, shifts and gates what is added; with its last layer at zero each block starts as the
+    identity (adaLN-zero).
+    """
+
+    def __init__(self, sizes: Transformer, cross: bool, steered: bool = False) -> None:
+        super().__init__()
+        width, heads = sizes.width, sizes.head_count()
+        self.attention_norm = RMSNorm(width)
+        self.attention = SelfAttention(width, heads, sizes.qk_norm)
+        self.cross = CrossAttention(width, heads) if cross else None
+        self.feed_norm = RMSNorm(width)
+        self.feed_forward = FeedForward(width, sizes.ffn)
+        self.steer = linear(width, 6 * width, scale=0.0) if steered else None
+        self.dropout = Dropout(sizes.dropout)
+        if steered:
+            # The gates start at zero already; zero behind zero would never learn.
+            for layer in (self.attention.out, self.feed_forward.out):
+                nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+
+    def forward(
+        self,
+        h: Tensor,
+        table: Tensor,
+        *,
+        causal: bool = False,
+        mask: Tensor | None = None,
+        given: tuple[tuple[Tensor, Tensor], Tensor] | None = None,
+        steer: Tensor | None = None,
+        cache: Cache | None = None,
+        twice: bool = False,
+    ) -> Tensor:
+        """h: shape (B, L, width). given: the condition's keys and mask, from `read`. steer: shape (B, width)."""
+        if self.steer is None or steer is None:
+            a = self.attention(self.attention_norm(h), table, causal=causal, mask=mask, cache=cache, twice=twice)
+            h = h + self.dropout(a)
+            h = self._look(h, given, twice)
+            return h + self.dropout(self.feed_forward(self.feed_norm(h)))
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.steer(steer).unsqueeze(1).chunk(6, -1)
+        a = self.attention(torch.addcmul(shift_a, self.attention_norm(h), 1 + scale_a), table, twice=twice)
+        h = torch.addcmul(h, gate_a, self.dropout(a))
+        h = self._look(h, given, twice)
+        f = self.feed_forward(torch.addcmul(shift_f, self.feed_norm(h), 1 + scale_f))
+        return torch.addcmul(h, gate_f, self.dropout(f))
+
+    def read(self, given: Embedded) -> tuple[tuple[Tensor, Tensor], Tensor] | None:
+        """What `forward` needs of a condition's sequence, computed once; None if there is none."""
+        if self.cross is None or given.sequence is None or given.mask is None:
+            return None
+        return self.cross.keys(given.sequence), given.mask
+
+    def _look(self, h: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor] | None, twice: bool) -> Tensor:
+        return h if self.cross is None or given is None else h + self.cross(h, *given, twice=twice)
+
+
+class _Predictor(Predictor):
+    """The condition's vector is added at every position; its sequence is read by cross-attention."""
+
+    def __init__(self, sizes: Transformer, space: Tokens, condition: Condition) -> None:
+        super().__init__()
+        self.length, self.heads, self.size = space.length, sizes.head_count(), sizes.width // sizes.head_count()
+        self.context = Context(condition, sizes.width)
+        self.embed = nn.Embedding(space.vocabulary, sizes.width)
+        self.embed_start = nn.Parameter(torch.randn(sizes.width))
+        # Items that all have one length (pixels, columns) are about places: say which place comes next.
+        self.embed_place = nn.Parameter(torch.randn(space.length, sizes.width)) if space.end is None else None
+        self.blocks = nn.ModuleList(Block(sizes, self.context.has_sequence) for _ in range(sizes.depth))
+        self.dropout = Dropout(sizes.dropout)
+        self.norm = RMSNorm(sizes.width)
+        self.head = linear(sizes.width, space.vocabulary, bias=False)
+        nn.init.normal_(self.embed.weight)
+        self.scale = 1.0
+        if sizes.tie_embeddings:
+            nn.init.normal_(self.embed.weight, std=sizes.width**-0.5)
+            self.head.weight = self.embed.weight
+            self.scale = sizes.width**0.5
+        grid = space.grid if math.prod(space.grid) == space.length else (space.length,)
+        self.register_buffer("table", rotation(coordinates(grid), self.size), persistent=False)
+
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        given = self.context(c, x)
+        start = self.embed_start.expand(len(x), 1, -1)
+        h = self._enter(torch.cat((start, self.embed(x[:, :-1]) * self.scale), 1), 0, given.vector)
+        table = self.get_buffer("table")[:, : x.shape[1]]
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            h = block(h, table, causal=True, given=block.read(given))
+        return self.head(self.norm(h)).float()
+
+    def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
+        given = self.context(c, self.embed_start.expand(batch, -1))
+        shape = (batch, self.heads, self.length, self.size)
+        memory = [
+            (torch.empty(shape, dtype=h.dtype, device=h.device), torch.empty(shape, dtype=h.dtype, device=h.device))
+            for h in [self.embed_start] * len(self.blocks)
+        ]
+        reads = [block.read(given) for block in self.blocks if isinstance(block, Block)]
+        return 0, given.vector, memory, reads
+
+    def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
+        place, vector, memory, reads = state
+        before = self.embed_start.expand(len(vector), -1) if token is None else self.embed(token) * self.scale
+        h = self._enter(before[:, None], place, vector)
+        table = self.get_buffer("table")[:, place : place + 1]
+        for block, (keys, values), read in zip(self.blocks, memory, reads, strict=True):
+            h = block(h, table, given=read, cache=(keys, values, place))
+        return self.head(self.norm(h))[:, 0].float(), (place + 1, vector, memory, reads)
+
+    def _enter(self, before: Tensor, place: int, vector: Tensor) -> Tensor:
+        h = before + vector[:, None] if not self.context.empty else before
+        if self.embed_place is not None:
+            h = h + self.embed_place[place : place + h.shape[1]]
+        return self.dropout(h)
+
+
+def default_patch(positions: tuple[int, ...], most: int = 256) -> int:
+    """The smallest patch that makes at most `most` patches."""
+    patch = 1
+    while math.prod(-(-n // patch) for n in positions) > most:
+        patch += 1
+    return patch
+
+
+class _Patches(nn.Module):
+    """Continuous values as tokens and back: patches of positions; without positions, channels (one-hots together)."""
+
+    def __init__(self, space: Continuous, sizes: Transformer, enters: bool = True, leaves: bool = True) -> None:
+        super().__init__()
+        self.space = space
+        self.patch = sizes.patch or default_patch(space.positions)
+        if space.positions:
+            grid = tuple(-(-n // self.patch) for n in space.positions)
+            inputs = space.channels * self.patch ** len(grid)
+            self.embed = linear(inputs, sizes.width) if enters else None
+            self.head = linear(sizes.width, inputs) if leaves else None
+        else:
+            group = torch.arange(space.channels)
+            for start, stop in space.choices:
+                group[start:stop] = start
+            group = group.unique(return_inverse=True)[1]
+            self.register_buffer("group", group, persistent=False)
+            grid = (int(group.max()) + 1,)
+            # One row for each channel: what its number is multiplied by, and what it is read with.
+            self.embed = linear(sizes.width, space.channels, bias=False, scale=sizes.width**0.5) if enters else None
+            self.head = linear(sizes.width, space.channels) if leaves else None
+        self.grid, self.count = grid, math.prod(grid)
+        self.embed_place = nn.Parameter(torch.randn(self.count, sizes.width))
+        table = rotation(coordinates(grid), sizes.width // sizes.head_count())
+        self.register_buffer("table", table, persistent=False)
+
+    def enter(self, x: Tensor) -> Tensor:
+        """x: shape (B, *shape). Returns tokens, shape (B, N, width)."""
+        assert self.embed is not None
+        if self.space.positions:
+            return self.embed(fold(x, self.patch).flatten(2).transpose(1, 2)) + self.embed_place
+        each = x[:, :, None] * self.embed.weight
+        tokens = torch.zeros(len(x), self.count, each.shape[2], dtype=each.dtype, device=x.device)
+        return tokens.index_add(1, self.get_buffer("group"), each) + self.embed_place
+
+    def leave(self, h: Tensor) -> Tensor:
+        """h: tokens, shape (B, N, width). Returns shape (B, *shape)."""
+        assert self.head is not None
+        if self.space.positions:
+            h = self.head(h).transpose(1, 2).unflatten(2, self.grid)
+            return unfold(h, self.patch, self.space.positions).float()
+        return (torch.linalg.vecdot(h[:, self.get_buffer("group")], self.head.weight) + self.head.bias).float()
+
+
+class _Steered(nn.Module):
+    """Blocks over tokens, steered by a vector, ending in a steered norm."""
+
+    def __init__(self, sizes: Transformer, cross: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(sizes, cross, steered=True) for _ in range(sizes.depth))
+        self.norm = RMSNorm(sizes.width)
+        self.steer = linear(sizes.width, 2 * sizes.width, scale=0.0)
+
+    def forward(self, h: Tensor, table: Tensor, steer: Tensor, given: Embedded) -> Tensor:
+        steer = F.silu(steer)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            h = block(h, table, steer=steer, given=block.read(given))
+        shift, scale = self.steer(steer).unsqueeze(1).chunk(2, -1)
+        return torch.addcmul(shift, self.norm(h), 1 + scale)
+
+
+class _Denoiser(nn.Module):
+    def __init__(self, sizes: Transformer, space: Continuous, condition: Condition) -> None:
+        super().__init__()
+        self.patches = _Patches(space, sizes)
+        self.time = TimeEmbedding(sizes.width)
+        self.context = Context(condition, sizes.width)
+        self.body = _Steered(sizes, self.context.has_sequence)
+        assert self.patches.head is not None
+        nn.init.zeros_(self.patches.head.weight)
+
+    def forward(self, x: Tensor, t: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        given = self.context(c, x)
+        h = self.body(self.patches.enter(x), self.patches.table, self.time(t) + given.vector, given)
+        return self.patches.leave(h)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, sizes: Transformer, features: int, target: Continuous, condition: Condition) -> None:
+        super().__init__()
+        self.patches = _Patches(target, sizes, enters=False)
+        self.latent = linear(features, sizes.width)
+        self.context = Context(condition, sizes.width)
+        self.body = _Steered(sizes, self.context.has_sequence)
+
+    def forward(self, z: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        given = self.context(c, z)
+        latent = self.latent(z) + given.vector
+        return self.patches.leave(
+            self.body(self.patches.embed_place + latent[:, None], self.patches.table, latent, given)
+        )
+
+
+class _Encoder(nn.Module):
+    """Both directions are read; the mean over what counts is the answer."""
+
+    def __init__(self, sizes: Transformer, source: Space, features: int, condition: Condition) -> None:
+        super().__init__()
+        self.source = source
+        self.context = Context(condition, sizes.width)
+        if isinstance(source, Tokens):
+            self.embed = nn.Embedding(source.vocabulary, sizes.width)
+            nn.init.normal_(self.embed.weight)
+            self.embed_place = nn.Parameter(torch.randn(source.length, sizes.width)) if source.end is None else None
+            grid = source.grid if math.prod(source.grid) == source.length else (source.length,)
+            table = rotation(coordinates(grid), sizes.width // sizes.head_count())
+            self.register_buffer("table", table, persistent=False)
+        else:
+            self.patches = _Patches(source, sizes, leaves=False)
+        self.blocks = nn.ModuleList(Block(sizes, self.context.has_sequence) for _ in range(sizes.depth))
+        self.norm = RMSNorm(sizes.width)
+        self.head = linear(sizes.width, features)
+
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        given = self.context(c, x)
+        mask = None
+        if isinstance(self.source, Tokens):
+            mask = token_mask(x, self.source) if self.source.end is not None else None
+            h, table = self.embed(x.clamp(min=0)), self.get_buffer("table")[:, : x.shape[1]]
+            if self.embed_place is not None:
+                h = h + self.embed_place[: x.shape[1]]
+        else:
+            h, table = self.patches.enter(x), self.patches.get_buffer("table")
+        h = h + given.vector[:, None]
+        # An input whose gradient is wanted may be under a gradient penalty, which differentiates twice.
+        twice = x.requires_grad
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            h = block(h, table, mask=mask, given=block.read(given), twice=twice)
+        h = self.norm(h)
+        if mask is None:
+            return self.head(h.mean(1)).float()
+        weight = mask.unsqueeze(-1).to(h.dtype)
+        return self.head((h * weight).sum(1) / weight.sum(1)).float()
