@@ -1,0 +1,80 @@
+"""Muon: momentum, made orthogonal, for the matrices between hidden layers.
+
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), with its coefficients. Matrices of
+one shape are handled together: a network has few shapes, and one batched product is dearer than a single one, but far
+cheaper than many.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: a x + b x^3 + c x^5, which five times over takes singular values in about [0.01, 1] to about [0.7, 1.2]
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ROUNDS = 5
+
+
+def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """About U V^T for each matrix U S V^T, by Newton-Schulz iteration.
+
+    matrices: shape (N, rows, columns), not all zero. dtype: what it is computed in; bfloat16 is exact enough.
+    Returns the same shape, in `dtype`, singular values about 0.7 to 1.2.
+    """
+    a, b, c = _COEFFICIENTS
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices  # so that x x^T is the smaller of the two
+    # The Frobenius norm bounds the spectral norm, which must be at most 1.
+    x = (x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=1e-7)).to(dtype)
+    for _ in range(_ROUNDS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """W <- (1 - lr * weight_decay) W - lr * sqrt(max(1, rows / columns)) * orthogonalize(Nesterov momentum).
+
+    For parameters with two dimensions or more; the kernels of a convolution are one row per output channel.
+    The state of each parameter is its momentum, a tensor of its shape.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.dim() < 2:
+                    raise ValueError(f"muon is for matrices, and a parameter has shape {tuple(p.shape)}; use adamw")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Update every parameter that has a gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            alike: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is not None:
+                    alike[(len(p), p.numel() // len(p), p.device, p.dtype)].append(p)
+            for (rows, columns, *_), parameters in alike.items():
+                rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+                self._update(parameters, rate, group["lr"] * group["weight_decay"], group["momentum"])
+
+    def _update(self, parameters: list[Tensor], rate: float, decay: float, momentum: float) -> None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        for p in parameters:
+            if "momentum" not in self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        carried = [self.state[p]["momentum"] for p in parameters]
+        torch._foreach_mul_(carried, momentum)
+        torch._foreach_add_(carried, gradients)
+        steps = torch._foreach_add(gradients, carried, alpha=momentum)  # Nesterov: g + m (m M + g)
+        along = orthogonalize(torch.stack([s.flatten(1) for s in steps])).float()
+        if decay:
+            torch._foreach_mul_(parameters, 1 - decay)
+        torch._foreach_add_(parameters, [s.view(p.shape) for s, p in zip(along, parameters, strict=True)], alpha=-rate)
