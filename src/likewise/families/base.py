@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
-from likewise.spaces import Condition, Space
+from likewise.spaces import Condition, Space, drop
 
 
 class Sampling(BaseModel):
@@ -45,8 +45,9 @@ class Model(nn.Module, ABC):
     in it mean "any" too (see `spaces`).
     """
 
-    #: "exact": log_likelihood is log p(x|c); "bound": a lower bound of it; None: it has none.
-    likelihood: ClassVar[Literal["exact", "bound"] | None] = None
+    #: "exact": log_likelihood is log p(x|c); "bound": a lower bound of it; None: it has none. An instance may know
+    #: better than its class: a density over one-hot channels, for example, means nothing.
+    likelihood: Literal["exact", "bound"] | None = None
 
     def __init__(self, target: Space, condition: Condition) -> None:
         super().__init__()
@@ -83,3 +84,13 @@ class Model(nn.Module, ABC):
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """log p(x|c) in nats, shape (B,), or a bound on it. Of a density in x's own units for Continuous."""
         raise NotImplementedError(f"{type(self).__name__} has no likelihood")
+
+
+def drop_some(c: dict[str, Tensor] | None, rate: float, draws: Draws) -> dict[str, Tensor] | None:
+    """The condition, made missing in a share `rate` of the items, so that the networks also learn p(x).
+
+    This is what classifier-free guidance needs (Ho and Salimans, 2022), and what sampling without a condition uses.
+    """
+    if not c or rate == 0:
+        return c
+    return drop(c, draws.uniform() < rate)

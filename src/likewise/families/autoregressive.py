@@ -1,0 +1,92 @@
+"""One token after another: p(x|c) = prod_i p(x_i | x_<i, c), learned by maximum likelihood.
+
+Bengio et al., "A neural probabilistic language model" (2003); the likelihood is exact.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from likewise.backbones.base import Backbone, Role
+from likewise.draws import Draws
+from likewise.families.base import Family, Model, Sampling, drop_some
+from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
+from likewise.spaces import Condition, Space, Tokens, token_mask
+
+
+class AutoregressiveSampling(TokenSampling):
+    """How tokens are drawn."""
+
+    guidance: float = Field(1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely")
+
+
+class Autoregressive(Family):
+    """Settings of an autoregressive model."""
+
+    name: Literal["autoregressive"] = "autoregressive"
+    condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of the items trained without their condition")
+    sampling: AutoregressiveSampling = AutoregressiveSampling()
+
+    def roles(self, target: Space) -> dict[Role, Space] | str:
+        if not isinstance(target, Tokens):
+            return "autoregressive predicts tokens one by one, and these are real values; flow, gan and vae fit"
+        return {"predictor": target}
+
+    def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
+        assert isinstance(target, Tokens)
+        return AutoregressiveModel(self, target, condition, backbone)
+
+
+class AutoregressiveModel(Model):
+    """A predictor of the next token, its loss, and the loop that draws."""
+
+    likelihood = "exact"
+
+    def __init__(self, settings: Autoregressive, target: Tokens, condition: Condition, backbone: Backbone) -> None:
+        super().__init__(target, condition)
+        self.settings = settings
+        self.space = target
+        self.predictor = backbone.predictor(target, condition)
+        self.register_buffer("possible", allowed(target), persistent=False)
+
+    def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
+        """{"nll": nats per token}: each item's sum over the mean length, so that items, not tokens, are averaged."""
+        nll = self._nll(x, drop_some(c, self.settings.condition_dropout, draws)).sum(1)
+        return {"nll": nll.mean() / (self.space.mean_length or self.space.length)}
+
+    @torch.no_grad()
+    def sample(
+        self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling, prefix: Tensor | None = None
+    ) -> Tensor:
+        """Draw tokens, shape (B, length).
+
+        prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is drawn.
+        """
+        assert isinstance(settings, AutoregressiveSampling)
+        return decode(
+            self.predictor,
+            self.space,
+            c,
+            draws,
+            settings,
+            possible=self.possible,
+            prefix=prefix,
+            guidance=settings.guidance,
+        )
+
+    @torch.no_grad()
+    def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Nats of each item, and its number of tokens."""
+        return self._nll(x, c).sum(1), token_mask(x, self.space).sum(1).float()
+
+    @torch.no_grad()
+    def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
+        """log p(x|c), exact, in nats, shape (B,); the `end` is part of it."""
+        return -self._nll(x, c).sum(1)
+
+    def _nll(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
+        return token_nll(self.predictor(x, c), x, self.space, self.possible)

@@ -1,0 +1,131 @@
+"""Tokens one after another: what a predictor's logits cost, and how items are drawn from them.
+
+Nucleus sampling is Holtzman et al. (2020), min-p Nguyen et al. (2024), the repetition penalty Keskar et al. (CTRL,
+2019), guidance Ho and Salimans (2022).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from likewise.backbones.base import Predictor
+from likewise.draws import Draws
+from likewise.families.base import Sampling
+from likewise.spaces import MISSING_TOKEN, Tokens, drop, token_mask
+
+
+class TokenSampling(Sampling):
+    """How tokens are drawn."""
+
+    temperature: float = Field(1.0, ge=0, allow_inf_nan=False, description="below 1 is safer, 0 takes the likeliest")
+    top_k: int | None = Field(None, ge=1, description="draw from the k likeliest tokens only")
+    top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens that make up this share")
+    min_p: float = Field(0.0, ge=0, lt=1, description="drop tokens less likely than this share of the likeliest")
+    repetition_penalty: float = Field(1.0, gt=0, allow_inf_nan=False, description="above 1 avoids tokens already used")
+
+
+def allowed(space: Tokens) -> Tensor | None:
+    """True where a token can occur: shape (length, vocabulary); None if anything can occur anywhere."""
+    if not space.ranges:
+        return None
+    low, high = torch.tensor(space.ranges).T
+    token = torch.arange(space.vocabulary)
+    return (low[:, None] <= token) & (token < high[:, None])
+
+
+def token_nll(logits: Tensor, x: Tensor, space: Tokens, possible: Tensor | None) -> Tensor:
+    """-log p of each token that counts, in nats; 0 for the others.
+
+    logits: shape (B, L, V). x: tokens, shape (B, L). possible: what `allowed` gave. Returns shape (B, L), float32.
+    """
+    logits = logits.float()
+    if possible is not None:
+        logits = logits.masked_fill(~possible[: x.shape[1]], float("-inf"))
+    target = x.masked_fill(~token_mask(x, space), MISSING_TOKEN)
+    nll = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=MISSING_TOKEN, reduction="none")
+    return nll.view_as(x)
+
+
+def restrict(logits: Tensor, settings: TokenSampling, used: Tensor | None = None) -> Tensor:
+    """The logits that are drawn from: shape (B, V), -inf for what `settings` exclude.
+
+    logits: shape (B, V). used: True for the tokens an item has already, shape (B, V); for the repetition penalty.
+    """
+    if used is not None and settings.repetition_penalty != 1:
+        penalty = settings.repetition_penalty
+        logits = torch.where(used, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+    top_k = settings.top_k
+    if settings.temperature == 0:
+        top_k = 1
+    else:
+        logits = logits / settings.temperature
+    if top_k is not None and top_k < logits.shape[1]:
+        # By index, not by value: of equal logits only as many as asked for may stay.
+        kept = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.topk(top_k).indices, True)
+        logits = logits.masked_fill(~kept, float("-inf"))
+    if settings.top_p < 1:
+        ordered, index = logits.sort(descending=True, stable=True)
+        p = ordered.softmax(1)
+        out = p.cumsum(1) - p >= settings.top_p  # the token that crosses the threshold stays
+        logits = logits.masked_fill(torch.zeros_like(out).scatter_(1, index, out), float("-inf"))
+    if settings.min_p > 0:
+        p = logits.softmax(1)
+        logits = logits.masked_fill(p < settings.min_p * p.amax(1, keepdim=True), float("-inf"))
+    return logits
+
+
+@torch.no_grad()
+def decode(
+    predictor: Predictor,
+    space: Tokens,
+    c: dict[str, Tensor] | None,
+    draws: Draws,
+    settings: TokenSampling,
+    *,
+    possible: Tensor | None = None,
+    prefix: Tensor | None = None,
+    guidance: float = 1.0,
+) -> Tensor:
+    """Draw items token by token: int64, shape (B, length), padded with `end`.
+
+    possible: what `allowed` gave. prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is
+    drawn. guidance: w in log p(x) + w (log p(x|c) - log p(x)); 1 draws from p(x|c).
+
+    Each position takes one number of each item, given or drawn, so that no item depends on another.
+    """
+    batch, device = draws.batch, draws.device
+    guided = guidance != 1 and c is not None
+    everyone = torch.ones(batch, dtype=torch.bool, device=device)
+    states = [predictor.start(batch, c), *([predictor.start(batch, drop(c, everyone))] if guided else [])]
+    x = torch.full((batch, space.length), space.end if space.end is not None else 0, device=device)
+    ended = torch.zeros(batch, dtype=torch.bool, device=device)
+    used = None
+    if settings.repetition_penalty != 1:
+        used = torch.zeros(batch, space.vocabulary, dtype=torch.bool, device=device)
+    token = None
+    for position in range(space.length):
+        logits = []
+        for i, state in enumerate(states):
+            found, states[i] = predictor.step(token, state)
+            logits.append(found.float())
+        scores = logits[0]
+        if guided:
+            given, free = (each.log_softmax(1) for each in logits)
+            scores = free + guidance * (given - free)
+        if possible is not None:
+            scores = scores.masked_fill(~possible[position], float("-inf"))
+        token = draws.categorical(restrict(scores, settings, used))
+        if prefix is not None and position < prefix.shape[1]:
+            token = torch.where(prefix[:, position] == MISSING_TOKEN, token, prefix[:, position])
+        if space.end is not None:
+            token = token.masked_fill(ended, space.end)
+            ended = ended | (token == space.end)
+        x[:, position] = token
+        if used is not None:
+            used.scatter_(1, token[:, None], True)
+        if space.end is not None and bool(ended.all()):
+            break
+    return x

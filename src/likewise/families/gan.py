@@ -1,0 +1,215 @@
+"""Generative adversarial networks: a generator and a discriminator that play against each other.
+
+Goodfellow et al. (2014); losses after Mao et al. (least squares, 2017), Lim and Ye (hinge, 2017), Gulrajani et al.
+(Wasserstein with gradient penalty, 2017) and, the default, Huang et al. ("The GAN is dead; long live the GAN!", 2024,
+arXiv:2501.05441): a relativistic pairing loss with zero-centred gradient penalties on real and generated items.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from likewise.backbones.base import Backbone, Role
+from likewise.draws import Draws
+from likewise.families.base import Family, Model, Sampling, drop_some
+from likewise.families.likelihoods import gumbel
+from likewise.spaces import Condition, Continuous, Space
+
+Loss = Literal["relativistic", "non_saturating", "minimax", "least_squares", "hinge", "wasserstein_gp"]
+
+
+class GAN(Family):
+    """Settings of a generative adversarial network."""
+
+    name: Literal["gan"] = "gan"
+    latent: int = Field(64, ge=1, description="numbers of noise the generator starts from")
+    loss: Loss = Field("relativistic", description="what the two players minimize")
+    gamma: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="weight of the gradient penalty; by default right for the loss"
+    )
+    penalty_every: int = Field(1, ge=1, description="steps between gradient penalties, which then weigh as much more")
+    spectral_norm: bool = Field(False, description="bound the discriminator's slope layer by layer")
+    temperature: float = Field(0.3, gt=0, allow_inf_nan=False, description="softness of one-hot groups in training")
+    condition_dropout: float = Field(0.0, ge=0, lt=1, description="share of the items trained without their condition")
+
+    def roles(self, target: Space) -> dict[Role, Space] | str:
+        if not isinstance(target, Continuous):
+            return "gan needs a gradient from item to generator, and tokens have none; autoregressive and vae fit"
+        return {"encoder": target, "decoder": target}
+
+    def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
+        assert isinstance(target, Continuous)
+        return GANModel(self, target, condition, backbone)
+
+
+#: where `gamma` is not set; the losses that are not here have no penalty of their own
+_DEFAULT_GAMMA: dict[Loss, float] = {"relativistic": 1.0, "wasserstein_gp": 10.0}
+
+
+def discriminator_loss(loss: Loss, real: Tensor, generated: Tensor) -> Tensor:
+    """What the discriminator minimizes, a scalar, given its logits of as many real and generated items, shape (B,)."""
+    match loss:
+        case "minimax" | "non_saturating":
+            # -E log D(x) - E log(1 - D(G(z))), D = sigmoid(logit) (Goodfellow et al., equation 1)
+            return F.softplus(-real).mean() + F.softplus(generated).mean()
+        case "relativistic":  # R3GAN, equation 2: f(t) = -log(1 + e^-t) of the difference of a pair
+            return F.softplus(generated - real).mean()
+        case "least_squares":  # Mao et al., equation 2, with labels 1 and 0
+            return 0.5 * (real - 1).square().mean() + 0.5 * generated.square().mean()
+        case "hinge":
+            return F.relu(1 - real).mean() + F.relu(1 + generated).mean()
+        case "wasserstein_gp":
+            return generated.mean() - real.mean()
+
+
+def generator_loss(loss: Loss, generated: Tensor, real: Tensor | None = None) -> Tensor:
+    """What the generator minimizes, a scalar; `real` is for the relativistic loss only."""
+    match loss:
+        case "minimax":  # E log(1 - D(G(z))), whose gradient vanishes where the discriminator is sure
+            return -F.softplus(generated).mean()
+        case "non_saturating":  # -E log D(G(z)) (Goodfellow et al., section 3)
+            return F.softplus(-generated).mean()
+        case "relativistic":
+            assert real is not None
+            return F.softplus(real - generated).mean()
+        case "least_squares":
+            return 0.5 * (generated - 1).square().mean()
+        case "hinge" | "wasserstein_gp":
+            return -generated.mean()
+
+
+class GANModel(Model):
+    """The two players; each step is the discriminator's turn, then the generator's."""
+
+    def __init__(self, settings: GAN, target: Continuous, condition: Condition, backbone: Backbone) -> None:
+        super().__init__(target, condition)
+        self.settings = settings
+        self.space = target
+        self.generator = backbone.decoder(settings.latent, target, condition)
+        self.discriminator = backbone.encoder(target, 1, condition)
+        if settings.spectral_norm:
+            _normalise(self.discriminator)
+        self.gamma = _DEFAULT_GAMMA.get(settings.loss, 0.0) if settings.gamma is None else settings.gamma
+        self._batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules())
+        self._penalise = True
+        # What the discriminator's turn generated, for the generator's: (x, fake, c). One, so that memory stays bounded.
+        self._generated: tuple[Tensor, Tensor, Any] | None = None
+
+    def players(self) -> dict[str, nn.Module]:
+        return {"discriminator": self.discriminator, "generator": self.generator}
+
+    def set_progress(self, step: int, steps: int) -> None:
+        """Say whether this step has a gradient penalty (lazy regularisation, Karras et al., 2020)."""
+        self._penalise = step % self.settings.penalty_every == 0
+        self._generated = None
+
+    def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
+        """{"discriminator", "penalty"} or {"generator"}; the mean logits of real and generated items are watched.
+
+        The generator's turn reuses what was generated for the same batch in the discriminator's, with its graph.
+        """
+        kept, self._generated = self._generated, None
+        if kept is not None and kept[0] is x and player == "generator":
+            _, fake, c = kept
+        else:  # the first turn, or one of several accumulated batches: the same draws give the same items
+            c = drop_some(c, self.settings.condition_dropout, draws)
+            fake = self._generate(c, draws)
+        if player == "generator":
+            return self._generator_loss(x, fake, c)
+        self._generated = (x, fake, c)
+        return self._discriminator_loss(x, fake.detach(), c, draws)
+
+    def _discriminator_loss(
+        self, x: Tensor, fake: Tensor, c: dict[str, Tensor] | None, draws: Draws
+    ) -> dict[str, Tensor]:
+        between = self.settings.loss == "wasserstein_gp"
+        penalised = self.gamma > 0 and self._penalise
+        both = torch.cat((x.to(fake.dtype), fake)).requires_grad_(penalised and not between)
+        if self._batch_norm:  # statistics of real and generated items apart, as in DCGAN
+            real, generated = (self._logits(part, c) for part in both.chunk(2))
+        else:
+            real, generated = self._logits(both, _doubled(c)).chunk(2)
+        terms = {"discriminator": discriminator_loss(self.settings.loss, real, generated)}
+        if penalised:
+            weight = self.gamma * self.settings.penalty_every
+            if between:
+                terms["penalty"] = weight * self._slope_penalty(x, fake, c, draws)
+            else:
+                # gamma / 2 (R1 + R2): squared gradient norms at real and at generated items (R3GAN, section 2.2)
+                r1, r2 = _squared_slope(torch.cat((real, generated)), both).chunk(2)
+                terms["penalty"] = weight / 2 * (r1.mean() + r2.mean())
+        return {**terms, "_real": real.detach().mean(), "_generated": generated.detach().mean()}
+
+    def _generator_loss(self, x: Tensor, fake: Tensor, c: dict[str, Tensor] | None) -> dict[str, Tensor]:
+        weights = [p for p in self.discriminator.parameters() if p.requires_grad]
+        for p in weights:  # its own gradients are not wanted now: a third of its backward pass is saved
+            p.requires_grad_(False)
+        try:
+            generated = self._logits(fake, c)
+            real = None
+            if self.settings.loss == "relativistic":
+                with torch.no_grad():
+                    real = self._logits(x, c)
+        finally:
+            for p in weights:
+                p.requires_grad_(True)
+        return {"generator": generator_loss(self.settings.loss, generated, real)}
+
+    def _slope_penalty(self, x: Tensor, fake: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
+        """(|gradient| - 1)^2 somewhere between real and generated items (Gulrajani et al., 2017, equation 3)."""
+        share = draws.uniform(*[1] * (x.dim() - 1))
+        between = (share * x + (1 - share) * fake).requires_grad_()
+        slope = _squared_slope(self._logits(between, c), between)
+        return ((slope + 1e-12).sqrt() - 1).square().mean()
+
+    @torch.no_grad()
+    def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        """Draw items, shape (B, *shape); in [-1, 1] where the space has levels."""
+        return self._generate(c, draws)
+
+    @torch.no_grad()
+    def discriminate(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        """The discriminator's logits, shape (B,): the higher, the more real it takes an item to be."""
+        return self._logits(x, c)
+
+    def _logits(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
+        return self.discriminator(x, c).float().squeeze(1)
+
+    def _generate(self, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
+        x = self.generator(draws.normal(self.settings.latent), c).float()
+        if self.space.levels:
+            x = x.tanh()
+        if not self.space.choices:
+            return x
+        noise = gumbel(draws, *x.shape[1:])
+        parts, done = [], 0
+        for start, stop in sorted(self.space.choices):
+            parts.append(x[:, done:start])
+            # Straight-through Gumbel-softmax (Jang et al., 2017): choices forward, their soft gradient backward.
+            soft = ((x[:, start:stop] + noise[:, start:stop]) / self.settings.temperature).softmax(1)
+            choice = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+            parts.append(choice + soft - soft.detach() if soft.requires_grad else choice)
+            done = stop
+        return torch.cat([*parts, x[:, done:]], 1)
+
+
+def _doubled(c: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+    return None if c is None else {name: torch.cat((value, value)) for name, value in c.items()}
+
+
+def _squared_slope(logits: Tensor, x: Tensor) -> Tensor:
+    """The squared norm of each logit's gradient by its item, shape (B,), itself differentiable, in float32."""
+    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    return gradient.float().square().flatten(1).sum(1)
+
+
+def _normalise(net: nn.Module) -> None:
+    """Spectral norm 1 for every layer (Miyato et al., 2018)."""
+    for layer in [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]:
+        spectral_norm(layer)

@@ -1,0 +1,120 @@
+"""Paths from noise to data: x_t = alpha(t) x_1 + sigma(t) x_0, with noise x_0 at t = 0 and data x_1 at t = 1.
+
+A path also says what the network predicts, how its output gives both ends of the path back, and at which times it is
+trained. Every sampler and the likelihood need no more than that.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+PathName = Literal["linear", "ddpm", "edm"]
+
+
+@dataclass(frozen=True)
+class Path(ABC):
+    """A way from noise to data of standard deviation `data_scale`. Times have any shape; values keep it."""
+
+    data_scale: float
+    #: whether x_1 should be kept in its range while sampling, as errors of the output are amplified at first
+    clips: ClassVar[bool] = False
+
+    @abstractmethod
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of the data, and of the noise, there is at time t."""
+
+    @abstractmethod
+    def target(self, x_0: Tensor, x_1: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """What the network should give at alpha x_1 + sigma x_0; of about unit scale."""
+
+    @abstractmethod
+    def ends(self, x_t: Tensor, output: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The noise x_0 and the data x_1 that the network's output at x_t means."""
+
+    def times(self, share: Tensor) -> Tensor:
+        """The training time below which `share` of the training times lie; share: in (0, 1), shape (B,)."""
+        return share
+
+    def input_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """What x_t is multiplied by so that the network sees unit variance."""
+        return (alpha.square() * self.data_scale**2 + sigma.square()).rsqrt()
+
+
+@dataclass(frozen=True)
+class Linear(Path):
+    """Straight lines; the network predicts their velocity x_1 - x_0 (Lipman et al., 2023, equation 23)."""
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return t, 1 - t
+
+    def target(self, x_0: Tensor, x_1: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return x_1 - x_0
+
+    def ends(self, x_t: Tensor, output: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return x_t - alpha * output, x_t + sigma * output
+
+    def times(self, share: Tensor) -> Tensor:
+        # Logit-normal times (Esser et al., 2024, section 3.1): the middle of the way is the hardest.
+        return torch.special.ndtri(share).sigmoid()
+
+
+@dataclass(frozen=True)
+class DDPM(Path):
+    """Variance is preserved, alpha is a cosine, the network predicts the noise (Nichol and Dhariwal, 2021)."""
+
+    clips: ClassVar[bool] = True
+    #: alpha where the noise begins: with less, one cannot tell x_1 from a prediction of x_0 at all
+    faintest: float = 0.01
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        angle = math.acos(self.faintest) * (1 - t)
+        return angle.cos(), angle.sin()
+
+    def target(self, x_0: Tensor, x_1: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return x_0
+
+    def ends(self, x_t: Tensor, output: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return output, (x_t - sigma * output) / alpha
+
+
+@dataclass(frozen=True)
+class EDM(Path):
+    """Noise of growing scale on unchanged data, and preconditioning (Karras et al., 2022, table 1)."""
+
+    largest: float = 80.0
+    smallest: float = 0.002
+    rho: float = 7.0
+    mean: float = -1.2
+    deviation: float = 1.2
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        high, low = self.largest ** (1 / self.rho), self.smallest ** (1 / self.rho)
+        return torch.ones_like(t), (high + t * (low - high)) ** self.rho  # equation 5
+
+    def target(self, x_0: Tensor, x_1: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        skip, out = self._preconditioning(sigma)
+        return (x_1 - skip * (x_1 + sigma * x_0)) / out
+
+    def ends(self, x_t: Tensor, output: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        skip, out = self._preconditioning(sigma)
+        x_1 = skip * x_t + out * output
+        return (x_t - x_1) / sigma.clamp(min=1e-12), x_1
+
+    def times(self, share: Tensor) -> Tensor:
+        # log sigma is normal; its weight lambda(sigma) c_out(sigma)^2 is 1, so that the plain error is the loss.
+        sigma = (self.mean - self.deviation * torch.special.ndtri(share)).exp()
+        high, low = self.largest ** (1 / self.rho), self.smallest ** (1 / self.rho)
+        return ((high - sigma ** (1 / self.rho)) / (high - low)).clamp(0, 1)
+
+    def _preconditioning(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        total = sigma.square() + self.data_scale**2
+        return self.data_scale**2 / total, sigma * self.data_scale * total.rsqrt()
+
+
+PATHS: dict[PathName, type[Path]] = {"linear": Linear, "ddpm": DDPM, "edm": EDM}

@@ -1,0 +1,169 @@
+"""The variational autoencoder: a latent that explains x, learned by a bound on log p(x|c).
+
+Kingma and Welling, "Auto-encoding variational Bayes" (2014); free bits: Kingma et al. (2016); the text VAE with word
+dropout and KL warm-up: Bowman et al., "Generating sentences from a continuous space" (2016); the tighter bound for
+evaluation: Burda et al., "Importance weighted autoencoders" (2016).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from likewise.backbones.base import Backbone, Role
+from likewise.draws import Draws
+from likewise.families.base import Family, Model, Sampling, drop_some
+from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
+from likewise.families.likelihoods import Kind, Likelihood, dequantise
+from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens
+
+
+class VAESampling(TokenSampling):
+    """How a VAE draws; temperature and the cuts are for tokens."""
+
+    mean: bool | None = Field(None, description="show p(x|z)'s mean instead of a draw; by default where x has levels")
+
+
+class VAE(Family):
+    """Settings of a variational autoencoder."""
+
+    name: Literal["vae"] = "vae"
+    latent: int = Field(32, ge=1, description="numbers in the latent")
+    beta: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight of the KL term (beta-VAE)")
+    free_bits: float | None = Field(
+        None, ge=0, description="nats of each item's whole KL that cost nothing; by default 0, and 8 for tokens"
+    )
+    kl_warmup: float = Field(0.2, ge=0, le=1, description="share of the steps over which the KL term's weight rises")
+    likelihood: Literal["auto"] | Kind = Field("auto", description="p(x|z) of real values")
+    word_dropout: float = Field(0.3, ge=0, lt=1, description="share of the tokens the decoder must do without")
+    condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of the items trained without their condition")
+    importance_samples: int = Field(64, ge=1, description="latents per item in the bound on the likelihood")
+    sampling: VAESampling = VAESampling()
+
+    def roles(self, target: Space) -> dict[Role, Space] | str:
+        if isinstance(target, Tokens):
+            return {"encoder": target, "predictor": target}
+        return {"encoder": target, "decoder": target}
+
+    def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
+        return VAEModel(self, target, condition, backbone)
+
+
+class VAEModel(Model):
+    """Encoder q(z|x, c), prior N(0, I), and a decoder: a network for real values, a predictor for tokens."""
+
+    likelihood = "bound"
+
+    def __init__(self, settings: VAE, target: Space, condition: Condition, backbone: Backbone) -> None:
+        super().__init__(target, condition)
+        self.settings = settings
+        self.encoder = backbone.encoder(target, 2 * settings.latent, condition)
+        self.free = settings.free_bits
+        self._weight = settings.beta
+        if isinstance(target, Tokens):
+            self.free = 8.0 if self.free is None else self.free
+            self.name = "latent" if "latent" not in condition else "latent of the vae"
+            space = Continuous((settings.latent,))
+            self.decoder = self.predictor = backbone.predictor(target, {**condition, self.name: space})
+            self.register_buffer("possible", allowed(target), persistent=False)
+        else:
+            self.observed = Likelihood(target, _kind(settings, target))
+            self.decoder = backbone.decoder(settings.latent, self.observed.output, condition)
+            if not self.observed.proper:
+                self.likelihood = None
+
+    def set_progress(self, step: int, steps: int) -> None:
+        """Let the KL term's weight rise linearly (Bowman et al., 2016)."""
+        warmup = self.settings.kl_warmup * steps
+        self._weight = self.settings.beta * min(1.0, (step + 1) / max(warmup, 1.0))
+
+    def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
+        """{"reconstruction", "kl"} in nats per item, the latter weighted; watched: the whole KL, and active units."""
+        c = drop_some(c, self.settings.condition_dropout, draws)
+        mean, log_scale = self._posterior(x, c)
+        z = mean + log_scale.exp() * draws.normal(self.settings.latent)
+        seen = x
+        if isinstance(self.target, Tokens) and self.settings.word_dropout:
+            seen = x.masked_fill(draws.uniform(x.shape[1]) < self.settings.word_dropout, MISSING_TOKEN)
+        kl = _kl(mean, log_scale).sum(1)
+        return {
+            "reconstruction": -self._log_prob(x, z, c, seen).mean(),
+            "kl": self._weight * kl.clamp(min=self.free or 0.0).mean(),
+            "_kl": kl.detach().mean(),
+            # How many latents the posterior's mean moves at all (Burda et al., 2016): collapse is seen here first.
+            "_active_units": (mean.detach().var(0, unbiased=False) > 0.01).float().sum(),
+        }
+
+    @torch.no_grad()
+    def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        """Draw z from the prior, then x: shape (B, *shape), or tokens (B, length)."""
+        return self.decode(draws.normal(self.settings.latent), c, draws, settings)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        """The mean of q(z|x, c), with shape (B, latent)."""
+        return self._posterior(x, c)[0]
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        """x for the latents z, with shape (B, latent): between two latents lies what is between two items."""
+        assert isinstance(settings, VAESampling)
+        if isinstance(self.target, Tokens):
+            c = {**(c or {}), self.name: z}
+            return decode(self.predictor, self.target, c, draws, settings, possible=self.possible)
+        output = self.decoder(z, c)
+        mean = self.target.levels is not None if settings.mean is None else settings.mean
+        return self.observed.mean(output) if mean else self.observed.draw(output, draws)
+
+    @torch.no_grad()
+    def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
+        """The negative evidence lower bound in nats per item, with the whole KL."""
+        mean, log_scale = self._posterior(x, c)
+        z = mean + log_scale.exp() * draws.normal(self.settings.latent)
+        loss = _kl(mean, log_scale).sum(1) - self._log_prob(x, z, c, x)
+        return loss, torch.ones_like(loss)
+
+    @torch.no_grad()
+    def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
+        """A lower bound on log p(x|c) in nats, shape (B,), by importance sampling (Burda et al., 2016, equation 8).
+
+        Of a density in x's units; values on levels are dequantised for a Gaussian, and bins count as wide as they are.
+        """
+        if self.likelihood is None:
+            raise NotImplementedError("Bernoulli of grey values is a loss, not a likelihood; gaussian has one")
+        if isinstance(self.target, Continuous) and self.target.levels and self.observed.kind == "gaussian":
+            x = dequantise(x, self.target.levels, draws)
+        mean, log_scale = self._posterior(x, c)
+        total = torch.full((len(x),), -math.inf, device=x.device)
+        for _ in range(self.settings.importance_samples):  # one by one: memory stays that of a batch
+            noise = draws.normal(self.settings.latent)
+            z = mean + log_scale.exp() * noise
+            # log p(z) - log q(z|x): the constants cancel.
+            ratio = (0.5 * noise.square() + log_scale - 0.5 * z.square()).sum(1)
+            total = torch.logaddexp(total, self._log_prob(x, z, c, x) + ratio)
+        return total - math.log(self.settings.importance_samples)
+
+    def _posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
+        mean, log_scale = self.encoder(x, c).float().chunk(2, 1)
+        return mean, 6 * torch.tanh(log_scale / 6)  # bounded, so that an early step cannot overflow
+
+    def _log_prob(self, x: Tensor, z: Tensor, c: dict[str, Tensor] | None, seen: Tensor) -> Tensor:
+        if isinstance(self.target, Tokens):
+            logits = self.predictor(seen, {**(c or {}), self.name: z})
+            return -token_nll(logits, x, self.target, self.possible).sum(1)
+        return self.observed.log_prob(x, self.decoder(z, c))
+
+
+def _kind(settings: VAE, target: Continuous) -> Kind:
+    if settings.likelihood != "auto":
+        return settings.likelihood
+    return "discretised_logistic" if target.levels else "gaussian"
+
+
+def _kl(mean: Tensor, log_scale: Tensor) -> Tensor:
+    """KL(N(mean, scale^2) || N(0, 1)) of each latent (Kingma and Welling, appendix B), shape (B, Z)."""
+    return 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale
