@@ -120,7 +120,7 @@ def _stage(sizes: Conv, dims: int, inputs: int, outputs: int) -> nn.Sequential:
 
 
 class _Encoder(nn.Module):
-    """Positions to features; the condition scales and shifts the last features (a projection, Miyato and Koyama, 2018)."""
+    """Positions to features, of which the condition scales the last (a projection, Miyato and Koyama, 2018)."""
 
     def __init__(self, sizes: Conv, source: Continuous, features: int, condition: Condition) -> None:
         super().__init__()

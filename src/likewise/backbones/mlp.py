@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -12,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.layers import Context, Dropout, RMSNorm, TimeEmbedding, linear
+from likewise.backbones.layers import Context, Dropout, TimeEmbedding, linear, rms_norm
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 Activation = Literal["silu", "relu", "leaky_relu", "gelu"]
@@ -60,7 +61,7 @@ class MLP(Backbone):
 def stack(sizes: Sequence[int], activation: Activation, norm: Norm, dropout: float) -> nn.Sequential:
     """Linear layers between `sizes`, each but the last followed by norm, activation and dropout."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:-1], strict=False):
+    for inputs, outputs in pairwise(sizes[:-1]):
         layers.append(linear(inputs, outputs, scale=math.sqrt(2)))
         if norm != "none":
             layers.append(_NORMS[norm](outputs))
@@ -124,7 +125,6 @@ class _Denoiser(nn.Module):
         self.context = Context(condition, sizes.width)
         self.embed = linear(space.size, sizes.width)
         self.blocks = nn.ModuleList(_Block(sizes) for _ in range(sizes.depth))
-        self.norm = RMSNorm(sizes.width)
         self.head = linear(sizes.width, space.size, scale=0.0)
 
     def forward(self, x: Tensor, t: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
@@ -132,13 +132,12 @@ class _Denoiser(nn.Module):
         h = self.embed(x.flatten(1))
         for block in self.blocks:
             h = block(h, given)
-        return self.head(self.norm(h)).float().view(-1, *self.shape)
+        return self.head(rms_norm(h)).float().view(-1, *self.shape)
 
 
 class _Block(nn.Module):
     def __init__(self, sizes: MLP) -> None:
         super().__init__()
-        self.norm = RMSNorm(sizes.width)
         self.modulation = linear(sizes.width, 2 * sizes.width, scale=0.0)
         self.up = linear(sizes.width, 2 * sizes.width, scale=math.sqrt(2))
         self.activation = _ACTIVATIONS[sizes.activation]()
@@ -147,5 +146,5 @@ class _Block(nn.Module):
 
     def forward(self, h: Tensor, given: Tensor) -> Tensor:
         scale, shift = self.modulation(given).chunk(2, 1)
-        u = self.up(torch.addcmul(shift, self.norm(h), 1 + scale))
+        u = self.up(torch.addcmul(shift, rms_norm(h), 1 + scale))
         return h + self.out(self.dropout(self.activation(u)))

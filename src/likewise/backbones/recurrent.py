@@ -55,7 +55,7 @@ class GRU(_Recurrent):
 
 
 def core(sizes: _Recurrent) -> nn.LSTM | nn.GRU:
-    """The recurrent layers, with orthogonal recurrence (Saxe et al., 2014) and an open forget gate (Jozefowicz, 2015)."""
+    """The layers: orthogonal recurrence (Saxe et al., 2014), an open forget gate (Jozefowicz et al., 2015)."""
     kind = nn.LSTM if sizes.cell == "lstm" else nn.GRU
     between = sizes.dropout if sizes.depth > 1 else 0.0
     net = kind(sizes.width, sizes.width, sizes.depth, batch_first=True, dropout=between)

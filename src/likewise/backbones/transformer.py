@@ -1,7 +1,7 @@
 """Transformers (Vaswani et al., 2017): causal over tokens in Llama's layout, and over patches as in DiT.
 
-Pre-norm RMSNorm, rotary positions, SwiGLU, no biases (Touvron et al., 2023); adaLN-zero where a time or a latent
-steers the blocks (Peebles and Xie, 2023).
+Pre-norm RMSNorm, rotary positions, SwiGLU, no biases (Touvron et al., 2023), but no gains: the linear layer after a
+norm can learn them. adaLN-zero where a time or a latent steers the blocks (Peebles and Xie, 2023).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from likewise.backbones.layers import (
     Dropout,
     Embedded,
     FeedForward,
-    RMSNorm,
     SelfAttention,
     TimeEmbedding,
     coordinates,
     fold,
     heads_of,
     linear,
+    rms_norm,
     rotation,
     unfold,
 )
@@ -87,10 +87,8 @@ class Block(nn.Module):
     def __init__(self, sizes: Transformer, cross: bool, steered: bool = False) -> None:
         super().__init__()
         width, heads = sizes.width, sizes.head_count()
-        self.attention_norm = RMSNorm(width)
         self.attention = SelfAttention(width, heads, sizes.qk_norm)
         self.cross = CrossAttention(width, heads) if cross else None
-        self.feed_norm = RMSNorm(width)
         self.feed_forward = FeedForward(width, sizes.ffn)
         self.steer = linear(width, 6 * width, scale=0.0) if steered else None
         self.dropout = Dropout(sizes.dropout)
@@ -113,15 +111,15 @@ class Block(nn.Module):
     ) -> Tensor:
         """h: shape (B, L, width). given: the condition's keys and mask, from `read`. steer: shape (B, width)."""
         if self.steer is None or steer is None:
-            a = self.attention(self.attention_norm(h), table, causal=causal, mask=mask, cache=cache, twice=twice)
+            a = self.attention(rms_norm(h), table, causal=causal, mask=mask, cache=cache, twice=twice)
             h = h + self.dropout(a)
             h = self._look(h, given, twice)
-            return h + self.dropout(self.feed_forward(self.feed_norm(h)))
+            return h + self.dropout(self.feed_forward(rms_norm(h)))
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.steer(steer).unsqueeze(1).chunk(6, -1)
-        a = self.attention(torch.addcmul(shift_a, self.attention_norm(h), 1 + scale_a), table, twice=twice)
+        a = self.attention(torch.addcmul(shift_a, rms_norm(h), 1 + scale_a), table, twice=twice)
         h = torch.addcmul(h, gate_a, self.dropout(a))
         h = self._look(h, given, twice)
-        f = self.feed_forward(torch.addcmul(shift_f, self.feed_norm(h), 1 + scale_f))
+        f = self.feed_forward(torch.addcmul(shift_f, rms_norm(h), 1 + scale_f))
         return torch.addcmul(h, gate_f, self.dropout(f))
 
     def read(self, given: Embedded) -> tuple[tuple[Tensor, Tensor], Tensor] | None:
@@ -147,7 +145,6 @@ class _Predictor(Predictor):
         self.embed_place = nn.Parameter(torch.randn(space.length, sizes.width)) if space.end is None else None
         self.blocks = nn.ModuleList(Block(sizes, self.context.has_sequence) for _ in range(sizes.depth))
         self.dropout = Dropout(sizes.dropout)
-        self.norm = RMSNorm(sizes.width)
         self.head = linear(sizes.width, space.vocabulary, bias=False)
         nn.init.normal_(self.embed.weight)
         self.scale = 1.0
@@ -166,7 +163,7 @@ class _Predictor(Predictor):
         for block in self.blocks:
             assert isinstance(block, Block)
             h = block(h, table, causal=True, given=block.read(given))
-        return self.head(self.norm(h)).float()
+        return self.head(rms_norm(h)).float()
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
         given = self.context(c, self.embed_start.expand(batch, -1))
@@ -185,7 +182,7 @@ class _Predictor(Predictor):
         table = self.get_buffer("table")[:, place : place + 1]
         for block, (keys, values), read in zip(self.blocks, memory, reads, strict=True):
             h = block(h, table, given=read, cache=(keys, values, place))
-        return self.head(self.norm(h))[:, 0].float(), (place + 1, vector, memory, reads)
+        return self.head(rms_norm(h))[:, 0].float(), (place + 1, vector, memory, reads)
 
     def _enter(self, before: Tensor, place: int, vector: Tensor) -> Tensor:
         h = before + vector[:, None] if not self.context.empty else before
@@ -253,7 +250,6 @@ class _Steered(nn.Module):
     def __init__(self, sizes: Transformer, cross: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(sizes, cross, steered=True) for _ in range(sizes.depth))
-        self.norm = RMSNorm(sizes.width)
         self.steer = linear(sizes.width, 2 * sizes.width, scale=0.0)
 
     def forward(self, h: Tensor, table: Tensor, steer: Tensor, given: Embedded) -> Tensor:
@@ -262,7 +258,7 @@ class _Steered(nn.Module):
             assert isinstance(block, Block)
             h = block(h, table, steer=steer, given=block.read(given))
         shift, scale = self.steer(steer).unsqueeze(1).chunk(2, -1)
-        return torch.addcmul(shift, self.norm(h), 1 + scale)
+        return torch.addcmul(shift, rms_norm(h), 1 + scale)
 
 
 class _Denoiser(nn.Module):
@@ -277,7 +273,7 @@ class _Denoiser(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         given = self.context(c, x)
-        h = self.body(self.patches.enter(x), self.patches.table, self.time(t) + given.vector, given)
+        h = self.body(self.patches.enter(x), self.patches.get_buffer("table"), self.time(t) + given.vector, given)
         return self.patches.leave(h)
 
 
@@ -293,7 +289,7 @@ class _Decoder(nn.Module):
         given = self.context(c, z)
         latent = self.latent(z) + given.vector
         return self.patches.leave(
-            self.body(self.patches.embed_place + latent[:, None], self.patches.table, latent, given)
+            self.body(self.patches.embed_place + latent[:, None], self.patches.get_buffer("table"), latent, given)
         )
 
 
@@ -314,7 +310,6 @@ class _Encoder(nn.Module):
         else:
             self.patches = _Patches(source, sizes, leaves=False)
         self.blocks = nn.ModuleList(Block(sizes, self.context.has_sequence) for _ in range(sizes.depth))
-        self.norm = RMSNorm(sizes.width)
         self.head = linear(sizes.width, features)
 
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
@@ -333,7 +328,7 @@ class _Encoder(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             h = block(h, table, mask=mask, given=block.read(given), twice=twice)
-        h = self.norm(h)
+        h = rms_norm(h)
         if mask is None:
             return self.head(h.mean(1)).float()
         weight = mask.unsqueeze(-1).to(h.dtype)

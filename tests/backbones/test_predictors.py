@@ -1,0 +1,95 @@
+"""Predictors: what they may look at, and that decoding one token after another equals the full pass."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from likewise.backbones.base import Backbone, Predictor
+from likewise.backbones.recurrent import GRU, LSTM
+from likewise.backbones.transformer import Transformer
+from likewise.spaces import Condition, Tokens
+
+BACKBONES: dict[str, Backbone] = {
+    "transformer": Transformer(width=32, depth=3, heads=2),
+    "transformer tied relu2": Transformer(width=48, depth=2, ffn="relu2", tie_embeddings=True, qk_norm=False),
+    "lstm": LSTM(width=32),
+    "gru": GRU(width=32, depth=3),
+}
+SPACES = {
+    "text": Tokens(9, 11, end=0),
+    "columns": Tokens(5, 9, ranges=((0, 3), (3, 5), (5, 9), (0, 9), (1, 2))),
+    "pixels": Tokens(12, 5, grid=(3, 4)),
+}
+CONDITIONS: dict[str, Condition] = {
+    "nothing": {},
+    "label": {"label": Tokens(1, 4)},
+    "text": {"source": Tokens(7, 9, end=0)},
+}
+
+
+def build(name: str, space: str, given: str) -> tuple[Predictor, Tensor, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    net = BACKBONES[name].predictor(SPACES[space], CONDITIONS[given])
+    for parameter in net.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    x = torch.randint(1, SPACES[space].vocabulary, (4, SPACES[space].length))
+    c = {k: torch.randint(1, v.vocabulary, (4, v.length)) for k, v in CONDITIONS[given].items() if isinstance(v, Tokens)}
+    return net.eval(), x, c
+
+
+CASES = pytest.mark.parametrize(
+    ("name", "space", "given"), [(n, s, g) for n in BACKBONES for s in SPACES for g in CONDITIONS]
+)
+
+
+@CASES
+@torch.no_grad()
+def test_causal(name: str, space: str, given: str) -> None:
+    net, x, c = build(name, space, given)
+    before = net(x, c)
+    for j in range(x.shape[1]):
+        changed = x.clone()
+        changed[:, j] = (changed[:, j] + 1) % SPACES[space].vocabulary
+        moved = (net(changed, c) - before).abs().amax((0, 2))
+        assert moved[: j + 1].max() == 0
+        if j + 1 < x.shape[1]:
+            assert moved[j + 1 :].min() > 0
+
+
+@CASES
+@torch.no_grad()
+def test_steps_equal_the_full_pass(name: str, space: str, given: str) -> None:
+    net, x, c = build(name, space, given)
+    whole = net(x, c)
+    state = net.start(len(x), c)
+    for i in range(x.shape[1]):
+        logits, state = net.step(x[:, i - 1] if i else None, state)
+        torch.testing.assert_close(logits, whole[:, i], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_short_batches(name: str) -> None:
+    """A batch cut to its longest item gets the same logits."""
+    net, x, _ = build(name, "text", "nothing")
+    torch.testing.assert_close(net(x[:, :4]), net(x)[:, :4])
+    assert net(x[:, :1]).shape == (4, 1, 11)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_learns_a_rule(name: str) -> None:
+    """Each token is the one two places before it: certain after two free ones."""
+    torch.manual_seed(0)
+    net = BACKBONES[name].predictor(Tokens(6, 5), {})
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    loss = torch.tensor(0.0)
+    for _ in range(60):
+        x = torch.randint(0, 5, (32, 2)).repeat(1, 3)
+        loss = nn.functional.cross_entropy(net(x)[:, 2:].flatten(0, 1), x[:, 2:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.2
