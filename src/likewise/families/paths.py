@@ -29,13 +29,24 @@ class Path(ABC):
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """How much of the data, and of the noise, there is at time t."""
 
-    @abstractmethod
     def target(self, x_0: Tensor, x_1: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """What the network should give at alpha x_1 + sigma x_0; of about unit scale."""
+        """What the network should give at alpha x_1 + sigma x_0; of unit scale.
 
-    @abstractmethod
+        By default the direction at a right angle to x_t, in the plane of noise and scaled data: what x_t does not say.
+        It is EDM's preconditioned output (Karras et al., 2022, equation 7), and determines the velocity.
+        """
+        cos, sin = self._angle(alpha, sigma)
+        return sin / self.data_scale * x_1 - cos * x_0
+
     def ends(self, x_t: Tensor, output: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """The noise x_0 and the data x_1 that the network's output at x_t means."""
+        """The noise x_0 and the data x_1 that the network's output at x_t means; linear in both."""
+        cos, sin = self._angle(alpha, sigma)
+        x_t = x_t * self.input_scale(alpha, sigma)
+        return sin * x_t - cos * output, self.data_scale * (cos * x_t + sin * output)
+
+    def _angle(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        scale = self.input_scale(alpha, sigma)
+        return alpha * self.data_scale * scale, sigma * scale
 
     def times(self, share: Tensor) -> Tensor:
         """The training time below which `share` of the training times lie; share: in (0, 1), shape (B,)."""
@@ -52,12 +63,6 @@ class Linear(Path):
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return t, 1 - t
-
-    def target(self, x_0: Tensor, x_1: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return x_1 - x_0
-
-    def ends(self, x_t: Tensor, output: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        return x_t - alpha * output, x_t + sigma * output
 
     def times(self, share: Tensor) -> Tensor:
         # Logit-normal times (Esser et al., 2024, section 3.1): the middle of the way is the hardest.
@@ -97,24 +102,11 @@ class EDM(Path):
         high, low = self.largest ** (1 / self.rho), self.smallest ** (1 / self.rho)
         return torch.ones_like(t), (high + t * (low - high)) ** self.rho  # equation 5
 
-    def target(self, x_0: Tensor, x_1: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        skip, out = self._preconditioning(sigma)
-        return (x_1 - skip * (x_1 + sigma * x_0)) / out
-
-    def ends(self, x_t: Tensor, output: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        skip, out = self._preconditioning(sigma)
-        x_1 = skip * x_t + out * output
-        return (x_t - x_1) / sigma.clamp(min=1e-12), x_1
-
     def times(self, share: Tensor) -> Tensor:
         # log sigma is normal; its weight lambda(sigma) c_out(sigma)^2 is 1, so that the plain error is the loss.
         sigma = (self.mean - self.deviation * torch.special.ndtri(share)).exp()
         high, low = self.largest ** (1 / self.rho), self.smallest ** (1 / self.rho)
         return ((high - sigma ** (1 / self.rho)) / (high - low)).clamp(0, 1)
-
-    def _preconditioning(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        total = sigma.square() + self.data_scale**2
-        return self.data_scale**2 / total, sigma * self.data_scale * total.rsqrt()
 
 
 PATHS: dict[PathName, type[Path]] = {"linear": Linear, "ddpm": DDPM, "edm": EDM}
