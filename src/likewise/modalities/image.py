@@ -1,0 +1,188 @@
+"""A picture: 8-bit channels as numbers in [-1, 1], or as tokens, one for each patch (Chen et al., iGPT, 2020)."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps
+from PIL.PngImagePlugin import PngInfo
+from pydantic import Field
+from torch import Tensor
+
+from likewise.draws import Draws
+from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
+from likewise.spaces import Continuous, Space, Tokens
+
+#: only these decoders are ever run on a user's files
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_MOST_PIXELS = 100_000_000
+
+
+class ImageSettings(ModalitySettings):
+    modality: Literal["image"] = "image"
+    size: int | None = Field(None, ge=1, le=1024, description="height and width; default: the data's, at most 64")
+    mode: Literal["L", "RGB", "RGBA"] | None = None
+    patch: int | None = Field(None, ge=1, le=8, description="pixels a side of a token")
+    codes: int = Field(256, ge=2, le=4096, description="kinds of patch tokens")
+
+
+def open_picture(value: Any) -> Pillow.Image:
+    """Open a file safely and turn it upright. Raises BadValue."""
+    if isinstance(value, Pillow.Image):
+        return value
+    try:
+        picture = Pillow.open(value, formats=FORMATS)
+        if picture.width * picture.height > _MOST_PIXELS:
+            raise BadValue(f"{picture.width}x{picture.height} pixels; at most {_MOST_PIXELS:,} are read")
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+    except BadValue:
+        raise
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
+        raise BadValue(f"not a readable picture: {str(error).splitlines()[0]}") from None
+    if upright.mode.startswith(("I", "F")):  # 16 bits: scaled to 8, not cut off
+        values = np.asarray(upright, np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        return Pillow.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
+    return upright
+
+
+def _mode(picture: Pillow.Image) -> Literal["L", "RGB", "RGBA"]:
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        return "RGBA"
+    return "L" if picture.mode in ("1", "L") else "RGB"
+
+
+class Image(Modality):
+    """Pictures of one size and mode."""
+
+    name = "image"
+    Settings = ImageSettings
+    encodings = ("continuous", "tokens")
+    suffix = ".png"
+
+    def __init__(self, size: int, mode: str, patch: int, codebook: list[list[int]] | None) -> None:
+        """codebook: (codes, patch * patch * C) in [0, 255]; None where a token is simply a grey level."""
+        self.size, self.mode, self.patch, self.codebook = size, mode, patch, codebook
+        self.channels = len(mode)
+        self._codes = None if codebook is None else np.array(codebook, np.float32)
+
+    @classmethod
+    def fit(cls, values: Sequence[Any], settings: ImageSettings, seed: int = 0) -> Image:
+        some = [open_picture(values[i]) for i in np.linspace(0, len(values) - 1, min(len(values), 500)).astype(int)]
+        side = min(max(p.size) for p in some)
+        size = settings.size or (side if side <= 64 else 64)
+        seen = {_mode(p) for p in some}
+        mode = settings.mode or ("RGBA" if "RGBA" in seen else "RGB" if "RGB" in seen else "L")
+        patch = settings.patch or (2 if size > 16 and size % 2 == 0 else 1)
+        if size % patch:
+            raise ValueError(f"patch {patch} does not divide the size {size}")
+        plain = cls(size, mode, patch, None)
+        if patch == 1 and mode == "L":
+            return plain
+        pixels = plain.patches(np.stack([plain._array(v) for v in some])).reshape(-1, patch * patch * len(mode))
+        from sklearn.cluster import MiniBatchKMeans
+
+        distinct = len(np.unique(pixels, axis=0))
+        codes = min(settings.codes, distinct)
+        found = MiniBatchKMeans(codes, batch_size=4096, n_init=1, random_state=seed, max_iter=30).fit(pixels)
+        return cls(size, mode, patch, found.cluster_centers_.round().astype(int).tolist())
+
+    def state(self) -> dict[str, Any]:
+        return {"size": self.size, "mode": self.mode, "patch": self.patch, "codebook": self.codebook}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Image:
+        return cls(**state)
+
+    def space(self, encoding: Encoding) -> Space:
+        if encoding == "continuous":
+            return Continuous((self.channels, self.size, self.size), levels=256)
+        side = self.size // self.patch
+        return Tokens(side * side, 256 if self.codebook is None else len(self.codebook), grid=(side, side))
+
+    def patches(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """(N, C, H, W) as (N, H/p * W/p, C * p * p)."""
+        p, side = self.patch, self.size // self.patch
+        cut = pixels.reshape(-1, self.channels, side, p, side, p).transpose(0, 2, 4, 1, 3, 5)
+        return cut.reshape(len(pixels), side * side, -1)
+
+    def _array(self, value: Any) -> NDArray[np.uint8]:
+        picture = open_picture(value)
+        if picture.mode != self.mode:
+            if self.mode != "RGBA" and _mode(picture) == "RGBA":  # what was transparent becomes white
+                ground = Pillow.new("RGBA", picture.size, "white")
+                picture = Pillow.alpha_composite(ground, picture.convert("RGBA"))
+            picture = picture.convert(self.mode)
+        if picture.size != (self.size, self.size):
+            picture = ImageOps.fit(picture, (self.size, self.size), Pillow.Resampling.LANCZOS)
+        return np.asarray(picture, np.uint8).reshape(self.size, self.size, -1).transpose(2, 0, 1)
+
+    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
+        pixels = np.stack([self._array(v) for v in values])
+        if encoding == "continuous":
+            return Packed(pixels)
+        if self._codes is None:
+            return Packed(pixels.reshape(len(pixels), -1))
+        codes = []
+        squares = (self._codes**2).sum(1)
+        for part in np.array_split(pixels, -(-len(pixels) // 256)):
+            flat = self.patches(part).astype(np.float32)
+            codes.append((squares - 2 * flat @ self._codes.T).argmin(-1).astype(np.int16))
+        return Packed(np.concatenate(codes))
+
+    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
+        if encoding == "tokens":
+            return torch.from_numpy(batch.astype(np.int64))
+        return torch.from_numpy(batch).float() / 127.5 - 1
+
+    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
+        if encoding == "continuous":
+            pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        elif self._codes is None:
+            pixels = x.cpu().numpy().astype(np.uint8).reshape(-1, 1, self.size, self.size)
+        else:
+            p, side = self.patch, self.size // self.patch
+            flat = self._codes[x.cpu().numpy()].astype(np.uint8).reshape(-1, side, side, self.channels, p, p)
+            pixels = flat.transpose(0, 3, 1, 4, 2, 5).reshape(-1, self.channels, self.size, self.size)
+        return [Pillow.fromarray(a[0] if len(a) == 1 else np.ascontiguousarray(a.transpose(1, 2, 0))) for a in pixels]
+
+    def read(self, value: Any) -> Any:
+        return Pillow.fromarray(a[0] if len(a := self._array(value)) == 1 else np.ascontiguousarray(a.transpose(1, 2, 0)))
+
+    def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
+        info = PngInfo()
+        info.add_itxt("likewise", json.dumps(provenance, sort_keys=True))
+        value.save(path, "PNG", pnginfo=info)
+
+    def read_provenance(self, path: Path) -> dict[str, Any] | None:
+        text = getattr(Pillow.open(path, formats=["PNG"]), "text", {}).get("likewise")
+        return None if text is None else json.loads(text)
+
+    def show(self, value: Any) -> str:
+        buffer = io.BytesIO()
+        value.save(buffer, "PNG")
+        data = base64.b64encode(buffer.getvalue()).decode()
+        alt = html.escape(f"picture, {self.size} by {self.size} pixels")
+        return f'<img alt="{alt}" style="image-rendering:pixelated" src="data:image/png;base64,{data}">'
+
+    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        side = min(self.size, 32)
+        small = [v if v.size == (side, side) else v.resize((side, side), Pillow.Resampling.BOX) for v in values]
+        return np.stack([np.asarray(v, np.float64).ravel() / 255 for v in small])
+
+    def amount(self, value: Any) -> int:
+        return self.channels * self.size * self.size
+
+    def describe(self) -> str:
+        return f"{self.size}x{self.size} {({'L': 'grey', 'RGB': 'colour', 'RGBA': 'colour with transparency'})[self.mode]}"

@@ -1,0 +1,88 @@
+"""A label: one of a fixed set of names."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from likewise.draws import Draws
+from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
+from likewise.spaces import MISSING_TOKEN, Space, Tokens
+
+
+class LabelSettings(ModalitySettings):
+    modality: Literal["label"] = "label"
+
+
+def _natural(text: str) -> list[Any]:
+    """A sorting key that puts "2" before "10"."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+class Label(Modality):
+    """One of `classes`."""
+
+    name = "label"
+    Settings = LabelSettings
+    encodings = ("tokens",)
+    unit = "label"
+
+    def __init__(self, classes: list[str]) -> None:
+        self.classes = classes
+        self._index = {name: i for i, name in enumerate(classes)}
+
+    @classmethod
+    def fit(cls, values: Sequence[Any], settings: LabelSettings, seed: int = 0) -> Label:
+        classes = sorted({str(v) for v in values if v is not None}, key=_natural)
+        if not classes:
+            raise ValueError("no labels: every value is missing")
+        return cls(classes)
+
+    def state(self) -> dict[str, Any]:
+        return {"classes": self.classes}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Label:
+        return cls(list(state["classes"]))
+
+    def space(self, encoding: Encoding) -> Space:
+        return Tokens(1, len(self.classes))
+
+    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
+        """A label not seen in training is missing: the model can say nothing of it."""
+        codes = [MISSING_TOKEN if v is None else self._index.get(str(v), MISSING_TOKEN) for v in values]
+        return Packed(np.array(codes, np.int32).reshape(-1, 1))
+
+    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
+        return torch.from_numpy(batch.astype(np.int64))
+
+    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
+        return [None if i < 0 else self.classes[i] for i in x[:, 0].tolist()]
+
+    def read(self, value: Any) -> str:
+        text = str(value)
+        if text not in self._index:
+            nearest = get_close_matches(text, self.classes, 1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(self.classes[:12])}"
+            raise BadValue(f"no label {text!r}; {hint}")
+        return text
+
+    def show(self, value: Any) -> str:
+        return f"<span>{html.escape(str(value))}</span>"
+
+    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        return np.eye(len(self.classes))[[self._index[str(v)] for v in values]]
+
+    def amount(self, value: Any) -> int:
+        return 1
+
+    def describe(self) -> str:
+        return f"{len(self.classes)} labels"
