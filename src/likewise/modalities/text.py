@@ -1,0 +1,141 @@
+"""Text as tokens: characters, bytes, or byte pairs learned from the data (Sennrich et al., 2016; by `tokenizers`)."""
+
+from __future__ import annotations
+
+import html
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from likewise.draws import Draws
+from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed
+from likewise.spaces import Space, Tokens
+
+
+class TextSettings(ModalitySettings):
+    modality: Literal["text"] = "text"
+    tokenizer: Literal["auto", "characters", "bytes", "bpe"] = "auto"
+    vocabulary: int | None = Field(None, ge=257, le=65536, description="of bpe; default by the size of the data")
+    length: int | None = Field(None, ge=2, le=8192, description="most tokens of an item; default: the longest's")
+
+
+class Text(Modality):
+    """Tokens 0..255 are bytes, so that every text can be written; then characters or merges; then `end`."""
+
+    name = "text"
+    Settings = TextSettings
+    encodings = ("tokens",)
+    unit = "byte"
+
+    def __init__(self, kind: str, known: Any, length: int, mean_length: float) -> None:
+        """known: for characters their list, for bpe the tokenizer's JSON, for bytes None."""
+        self.kind, self.known, self.length, self.mean_length = kind, known, length, mean_length
+        self._characters = {c: 256 + i for i, c in enumerate(known)} if kind == "characters" else {}
+        self._bpe: Any = None
+        if kind == "bpe":
+            from tokenizers import Tokenizer
+
+            self._bpe = Tokenizer.from_str(known)
+        size = {"characters": 256 + len(self._characters), "bytes": 256}
+        self.end = self._bpe.get_vocab_size() if kind == "bpe" else size[kind]
+
+    @classmethod
+    def fit(cls, values: Sequence[Any], settings: TextSettings, seed: int = 0) -> Text:
+        count = Counter()
+        for text in values:
+            count.update(text)
+        total = sum(count.values())
+        if not total:
+            raise ValueError("the text is empty")
+        kind = settings.tokenizer
+        if kind == "auto":  # big alphabets are read by character; byte pairs need some text to be learned from
+            kind = "characters" if len(count) > 500 or total < 300_000 else "bpe"
+        known: Any = None
+        if kind == "characters":
+            known = sorted(c for c, n in count.items() if n > 1 or total < 10_000)
+        elif kind == "bpe":
+            known = _learn(values, settings.vocabulary or (1024 if total < 2_000_000 else 2048))
+        plain = cls(kind, known, 1, 1.0)
+        lengths = np.array([len(t) + 1 for t in plain.tokenize(values)])
+        return cls(kind, known, settings.length or int(min(lengths.max(), 1024)), float(lengths.mean()))
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": self.kind, "known": self.known, "length": self.length, "mean_length": self.mean_length}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Text:
+        return cls(**state)
+
+    def space(self, encoding: Encoding) -> Space:
+        return Tokens(self.length, self.end + 1, end=self.end, mean_length=self.mean_length)
+
+    def tokenize(self, values: Sequence[str]) -> list[list[int]]:
+        if self.kind == "bpe":
+            return [e.ids for e in self._bpe.encode_batch(list(values))]
+        if self.kind == "bytes":
+            return [list(t.encode()) for t in values]
+        known = self._characters
+        return [[i for c in t for i in ((known[c],) if c in known else c.encode())] for t in values]
+
+    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
+        """What is longer than `length` is cut (and then has no end)."""
+        rows = [[*ids, self.end][: self.length] for ids in self.tokenize(values)]
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        flat = np.fromiter((i for row in rows for i in row), np.int32, int(offsets[-1]))
+        return Packed(flat, offsets, pad=self.end)
+
+    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
+        return torch.from_numpy(batch.astype(np.int64))
+
+    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
+        texts = []
+        for row in x.tolist():
+            ids = row[: row.index(self.end)] if self.end in row else row
+            if self.kind == "bpe":
+                texts.append(self._bpe.decode(ids))
+                continue
+            parts = [bytes([i]) if i < 256 else self.known[i - 256].encode() for i in ids if i >= 0]
+            texts.append(b"".join(parts).decode(errors="replace"))
+        return texts
+
+    def read(self, value: Any) -> str:
+        return str(value)
+
+    def show(self, value: Any) -> str:
+        return f"<p>{html.escape(value)}</p>"
+
+    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        """Counts of one to three characters in a row, hashed into 256 places, and the length."""
+        out = np.zeros((len(values), 257))
+        for row, text in zip(out, values, strict=True):
+            for n in (1, 2, 3):
+                for i in range(len(text) - n + 1):
+                    row[zlib.crc32(text[i : i + n].encode()) % 256] += 1
+            row[:256] = np.sqrt(row[:256] / max(row[:256].sum(), 1))
+            row[256] = np.log1p(len(text))
+        return out
+
+    def amount(self, value: Any) -> int:
+        return max(1, len(value.encode()))
+
+    def describe(self) -> str:
+        return f"text by {self.kind}, {self.end + 1} tokens, at most {self.length} each"
+
+
+def _learn(values: Sequence[str], size: int) -> str:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    learned.decoder = decoders.ByteLevel()  # pyright: ignore
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)  # pyright: ignore
+    learned.train_from_iterator(values, trainer)
+    return learned.to_str()
