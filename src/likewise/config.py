@@ -45,6 +45,7 @@ class Training(BaseModel):
     accumulate: int = Field(1, ge=1, description="parts each batch is computed in, to save memory")
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd", "muon"] = "adamw"
     lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    muon_lr: float = Field(0.02, gt=0, allow_inf_nan=False, description="of the matrices; the rest keep lr")
     betas: tuple[float, float] = (0.9, 0.99)
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd, rmsprop and muon")
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)

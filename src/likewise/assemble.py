@@ -1,0 +1,42 @@
+"""Family, backbone and spaces to a model, or one plain refusal that says what would fit."""
+
+from __future__ import annotations
+
+from likewise import catalog
+from likewise.backbones.base import Backbone
+from likewise.families.base import Family, Model
+from likewise.modalities.base import Encoding, Modality
+from likewise.spaces import Condition, Space, Unfit
+
+
+def unfit(target: Space, family: Family, backbone: Backbone) -> str | None:
+    """Why the parts do not work together, as a clause; None if they do."""
+    roles = family.roles(target)
+    if isinstance(roles, str):
+        return roles
+    return next((why for role, space in roles.items() if (why := backbone.unfit(role, space))), None)
+
+
+def fitting(target: Space) -> list[tuple[str, str]]:
+    """The (family, backbone) names that fit `target`, with default settings."""
+    pairs = [(f, b) for f in catalog.names("family") for b in catalog.names("backbone")]
+    return [(f, b) for f, b in pairs if unfit(target, catalog.find("family", f)(), catalog.find("backbone", b)()) is None]
+
+
+def assemble(target: Space, condition: Condition, family: Family, backbone: Backbone) -> Model:
+    """The untrained model. Raises Unfit."""
+    if why := unfit(target, family, backbone):
+        pairs = ", ".join(f"{f} with {b}" for f, b in fitting(target))
+        raise Unfit(f"{why}; what fits {target}: {pairs or 'nothing yet'}")
+    return family.build(target, condition, backbone)
+
+
+def choose_encoding(modality: Modality, family: Family) -> Encoding:
+    """The first of the modality's encodings that the family can learn. Raises Unfit."""
+    refusals = []
+    for encoding in modality.encodings:
+        roles = family.roles(modality.space(encoding))
+        if not isinstance(roles, str):
+            return encoding
+        refusals.append(roles)
+    raise Unfit(refusals[0])

@@ -1,0 +1,213 @@
+"""One run directory on disk: create, open, list. It alone is enough to sample, evaluate and resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from likewise import catalog
+from likewise.assemble import assemble
+from likewise.config import Experiment, read_toml, to_toml, validate
+from likewise.draws import Draws, derive_seed
+from likewise.families.base import Model
+from likewise.modalities.base import Encoding, Modality, Packed
+from likewise.spaces import Tokens
+from likewise.training import checkpoint
+from likewise.training.batches import Batches, Channel
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real data kept with the run: values, the given values, and both as tensors."""
+
+    values: list[Any]
+    given: dict[str, list[Any]]
+    x: Tensor
+    c: dict[str, Tensor] | None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What was drawn: values, as tensors too, with what was given for each."""
+
+    values: list[Any]
+    x: Tensor
+    given: list[dict[str, Any]]
+    seed: int
+    modality: Modality
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<figure>{self.modality.show(v)}</figure>" for v in self.values)
+
+
+class Run:
+    """A run folder. Its model is read when it is first needed."""
+
+    def __init__(self, path: Path) -> None:
+        if not (path / "experiment.toml").is_file():
+            raise ValueError(f"{path}: not a run (it has no experiment.toml)")
+        self.path, self.name = path, path.name
+        self.experiment: Experiment = validate(read_toml(path / "experiment.toml"))
+        state = json.loads((path / "modality.json").read_text(encoding="utf-8"))
+        self.encoding: Encoding = state["encoding"]
+        self.modality: Modality = catalog.find("modality", state["target"][0]).from_state(state["target"][1])
+        self.conditions: dict[str, Modality] = {
+            k: catalog.find("modality", kind).from_state(s) for k, (kind, s) in state["condition"].items()
+        }
+
+    @classmethod
+    def create(
+        cls, path: Path, experiment: Experiment, modality: Modality, encoding: Encoding, conditions: dict[str, Modality]
+    ) -> Run:
+        """Lay out a new run folder. Raises ValueError if it holds something already."""
+        if path.exists() and any(path.iterdir()):
+            raise ValueError(f"{path}: already holds something; give another --out, or --resume it")
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "experiment.toml").write_text(to_toml(experiment.to_dict()), encoding="utf-8")
+        state = {
+            "encoding": encoding,
+            "target": [modality.name, modality.state()],
+            "condition": {k: [m.name, m.state()] for k, m in conditions.items()},
+        }
+        checkpoint.write_json(path / "modality.json", state)
+        return cls(path)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        file = self.path / "run.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def untrained(self) -> Model:
+        torch.manual_seed(derive_seed(self.experiment.training.seed, "weights") >> 1)
+        spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
+        space = self.modality.space(self.encoding)
+        return assemble(space, spaces, self.experiment.family, self.experiment.backbone)
+
+    def checkpoint(self) -> Path:
+        """The best checkpoint that verifies, else the newest."""
+        path, _ = checkpoint.latest(self.path / "checkpoints")
+        if path is None:
+            raise ValueError(f"{self.path}: no checkpoint that verifies; train it, or --resume it")
+        best = json.loads((path / "state.json").read_text(encoding="utf-8")).get("best_step")
+        chosen = path.with_name(f"{best:07d}") if best is not None else path
+        return chosen if chosen.is_dir() else path
+
+    @cached_property
+    def model(self) -> Model:
+        model = self.untrained()
+        model.load_state_dict(checkpoint.load(self.checkpoint())[0])
+        return model.eval()
+
+    @property
+    def weights_hash(self) -> str:
+        return checkpoint.sha256(self.checkpoint() / "weights.safetensors")[:16]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        file = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+    def channel(self, values: Sequence[Any], name: str | None = None) -> Channel:
+        modality = self.modality if name is None else self.conditions[name]
+        encoding = self.encoding if name is None else modality.encodings[0]
+        return Channel(modality, encoding, modality.pack(values, encoding))
+
+    def keep_reference(self, split: str, values: Sequence[Any], given: dict[str, list[Any]]) -> None:
+        """Keep real data in the run: pictures as an array, anything else as JSON lines."""
+        folder = self.path / "reference"
+        folder.mkdir(exist_ok=True)
+        if self.modality.suffix is not None:
+            packed = self.modality.pack(values, self.modality.encodings[0])
+            np.save(folder / f"{split}.npy", packed.data, allow_pickle=False)
+        else:
+            given = {**given, "": list(values)}
+        (folder / f"{split}.json").write_text(json.dumps(given, ensure_ascii=False, default=str), encoding="utf-8")
+
+    def reference(self, split: str) -> Reference:
+        folder = self.path / "reference"
+        given = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
+        values = given.pop("", None)
+        if values is None:
+            first = self.modality.encodings[0]
+            batch = Packed(np.load(folder / f"{split}.npy", allow_pickle=False)).data
+            values = self.modality.decode(self.modality.encode(batch, first), first)
+        batches = Batches(self.channel(values), {k: self.channel(v, k) for k, v in given.items()})
+        x, c = batches.take(np.arange(len(values)))
+        return Reference(values, given, x, c)
+
+    def block(self) -> int:
+        """How many samples are computed together: fixed, so that rounding does not depend on how many are asked for."""
+        space = self.modality.space(self.encoding)
+        if isinstance(space, Tokens):
+            return 64
+        return int(2 ** np.clip(np.round(np.log2(2**16 / space.size)), 4, 8))
+
+    def sample(
+        self, n: int, seed: int = 0, given: Any = None, start: int = 0, settings: dict[str, Any] | None = None
+    ) -> Samples:
+        """Draw samples start..start + n - 1 of `seed`. given: one mapping for all, or one for each."""
+        if n < 1:
+            raise ValueError(f"-n {n}: at least one sample")
+        each = [dict(g) for g in given] if isinstance(given, list) else [dict(given or {}) for _ in range(n)]
+        for name in {k for g in each for k in g}:
+            if name not in self.conditions:
+                raise ValueError(f"--given {name}: this run is given {', '.join(self.conditions) or 'nothing'}")
+        chosen = self.experiment.family.sampling
+        chosen = type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
+        block, values, parts = self.block(), [], []
+        for first in range(start - start % block, start + n, block):
+            slots = [min(max(i - start, 0), n - 1) for i in range(first, first + block)]
+            rows = [each[s] for s in slots]
+            index = torch.arange(first, first + block)
+            c = self._condition(rows)
+            with torch.no_grad():
+                x = self.model.sample(c, Draws(derive_seed(seed, "sample"), index), chosen)
+            decoded = self.modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
+            inside = [i for i in range(block) if start <= first + i < start + n]
+            values += [decoded[i] for i in inside]
+            parts.append(x[inside])
+        return Samples(values, torch.cat(parts), each, seed, self.modality)
+
+    def _condition(self, rows: list[dict[str, Any]]) -> dict[str, Tensor] | None:
+        if not self.conditions or not any(rows):
+            return None
+        out = {}
+        for name, modality in self.conditions.items():
+            values = [modality.read(r[name]) if r.get(name) is not None else None for r in rows]
+            present = [v if v is not None else next(w for w in values if w is not None) for v in values]
+            tensor = self.channel(present, name).encode(np.arange(len(rows)), None, trim=False)
+            missing = float("nan") if tensor.is_floating_point() else -1
+            gone = torch.tensor([v is None for v in values])
+            out[name] = tensor.masked_fill(gone.view(-1, *[1] * (tensor.dim() - 1)), missing)
+        return out
+
+    def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, seed: int = 0) -> np.ndarray | None:
+        """log p(x|c) in nats, shape (n,); None if the model has none."""
+        if self.model.likelihood is None:
+            return None
+        parts = []
+        for i in range(0, len(x), 64):
+            index = torch.arange(i, min(i + 64, len(x)))
+            part = None if c is None else {k: v[index] for k, v in c.items()}
+            with torch.no_grad():
+                parts.append(self.model.log_likelihood(x[index], part, Draws(derive_seed(seed, "likelihood"), index)))
+        return torch.cat(parts).double().numpy()
+
+    def evaluate(self, n: int = 1000, seed: int = 0) -> dict[str, Any]:
+        from likewise.verbs.evaluate import evaluate
+
+        return evaluate(self, n=n, seed=seed)
+
+
+def list_runs(folder: Path) -> list[Run]:
+    return [Run(p.parent) for p in sorted(folder.glob("*/experiment.toml"))]
