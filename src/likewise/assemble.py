@@ -20,7 +20,9 @@ def unfit(target: Space, family: Family, backbone: Backbone) -> str | None:
 def fitting(target: Space) -> list[tuple[str, str]]:
     """The (family, backbone) names that fit `target`, with default settings."""
     pairs = [(f, b) for f in catalog.names("family") for b in catalog.names("backbone")]
-    return [(f, b) for f, b in pairs if unfit(target, catalog.find("family", f)(), catalog.find("backbone", b)()) is None]
+    return [
+        (f, b) for f, b in pairs if unfit(target, catalog.find("family", f)(), catalog.find("backbone", b)()) is None
+    ]
 
 
 def assemble(target: Space, condition: Condition, family: Family, backbone: Backbone) -> Model:

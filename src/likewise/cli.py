@@ -9,14 +9,20 @@ from typing import Any
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("likewise", description="Point it at your data and get a generative model you can trust.")
+    parser = argparse.ArgumentParser(
+        "likewise", description="Point it at your data and get a generative model you can trust."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
 
     def verb(name: str, what: str, examples: str) -> argparse.ArgumentParser:
         shape = argparse.RawDescriptionHelpFormatter
-        return verbs.add_parser(name, help=what, description=what, epilog=f"examples:\n{examples}", formatter_class=shape)
+        return verbs.add_parser(
+            name, help=what, description=what, epilog=f"examples:\n{examples}", formatter_class=shape
+        )
 
-    p = verb("train", "train a model of what is at PATH", "  likewise train photos/ --minutes 5\n  likewise train poems.txt")
+    p = verb(
+        "train", "train a model of what is at PATH", "  likewise train photos/ --minutes 5\n  likewise train poems.txt"
+    )
     p.add_argument("path", nargs="?")
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
     p.add_argument("--as", dest="as_", help="read the target as this modality")
@@ -27,8 +33,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--minutes", type=float)
     p.add_argument("--steps", type=int)
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="training.lr=1e-3, backbone.width=64")
-    p = verb("sample", "draw samples from a run", "  likewise sample runs/digits -n 64 --seed 7 --given label=3 --out drawn")
+    p.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="training.lr=1e-3, backbone.width=64"
+    )
+    p = verb(
+        "sample", "draw samples from a run", "  likewise sample runs/digits -n 64 --seed 7 --given label=3 --out drawn"
+    )
     p.add_argument("run", nargs="?")
     p.add_argument("-n", type=int, default=16)
     p.add_argument("--seed", type=int, default=0)
@@ -44,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("runs", nargs="+")
     p = verb("list", "list runs", "  likewise list runs")
     p.add_argument("folder", nargs="?", default="runs")
-    p = verb("demo", "train on data that a dependency ships", "  likewise demo\n  likewise demo text\n  likewise demo table")
+    p = verb(
+        "demo", "train on data that a dependency ships", "  likewise demo\n  likewise demo text\n  likewise demo table"
+    )
     p.add_argument("kind", nargs="?", default="images", choices=("images", "text", "table"))
     p.add_argument("--minutes", type=float, default=1.0)
     p.add_argument("--out", default="demo")

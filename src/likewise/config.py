@@ -29,8 +29,10 @@ class Data(BaseModel):
 
     path: str = ""
     unit: Literal["line", "paragraph", "document"] | None = None
-    held_out: float = Field(0.05, gt=0, lt=1, description="share of the records kept out of training")
-    split: Literal["hash", "tail"] = Field("hash", description="hash of the content, or the last records of the file")
+    held_out: float = Field(default=0.05, gt=0, lt=1, description="share of the records kept out of training")
+    split: Literal["hash", "tail"] = Field(
+        default="hash", description="hash of the content, or the last records of the file"
+    )
 
 
 class Training(BaseModel):
@@ -39,30 +41,34 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 0
-    minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
-    steps: int | None = Field(None, ge=1)
-    batch: int = Field(64, ge=1, description="items per optimizer step")
-    accumulate: int = Field(1, ge=1, description="parts each batch is computed in, to save memory")
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    steps: int | None = Field(default=None, ge=1)
+    batch: int = Field(default=64, ge=1, description="items per optimizer step")
+    accumulate: int = Field(default=1, ge=1, description="parts each batch is computed in, to save memory")
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd", "muon"] = "adamw"
-    lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
-    muon_lr: float = Field(0.02, gt=0, allow_inf_nan=False, description="of the matrices; the rest keep lr")
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    muon_lr: float = Field(default=0.02, gt=0, allow_inf_nan=False, description="of the matrices; the rest keep lr")
     betas: tuple[float, float] = (0.9, 0.99)
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd, rmsprop and muon")
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-    clip: float | None = Field(1.0, gt=0, description="largest gradient norm, per player")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd, rmsprop and muon")
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm, per player")
     schedule: Literal["constant", "cosine", "linear", "wsd"] = "wsd"
-    warmup: float = Field(0.02, ge=0, le=1, description="share of the steps over which the learning rate rises")
-    decay: float = Field(0.5, ge=0, le=1, description="share of the steps over which wsd falls")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0 for none")
+    warmup: float = Field(default=0.02, ge=0, le=1, description="share of the steps over which the learning rate rises")
+    decay: float = Field(default=0.5, ge=0, le=1, description="share of the steps over which wsd falls")
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights; 0 for none")
     augment: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     device: str = "auto"
-    threads: int | None = Field(None, ge=1)
-    evaluate_every: int | None = Field(None, ge=1, description="steps between held-out losses; default by run length")
-    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; default by run length")
-    keep: int = Field(2, ge=1, description="checkpoints kept beside the best")
-    patience: int | None = Field(8, ge=1, description="held-out losses without a new best before stopping")
+    threads: int | None = Field(default=None, ge=1)
+    evaluate_every: int | None = Field(
+        default=None, ge=1, description="steps between held-out losses; default by run length"
+    )
+    checkpoint_every: int | None = Field(
+        default=None, ge=1, description="steps between checkpoints; default by run length"
+    )
+    keep: int = Field(default=2, ge=1, description="checkpoints kept beside the best")
+    patience: int | None = Field(default=8, ge=1, description="held-out losses without a new best before stopping")
     track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
 
 

@@ -142,7 +142,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         text = _text(path)[0]
         quote = None if separator == "\t" else '"'
         return pl.read_csv(
-            text.encode(), separator=separator, infer_schema_length=None, null_values=["", "NA", "NaN"], quote_char=quote
+            text.encode(),
+            separator=separator,
+            infer_schema_length=None,
+            null_values=["", "NA", "NaN"],
+            quote_char=quote,
         ).to_dicts()
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
@@ -150,7 +154,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _is_text(values: list[Any]) -> bool:
     some = [v for v in values[:1000] if v is not None]
-    return bool(some) and all(isinstance(v, str) for v in some) and np.mean([" " in v for v in some]) > 0.5
+    return bool(some) and all(isinstance(v, str) for v in some) and sum(" " in v for v in some) > 0.5 * len(some)
 
 
 def _table(path: Path) -> Records:
@@ -189,7 +193,9 @@ def _folder(path: Path, unit: str | None) -> Records:
         if chosen:
             return read(path, chosen, unit)
     kinds = sorted({p.suffix for p in files})[:5]
-    raise ValueError(f"{path}: no pictures or .txt files in it" + (f" (only {', '.join(kinds)})" if kinds else "; it is empty"))
+    raise ValueError(
+        f"{path}: no pictures or .txt files in it" + (f" (only {', '.join(kinds)})" if kinds else "; it is empty")
+    )
 
 
 _Reader = Callable[[Path, list[Path], str | None], Records]
@@ -200,7 +206,9 @@ def _pictures(path: Path, files: list[Path], unit: str | None) -> Records:
     if path not in parents and len(parents) > 1 and all(p.parent == path for p in parents):
         labels = [p.parent.name for p in files]
         fields = {"image": "image", "label": "label"}
-        return Records(path, "image folder with classes", fields, {"image": files, "label": labels}, "image", ("label",))
+        return Records(
+            path, "image folder with classes", fields, {"image": files, "label": labels}, "image", ("label",)
+        )
     return Records(path, "image folder", {"image": "image"}, {"image": files}, "image")
 
 

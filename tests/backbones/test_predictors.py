@@ -36,7 +36,9 @@ def build(name: str, space: str, given: str) -> tuple[Predictor, Tensor, dict[st
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
     x = torch.randint(1, SPACES[space].vocabulary, (4, SPACES[space].length))
-    c = {k: torch.randint(1, v.vocabulary, (4, v.length)) for k, v in CONDITIONS[given].items() if isinstance(v, Tokens)}
+    c = {
+        k: torch.randint(1, v.vocabulary, (4, v.length)) for k, v in CONDITIONS[given].items() if isinstance(v, Tokens)
+    }
     return net.eval(), x, c
 
 

@@ -28,9 +28,9 @@ def ring(count: int, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 
 
 def modes(x: torch.Tensor) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """The share of points within four spreads of a mode, how many each mode has, and the nearest mode of each."""
+    """The share of points within three spreads of a mode, how many each mode has, and the nearest mode of each."""
     distance, mode = torch.cdist(x, CENTRES).min(1)
-    near = distance < 4 * SPREAD
+    near = distance < 3 * SPREAD
     return near.double().mean().item(), torch.bincount(mode[near], minlength=8), mode
 
 

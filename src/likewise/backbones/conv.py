@@ -35,14 +35,18 @@ class Conv(Backbone):
     """Sizes of convolutional networks."""
 
     name: Literal["conv"] = "conv"
-    width: int = Field(32, ge=8, multiple_of=8, description="channels at the finest scale")
+    width: int = Field(default=32, ge=8, multiple_of=8, description="channels at the finest scale")
     multipliers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (1, 2, 4), min_length=1, description="channels at each scale, as multiples of width; each scale halves the size"
+        default=(1, 2, 4),
+        min_length=1,
+        description="channels at each scale, as multiples of width; each scale halves the size",
     )
-    blocks: int = Field(1, ge=1, description="residual blocks at each scale")
-    attention: bool = Field(True, description="self-attention at the denoiser's coarsest scale")
-    dropout: float = Field(0.0, ge=0, lt=1, description="in the denoiser's blocks")
-    patch: int | None = Field(None, ge=1, description="positions per side that become one; by default about size / 16")
+    blocks: int = Field(default=1, ge=1, description="residual blocks at each scale")
+    attention: bool = Field(default=True, description="self-attention at the denoiser's coarsest scale")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="in the denoiser's blocks")
+    patch: int | None = Field(
+        default=None, ge=1, description="positions per side that become one; by default about size / 16"
+    )
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if isinstance(space, Tokens):

@@ -19,10 +19,10 @@ class _Recurrent(Backbone):
     """Sizes of recurrent networks."""
 
     cell: ClassVar[Cell]
-    width: int = Field(512, ge=8, multiple_of=8, description="units of each layer")
-    depth: int = Field(2, ge=1, description="layers")
-    dropout: float = Field(0.0, ge=0, lt=1, description="between layers and before the last one")
-    bidirectional: bool = Field(True, description="encoders read from both ends")
+    width: int = Field(default=512, ge=8, multiple_of=8, description="units of each layer")
+    depth: int = Field(default=2, ge=1, description="layers")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="between layers and before the last one")
+    bidirectional: bool = Field(default=True, description="encoders read from both ends")
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "encoder" and isinstance(space, Continuous) and not space.positions:

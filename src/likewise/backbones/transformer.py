@@ -39,14 +39,16 @@ class Transformer(Backbone):
     """Sizes of Transformers."""
 
     name: Literal["transformer"] = "transformer"
-    width: int = Field(256, ge=8, multiple_of=8, description="channels of each token")
-    depth: int = Field(6, ge=1, description="blocks")
-    heads: int | None = Field(None, ge=1, description="attention heads; by default 64 channels each")
-    ffn: Literal["swiglu", "relu2"] = Field("swiglu", description="feed-forward layer")
-    qk_norm: bool = Field(True, description="normalise queries and keys")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    patch: int | None = Field(None, ge=1, description="positions per patch side; by default at most 256 patches")
-    tie_embeddings: bool = Field(False, description="the same table reads tokens and predicts them")
+    width: int = Field(default=256, ge=8, multiple_of=8, description="channels of each token")
+    depth: int = Field(default=6, ge=1, description="blocks")
+    heads: int | None = Field(default=None, ge=1, description="attention heads; by default 64 channels each")
+    ffn: Literal["swiglu", "relu2"] = Field(default="swiglu", description="feed-forward layer")
+    qk_norm: bool = Field(default=True, description="normalise queries and keys")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    patch: int | None = Field(
+        default=None, ge=1, description="positions per patch side; by default at most 256 patches"
+    )
+    tie_embeddings: bool = Field(default=False, description="the same table reads tokens and predicts them")
 
     @model_validator(mode="after")
     def _divides(self) -> Transformer:

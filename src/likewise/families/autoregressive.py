@@ -21,14 +21,18 @@ from likewise.spaces import Condition, Space, Tokens, token_mask
 class AutoregressiveSampling(TokenSampling):
     """How tokens are drawn."""
 
-    guidance: float = Field(1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely")
+    guidance: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
+    )
 
 
 class Autoregressive(Family):
     """Settings of an autoregressive model."""
 
     name: Literal["autoregressive"] = "autoregressive"
-    condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of the items trained without their condition")
+    condition_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
+    )
     sampling: AutoregressiveSampling = AutoregressiveSampling()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:

@@ -20,11 +20,17 @@ from likewise.spaces import MISSING_TOKEN, Tokens, drop, token_mask
 class TokenSampling(Sampling):
     """How tokens are drawn."""
 
-    temperature: float = Field(1.0, ge=0, allow_inf_nan=False, description="below 1 is safer, 0 takes the likeliest")
-    top_k: int | None = Field(None, ge=1, description="draw from the k likeliest tokens only")
-    top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens that make up this share")
-    min_p: float = Field(0.0, ge=0, lt=1, description="drop tokens less likely than this share of the likeliest")
-    repetition_penalty: float = Field(1.0, gt=0, allow_inf_nan=False, description="above 1 avoids tokens already used")
+    temperature: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="below 1 is safer, 0 takes the likeliest"
+    )
+    top_k: int | None = Field(default=None, ge=1, description="draw from the k likeliest tokens only")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens that make up this share")
+    min_p: float = Field(
+        default=0.0, ge=0, lt=1, description="drop tokens less likely than this share of the likeliest"
+    )
+    repetition_penalty: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="above 1 avoids tokens already used"
+    )
 
 
 def allowed(space: Tokens) -> Tensor | None:

@@ -26,10 +26,16 @@ from likewise.spaces import Condition, Continuous, Space, drop
 class FlowSampling(Sampling):
     """How a flow draws."""
 
-    steps: int = Field(16, ge=1, description="stops on the way from noise to data")
-    sampler: Literal["euler", "heun", "dpm_solver_pp"] = Field("heun", description="heun asks the network twice a step")
-    guidance: float = Field(1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely")
-    guidance_interval: tuple[float, float] = Field((0.0, 1.0), description="times, noise 0 to data 1, with guidance")
+    steps: int = Field(default=16, ge=1, description="stops on the way from noise to data")
+    sampler: Literal["euler", "heun", "dpm_solver_pp"] = Field(
+        default="heun", description="heun asks the network twice a step"
+    )
+    guidance: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
+    )
+    guidance_interval: tuple[float, float] = Field(
+        default=(0.0, 1.0), description="times, noise 0 to data 1, with guidance"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> FlowSampling:
@@ -43,12 +49,19 @@ class Flow(Family):
     """Settings of a flow."""
 
     name: Literal["flow"] = "flow"
-    path: PathName = Field("linear", description="linear: flow matching; ddpm: noise prediction; edm: Karras et al.")
-    data_scale: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="standard deviation of the data; by default 0.5 for levels, else 1"
+    path: PathName = Field(
+        default="linear", description="linear: flow matching; ddpm: noise prediction; edm: Karras et al."
     )
-    condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of the items trained without their condition")
-    likelihood_steps: int = Field(64, ge=1, description="stops on the way from data to noise for a likelihood")
+    data_scale: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="standard deviation of the data; by default 0.5 for levels, else 1",
+    )
+    condition_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
+    )
+    likelihood_steps: int = Field(default=64, ge=1, description="stops on the way from data to noise for a likelihood")
     sampling: FlowSampling = FlowSampling()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:

@@ -28,15 +28,24 @@ class GAN(Family):
     """Settings of a generative adversarial network."""
 
     name: Literal["gan"] = "gan"
-    latent: int = Field(64, ge=1, description="numbers of noise the generator starts from")
-    loss: Loss = Field("relativistic", description="what the two players minimize")
+    latent: int = Field(default=64, ge=1, description="numbers of noise the generator starts from")
+    loss: Loss = Field(default="relativistic", description="what the two players minimize")
     gamma: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="weight of the gradient penalty; by default right for the loss"
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="weight of the gradient penalty; by default right for the loss",
     )
-    penalty_every: int = Field(1, ge=1, description="steps between gradient penalties, which then weigh as much more")
-    spectral_norm: bool = Field(False, description="bound the discriminator's slope layer by layer")
-    temperature: float = Field(0.3, gt=0, allow_inf_nan=False, description="softness of one-hot groups in training")
-    condition_dropout: float = Field(0.0, ge=0, lt=1, description="share of the items trained without their condition")
+    penalty_every: int = Field(
+        default=1, ge=1, description="steps between gradient penalties, which then weigh as much more"
+    )
+    spectral_norm: bool = Field(default=False, description="bound the discriminator's slope layer by layer")
+    temperature: float = Field(
+        default=0.3, gt=0, allow_inf_nan=False, description="softness of one-hot groups in training"
+    )
+    condition_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the items trained without their condition"
+    )
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
         if not isinstance(target, Continuous):

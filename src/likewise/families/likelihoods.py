@@ -76,7 +76,7 @@ class Likelihood(nn.Module):
         for start, stop in self.target.choices:
             group = logits[:, offset : offset + stop - start]
             offset += stop - start
-            total = total - F.cross_entropy(group, x[:, start:stop].argmax(1), reduction="none").flatten(1).sum(1)
+            total = total + (x[:, start:stop] * group.log_softmax(1)).flatten(1).sum(1)
         if not self.rest:
             return total
         value = x if len(self.rest) == x.shape[1] else x[:, self.rest]

@@ -61,12 +61,16 @@ class Path(ABC):
 class Linear(Path):
     """Straight lines; the network predicts their velocity x_1 - x_0 (Lipman et al., 2023, equation 23)."""
 
+    #: log(alpha / sigma) in training: its mean and standard deviation
+    focus: float = 0.0
+    spread: float = 1.0
+
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return t, 1 - t
 
     def times(self, share: Tensor) -> Tensor:
-        # Logit-normal times (Esser et al., 2024, section 3.1): the middle of the way is the hardest.
-        return torch.special.ndtri(share).sigmoid()
+        # Logit-normal times (Esser et al., 2024, section 3.1).
+        return (self.focus + self.spread * torch.special.ndtri(share)).sigmoid()
 
 
 @dataclass(frozen=True)

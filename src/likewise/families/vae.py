@@ -25,23 +25,29 @@ from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens
 class VAESampling(TokenSampling):
     """How a VAE draws; temperature and the cuts are for tokens."""
 
-    mean: bool | None = Field(None, description="show p(x|z)'s mean instead of a draw; by default where x has levels")
+    mean: bool | None = Field(
+        default=None, description="show p(x|z)'s mean instead of a draw; by default where x has levels"
+    )
 
 
 class VAE(Family):
     """Settings of a variational autoencoder."""
 
     name: Literal["vae"] = "vae"
-    latent: int = Field(32, ge=1, description="numbers in the latent")
-    beta: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight of the KL term (beta-VAE)")
+    latent: int = Field(default=32, ge=1, description="numbers in the latent")
+    beta: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the KL term (beta-VAE)")
     free_bits: float | None = Field(
-        None, ge=0, description="nats of each item's whole KL that cost nothing; by default 0, and 8 for tokens"
+        default=None, ge=0, description="nats of each item's whole KL that cost nothing; by default 0, and 8 for tokens"
     )
-    kl_warmup: float = Field(0.2, ge=0, le=1, description="share of the steps over which the KL term's weight rises")
-    likelihood: Literal["auto"] | Kind = Field("auto", description="p(x|z) of real values")
-    word_dropout: float = Field(0.3, ge=0, lt=1, description="share of the tokens the decoder must do without")
-    condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of the items trained without their condition")
-    importance_samples: int = Field(64, ge=1, description="latents per item in the bound on the likelihood")
+    kl_warmup: float = Field(
+        default=0.2, ge=0, le=1, description="share of the steps over which the KL term's weight rises"
+    )
+    likelihood: Literal["auto"] | Kind = Field(default="auto", description="p(x|z) of real values")
+    word_dropout: float = Field(default=0.3, ge=0, lt=1, description="share of the tokens the decoder must do without")
+    condition_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
+    )
+    importance_samples: int = Field(default=64, ge=1, description="latents per item in the bound on the likelihood")
     sampling: VAESampling = VAESampling()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:

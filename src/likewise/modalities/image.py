@@ -30,10 +30,12 @@ _MOST_PIXELS = 100_000_000
 
 class ImageSettings(ModalitySettings):
     modality: Literal["image"] = "image"
-    size: int | None = Field(None, ge=1, le=1024, description="height and width; default: the data's, at most 64")
+    size: int | None = Field(
+        default=None, ge=1, le=1024, description="height and width; default: the data's, at most 64"
+    )
     mode: Literal["L", "RGB", "RGBA"] | None = None
-    patch: int | None = Field(None, ge=1, le=8, description="pixels a side of a token")
-    codes: int = Field(256, ge=2, le=4096, description="kinds of patch tokens")
+    patch: int | None = Field(default=None, ge=1, le=8, description="pixels a side of a token")
+    codes: int = Field(default=256, ge=2, le=4096, description="kinds of patch tokens")
 
 
 def open_picture(value: Any) -> Pillow.Image:
@@ -95,8 +97,9 @@ class Image(Modality):
 
         distinct = len(np.unique(pixels, axis=0))
         codes = min(settings.codes, distinct)
-        found = MiniBatchKMeans(codes, batch_size=4096, n_init=1, random_state=seed, max_iter=30).fit(pixels)
-        return cls(size, mode, patch, found.cluster_centers_.round().astype(int).tolist())
+        found = MiniBatchKMeans(codes, batch_size=4096, n_init=1, random_state=seed, max_iter=30)  # pyright: ignore
+        found.fit(pixels)
+        return cls(size, mode, patch, np.asarray(found.cluster_centers_).round().astype(int).tolist())
 
     def state(self) -> dict[str, Any]:
         return {"size": self.size, "mode": self.mode, "patch": self.patch, "codebook": self.codebook}
@@ -158,7 +161,9 @@ class Image(Modality):
         return [Pillow.fromarray(a[0] if len(a) == 1 else np.ascontiguousarray(a.transpose(1, 2, 0))) for a in pixels]
 
     def read(self, value: Any) -> Any:
-        return Pillow.fromarray(a[0] if len(a := self._array(value)) == 1 else np.ascontiguousarray(a.transpose(1, 2, 0)))
+        return Pillow.fromarray(
+            a[0] if len(a := self._array(value)) == 1 else np.ascontiguousarray(a.transpose(1, 2, 0))
+        )
 
     def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
         info = PngInfo()
@@ -185,4 +190,6 @@ class Image(Modality):
         return self.channels * self.size * self.size
 
     def describe(self) -> str:
-        return f"{self.size}x{self.size} {({'L': 'grey', 'RGB': 'colour', 'RGBA': 'colour with transparency'})[self.mode]}"
+        return (
+            f"{self.size}x{self.size} {({'L': 'grey', 'RGB': 'colour', 'RGBA': 'colour with transparency'})[self.mode]}"
+        )

@@ -22,8 +22,12 @@ from likewise.spaces import Space, Tokens
 class TextSettings(ModalitySettings):
     modality: Literal["text"] = "text"
     tokenizer: Literal["auto", "characters", "bytes", "bpe"] = "auto"
-    vocabulary: int | None = Field(None, ge=257, le=65536, description="of bpe; default by the size of the data")
-    length: int | None = Field(None, ge=2, le=8192, description="most tokens of an item; default: the longest's")
+    vocabulary: int | None = Field(
+        default=None, ge=257, le=65536, description="of bpe; default by the size of the data"
+    )
+    length: int | None = Field(
+        default=None, ge=2, le=8192, description="most tokens of an item; default: the longest's"
+    )
 
 
 class Text(Modality):

@@ -39,10 +39,10 @@ class NonFinite(ArithmeticError):
 class Watcher(Protocol):
     """Who is told what happens; the display and the trackers are watchers."""
 
-    def line(self, line: dict[str, Any]) -> None:
+    def line(self, line: dict[str, Any], /) -> None:
         """One line of metrics.jsonl, as it is written."""
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, /) -> None:
         """A sentence for the user."""
 
 
@@ -255,7 +255,9 @@ def fit(
         else:
             weights, rest, state = checkpoint.load(path)
             if state.pop("fingerprint", fingerprint) != fingerprint:
-                raise ValueError(f"{folder}: the data changed since this run began; train a new run, or restore the data")
+                raise ValueError(
+                    f"{folder}: the data changed since this run began; train a new run, or restore the data"
+                )
             learner.restore(weights, rest)
             progress = Progress(**state)
             watcher.say(f"resumed from step {progress.step}")

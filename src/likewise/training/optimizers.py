@@ -23,7 +23,7 @@ def matrices(module: nn.Module) -> list[nn.Parameter]:
 
 
 def build(module: nn.Module, settings: Training) -> list[torch.optim.Optimizer]:
-    """The optimizers of one player; each parameter is in exactly one of them. Weight decay spares vectors and biases."""
+    """The optimizers of one player; each parameter is in one of them. Weight decay spares vectors."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     if settings.optimizer == "muon":
         hidden = matrices(module)

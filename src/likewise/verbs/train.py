@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
 from likewise import catalog
 from likewise.assemble import assemble, choose_encoding
 from likewise.config import set_key, validate
@@ -37,19 +36,24 @@ class Printer:
     """The plain display: one line a report."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
+        self._say = say
         self._last = 0.0
+
+    def say(self, message: str) -> None:
+        self._say(message)
 
     def line(self, line: dict[str, Any]) -> None:
         if line["split"] == "held_out":
-            self.say(f"step {line['step']}/{line['steps']}  held-out loss {line['loss']:.4f} (best {line['best']:.4f})")
+            self._say(
+                f"step {line['step']}/{line['steps']}  held-out loss {line['loss']:.4f} (best {line['best']:.4f})"
+            )
         elif time.monotonic() - self._last > 10:
             self._last = time.monotonic()
             keys = ("step", "steps", "seconds", "split", "items_per_second", "tokens_per_second")
             terms = " ".join(f"{k} {v:.4f}" for k, v in line.items() if k not in keys)
             left = (line["steps"] - line["step"]) * line["seconds"] / line["step"]
             rate = f"{line['items_per_second']:.0f} items/s"
-            self.say(f"step {line['step']}/{line['steps']}  {terms}  {rate}  {left:.0f} s left")
+            self._say(f"step {line['step']}/{line['steps']}  {terms}  {rate}  {left:.0f} s left")
 
 
 def train(
@@ -151,7 +155,14 @@ def _fit(run: Run, records: Records, parts: dict[str, Records], resume: bool, sa
     checkpoint.write_json(run.path / "run.json", info)
     with _stops() as stop:
         done = loop.fit(
-            learner, batches["train"], batches["held_out"], run.path, Printer(say), fingerprint=digest, resume=resume, stop=stop
+            learner,
+            batches["train"],
+            batches["held_out"],
+            run.path,
+            Printer(say),
+            fingerprint=digest,
+            resume=resume,
+            stop=stop,
         )
     checkpoint.write_json(run.path / "run.json", {**info, "seconds": done.seconds, "steps": done.step})
     say(f"{run.path}: step {done.step} of {done.steps}, {done.seconds:.0f} s")
