@@ -19,7 +19,7 @@ from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling, drop_some
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
 from likewise.families.likelihoods import Kind, Likelihood, dequantise
-from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens
+from likewise.spaces import Condition, Continuous, Space, Tokens
 
 
 class VAESampling(TokenSampling):
@@ -94,7 +94,7 @@ class VAEModel(Model):
         z = mean + log_scale.exp() * draws.normal(self.settings.latent)
         seen = x
         if isinstance(self.target, Tokens) and self.settings.word_dropout:
-            seen = x.masked_fill(draws.uniform(x.shape[1]) < self.settings.word_dropout, MISSING_TOKEN)
+            seen = torch.where(draws.uniform(x.shape[1]) < self.settings.word_dropout, self._unknown(draws, x), x)
         kl = _kl(mean, log_scale).sum(1)
         return {
             "reconstruction": -self._log_prob(x, z, c, seen).mean(),
@@ -152,6 +152,13 @@ class VAEModel(Model):
             ratio = (0.5 * noise.square() + log_scale - 0.5 * z.square()).sum(1)
             total = torch.logaddexp(total, self._log_prob(x, z, c, x) + ratio)
         return total - math.log(self.settings.importance_samples)
+
+    def _unknown(self, draws: Draws, x: Tensor) -> Tensor:
+        """What stands for a dropped token: `end`, after which nothing counts otherwise, or any token at all."""
+        assert isinstance(self.target, Tokens)
+        if self.target.end is not None:
+            return torch.full_like(x, self.target.end)
+        return draws.integers(self.target.vocabulary, x.shape[1])
 
     def _posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
         mean, log_scale = self.encoder(x, c).float().chunk(2, 1)
