@@ -93,7 +93,7 @@ def test_samples_lie_in_the_space(built):
 
 
 def test_an_item_does_not_depend_on_its_batch(built):
-    family, model, space = built
+    family, model, _ = built
     model.eval()
     c = _condition(8)
     whole = model.sample(c, draws(8), family.sampling)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toys import draws
 from torch import nn
+from toys import draws
 
 from likewise.backbones.mlp import MLP
 from likewise.families.gan import GAN, discriminator_loss, generator_loss

@@ -7,8 +7,8 @@ import math
 
 import pytest
 import torch
-from toys import draws
 from torch import nn
+from toys import draws
 
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU

@@ -49,6 +49,7 @@ class AutoregressiveModel(Model):
     """A predictor of the next token, its loss, and the loop that draws."""
 
     likelihood = "exact"
+    possible: Tensor | None
 
     def __init__(self, settings: Autoregressive, target: Tokens, condition: Condition, backbone: Backbone) -> None:
         super().__init__(target, condition)

@@ -63,6 +63,7 @@ class VAEModel(Model):
     """Encoder q(z|x, c), prior N(0, I), and a decoder: a network for real values, a predictor for tokens."""
 
     likelihood = "bound"
+    possible: Tensor | None
 
     def __init__(self, settings: VAE, target: Space, condition: Condition, backbone: Backbone) -> None:
         super().__init__(target, condition)
