@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from likewise import catalog
 from likewise.assemble import assemble
-from likewise.config import Experiment, read_toml, to_toml, validate
+from likewise.config import Experiment, explain, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
 from likewise.modalities.base import Encoding, Modality, Packed
@@ -163,7 +164,10 @@ class Run:
             if name not in self.conditions:
                 raise ValueError(f"--given {name}: this run is given {', '.join(self.conditions) or 'nothing'}")
         chosen = self.experiment.family.sampling
-        chosen = type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
+        try:
+            chosen = type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
+        except ValidationError as error:
+            raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
         block, values, parts = self.block(), [], []
         for first in range(start - start % block, start + n, block):
             slots = [min(max(i - start, 0), n - 1) for i in range(first, first + block)]

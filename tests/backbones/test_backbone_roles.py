@@ -139,7 +139,9 @@ def test_refusal(name: str, role: str, space: str) -> None:
     backbone = BACKBONES[name]
     clause = backbone.unfit(role, SPACES[space])  # pyright: ignore[reportArgumentType]
     assert clause is not None
-    assert clause.startswith(name) and not clause.endswith(".") and "\n" not in clause
+    assert clause.startswith(name)
+    assert not clause.endswith(".")
+    assert "\n" not in clause
 
 
 @pytest.mark.parametrize(("name", "role"), [("mlp", "predictor"), ("conv", "predictor"), ("lstm", "denoiser")])

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -43,14 +44,16 @@ def open_picture(value: Any) -> Pillow.Image:
     if isinstance(value, Pillow.Image):
         return value
     try:
-        picture = Pillow.open(value, formats=FORMATS)
-        if picture.width * picture.height > _MOST_PIXELS:
-            raise BadValue(f"{picture.width}x{picture.height} pixels; at most {_MOST_PIXELS:,} are read")
-        picture.load()
-        upright = ImageOps.exif_transpose(picture)
+        with open(value, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limit here is lower and an error
+            picture = Pillow.open(file, formats=FORMATS)
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise BadValue(f"{picture.width}x{picture.height} pixels; at most {_MOST_PIXELS:,} are read")
+            upright = ImageOps.exif_transpose(picture)
+            upright.load()
     except BadValue:
         raise
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise BadValue(f"not a readable picture: {str(error).splitlines()[0]}") from None
     if upright.mode.startswith(("I", "F")):  # 16 bits: scaled to 8, not cut off
         values = np.asarray(upright, np.float64)
@@ -171,7 +174,8 @@ class Image(Modality):
         value.save(path, "PNG", pnginfo=info)
 
     def read_provenance(self, path: Path) -> dict[str, Any] | None:
-        text = getattr(Pillow.open(path, formats=["PNG"]), "text", {}).get("likewise")
+        with Pillow.open(path, formats=["PNG"]) as picture:
+            text = getattr(picture, "text", {}).get("likewise")
         return None if text is None else json.loads(text)
 
     def show(self, value: Any) -> str:

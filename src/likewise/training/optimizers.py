@@ -93,6 +93,6 @@ def from_tensors(optimizers: list[torch.optim.Optimizer], module: nn.Module, ten
     for key, value in tensors.items():
         name, _, part = key.rpartition("|")
         p = parameters[name]
-        # `step` stays on the CPU unless the optimizer keeps it with the parameter, as fused ones do.
-        device = p.device if part != "step" or p.device.type != "cpu" else "cpu"
-        owner[id(p)].state[p][part] = value.to(device).clone()
+        # The layout in memory must be the parameter's too (channels last): fused steps walk both side by side.
+        like = p if value.shape == p.shape else value
+        owner[id(p)].state[p][part] = torch.empty_like(like, dtype=value.dtype, device=p.device).copy_(value)

@@ -1,0 +1,104 @@
+"""Every modality: state goes through JSON, and what is encoded decodes to itself."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngInfo
+
+from likewise import catalog
+from likewise.draws import Draws
+from likewise.modalities.base import BadValue
+from likewise.modalities.image import Image, ImageSettings
+from likewise.modalities.label import Label, LabelSettings
+from likewise.modalities.table import Table, TableSettings
+from likewise.modalities.text import Text, TextSettings
+
+rng = np.random.default_rng(0)
+ROWS = [
+    {"age": int(a), "gain": float(g), "sex": s, "note": None}
+    for a, g, s in zip(
+        rng.integers(18, 90, 500), rng.exponential(1, 500).round(3), rng.choice(["f", "m"], 500), strict=True
+    )
+]
+VALUES = {
+    "image": [Pillow.fromarray(a) for a in rng.integers(0, 256, (20, 8, 8), np.uint8)],
+    "label": ["10", "2", "cat", "2"],
+    "text": ["In the beginning", "春眠不覺曉", "tab\tand emoji 😀", ""],
+    "table": ROWS,
+}
+
+
+def same(a, b):
+    return np.array_equal(np.asarray(a), np.asarray(b)) if isinstance(a, Pillow.Image) else a == b
+
+
+@pytest.mark.parametrize("name", catalog.names("modality"))
+def test_decode_inverts_encode(name):
+    cls = catalog.find("modality", name)
+    fitted = cls.fit(VALUES[name], cls.Settings())
+    fitted = cls.from_state(json.loads(json.dumps(fitted.state())))
+    for encoding in fitted.encodings:
+        x = fitted.encode(fitted.pack(VALUES[name], encoding).take(np.arange(len(VALUES[name]))), encoding)
+        space = fitted.space(encoding)
+        assert x.shape[1:] == torch.Size(space.shape) if hasattr(space, "shape") else x.shape[1] <= space.length
+        if (name, encoding) != ("table", "tokens"):  # bins are coarse on purpose
+            assert all(same(a, b) for a, b in zip(fitted.decode(x, encoding), VALUES[name], strict=True))
+    assert len(fitted.features([fitted.read(v) for v in VALUES[name]])) == len(VALUES[name])
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes", "bpe"])
+def test_any_text_goes_round(kind):
+    fitted = Text.fit(["the cat sat on the mat"] * 20, TextSettings(tokenizer=kind, length=64))
+    strange = ["naïve", "中文\n", "\u0000x", "🤖🤖"]
+    batch = fitted.pack(strange, "tokens").take(np.arange(4))
+    assert fitted.decode(fitted.encode(batch, "tokens"), "tokens") == strange
+    assert isinstance(fitted.decode(torch.randint(0, fitted.end + 1, (3, 9)), "tokens")[0], str)
+
+
+def test_table_columns_are_standard_normal_and_stay_in_range():
+    fitted = Table.fit(ROWS, TableSettings())
+    x = fitted.encode(fitted.pack(ROWS, "continuous").data, "continuous", Draws(0, torch.arange(500)))
+    assert abs(x[:, 0].mean()) < 0.1
+    assert abs(x[:, 0].std() - 1) < 0.1
+    for encoding in fitted.encodings:
+        space = fitted.space(encoding)
+        noise = torch.randn(300, space.size) * 3 if encoding == "continuous" else torch.stack(
+            [torch.randint(a, b, (300,)) for a, b in space.ranges], 1)  # fmt: skip
+        rows = fitted.decode(noise, encoding, Draws(1, torch.arange(300)))
+        assert all(
+            isinstance(r["age"], int) and 18 <= r["age"] < 90 and r["sex"] in "fm" and r["note"] is None for r in rows
+        )
+
+
+def test_unknown_label_names_the_nearest():
+    with pytest.raises(BadValue, match="did you mean 'cat'"):
+        Label.fit(["cat", "dog"], LabelSettings()).read("cta")
+
+
+def test_pictures_of_all_kinds(tmp_path):
+    a = rng.integers(0, 256, (9, 12), np.uint8)
+    kinds = {
+        "g.png": Pillow.fromarray(a),
+        "d.png": Pillow.fromarray(a.astype(np.uint16) * 257),
+        "p.gif": Pillow.fromarray(a),
+    }
+    kinds["c.jpg"] = Pillow.fromarray(a).convert("CMYK")
+    for name, picture in kinds.items():
+        picture.save(tmp_path / name)
+    fitted = Image.fit([tmp_path / k for k in kinds], ImageSettings(size=8, mode="L"))
+    packed = fitted.pack([tmp_path / k for k in kinds], "continuous").data
+    assert np.abs(packed[0].astype(int) - packed[1]).max() <= 2
+    (tmp_path / "broken.png").write_bytes((tmp_path / "g.png").read_bytes()[:60])
+    with pytest.raises(BadValue, match="readable"):
+        fitted.read(tmp_path / "broken.png")
+
+
+def test_provenance_is_in_the_file(tmp_path):
+    fitted = Image.fit(VALUES["image"], ImageSettings())
+    fitted.write(VALUES["image"][0], tmp_path / "a.png", {"seed": 7})
+    assert fitted.read_provenance(tmp_path / "a.png") == {"seed": 7}
+    Pillow.new("L", (2, 2)).save(tmp_path / "b.png", pnginfo=PngInfo())
+    assert fitted.read_provenance(tmp_path / "b.png") is None

@@ -1,0 +1,34 @@
+"""Counter-based randomness: known values, independence of the batch, and the right distributions."""
+
+import torch
+
+from likewise.draws import Draws, philox
+
+
+def test_philox_known_values():
+    """Known-answer vectors of the authors' Random123 library for philox4x32-10."""
+    zero = tuple(torch.zeros(1, dtype=torch.int64) for _ in range(4))
+    assert [int(w) for w in philox(zero, (0, 0))] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+    ones = tuple(torch.full((1,), 0xFFFFFFFF) for _ in range(4))
+    known = [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
+    assert [int(w) for w in philox(ones, (0xFFFFFFFF, 0xFFFFFFFF))] == known
+
+
+def test_a_row_does_not_depend_on_the_batch():
+    many, one = Draws(7, torch.arange(64)), Draws(7, torch.tensor([41]))
+    for call in (lambda d: d.normal(3, 5), lambda d: d.uniform(7), lambda d: d.integers(10, 2)):
+        assert torch.equal(call(many)[41:42], call(one))
+
+
+def test_distributions():
+    d = Draws(1, torch.arange(2000))
+    z, u = d.normal(50), d.uniform(50)
+    assert abs(z.mean()) < 0.01
+    assert abs(z.std() - 1) < 0.01
+    assert u.min() > 0
+    assert u.max() < 1
+    assert abs(u.mean() - 0.5) < 0.005
+    logits = torch.tensor([0.0, 1.0, float("-inf"), 2.0]).expand(2000, 4)
+    share = torch.stack([d.categorical(logits) for _ in range(20)]).flatten().bincount(minlength=4) / 40000
+    assert torch.allclose(share, logits[0].softmax(0), atol=0.01)
+    assert share[2] == 0

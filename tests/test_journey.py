@@ -1,0 +1,130 @@
+"""The command line from a folder to samples; interrupted runs; one line for each mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from likewise.training import checkpoint
+from likewise.verbs.demo import lay_out
+
+SMALL = [
+    "--set",
+    "backbone.width=16",
+    "--set",
+    "training.threads=1",
+    "--set",
+    "training.batch=16",
+    "--set",
+    "training.checkpoint_every=2",
+]
+
+
+def likewise(*words, code=0, cwd=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "likewise.cli", *map(str, words)], capture_output=True, text=True, cwd=cwd
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return lay_out("images", tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def run(digits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "a run"
+    likewise("train", digits, "--steps", 6, "--out", path, *SMALL)
+    return path
+
+
+def test_first_samples_are_the_same_however_many(run, tmp_path):
+    likewise("sample", run, "-n", 3, "--seed", 7, "--given", "label=3", "--out", tmp_path / "few")
+    likewise("sample", run, "-n", 20, "--seed", 7, "--given", "label=3", "--out", tmp_path / "many")
+    for i in range(3):
+        assert (tmp_path / f"few/{i:06d}.png").read_bytes() == (tmp_path / f"many/{i:06d}.png").read_bytes()
+    line = json.loads((tmp_path / "many/samples.jsonl").read_text().splitlines()[19])
+    assert line == {"index": 19, "seed": 7, "given": {"label": "3"}, "file": "000019.png"}
+    likewise("sample", "--from", tmp_path / "many/000017.png", "--out", tmp_path / "again")
+    assert (tmp_path / "again/000017.png").read_bytes() == (tmp_path / "many/000017.png").read_bytes()
+
+
+def test_killed_and_resumed_equals_uninterrupted(digits, run, tmp_path):
+    """kill -9 after the first checkpoint, then --resume: the same weights, bit for bit."""
+    path = tmp_path / "killed"
+    words = [sys.executable, "-m", "likewise.cli", "train", digits, "--steps", "6", "--out", path, *SMALL]
+    process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not checkpoint.found(path / "checkpoints") and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    likewise("train", "--resume", path)
+    weights = [p / "checkpoints/0000006/weights.safetensors" for p in (path, run)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_damaged_checkpoint_is_passed_over(run, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    newest = checkpoint.found(copy / "checkpoints")[-1] / "weights.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    assert "damaged" in likewise("train", "--resume", copy)
+    assert newest.read_bytes() != bytes(data)
+
+
+def test_text_and_table(tmp_path):
+    (tmp_path / "t.txt").write_text(
+        "\n".join(f"the {a} is {b}" for a in ("cat", "dog", "sky") for b in ("old", "new", "red"))
+    )
+    likewise("train", "t.txt", "--steps", 4, "--set", "backbone.width=32", "--set", "backbone.depth=1", cwd=tmp_path)
+    likewise("sample", "runs/t", "-n", 2, cwd=tmp_path)
+    assert "text" in json.loads((tmp_path / "runs/t/samples/samples.jsonl").read_text().splitlines()[1])
+    table = lay_out("table", tmp_path)
+    likewise("train", table, "--steps", 4, "--out", tmp_path / "w", "--set", "backbone.width=32")
+    likewise("sample", tmp_path / "w", "-n", 5)
+    assert len((tmp_path / "w/samples/samples.csv").read_text().splitlines()) == 6
+    assert "t" in likewise("list", "runs", cwd=tmp_path)
+
+
+def test_evaluate(run):
+    likewise("evaluate", run, "-n", 64)
+    assert (run / "report/index.html").stat().st_size > 10_000
+    assert json.loads((run / "report/report.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "{digits}", "--set", "training.ler=1"], "did you mean 'lr'"),
+        (["train", "{digits}", "--set", "training.lr=nan"], "training.lr"),
+        (["train", "{digits}", "--set", "training.lr=-1"], "training.lr"),
+        (["train", "{digits}", "--set", "backbone.widht=32"], "did you mean 'width'"),
+        (["train", "{digits}", "--family", "gna"], "did you mean 'gan'"),
+        (["train", "{digits}", "--family", "flow", "--backbone", "lstm"], "what fits"),
+        (["train", "{digits}", "--given", "colour"], "its fields are image, label"),
+        (["train", "nowhere"], "no such file"),
+        (["sample", "nowhere"], "not a run"),
+        (["sample", "{run}", "--given", "label=11"], "no label '11'"),
+        (["sample", "{run}", "--given", "size=3"], "this run is given label"),
+        (["sample", "{run}", "--set", "stepz=3"], "did you mean 'steps'"),
+        (["train", "{digits}", "--out", "{run}"], "already holds"),
+    ],
+)
+def test_mistakes_get_one_line(words, said, digits, run, tmp_path):
+    before = sorted(os.listdir(run))
+    error = likewise(*[w.format(digits=digits, run=run) for w in words], code=2, cwd=tmp_path)
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+    assert sorted(os.listdir(run)) == before

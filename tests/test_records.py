@@ -1,0 +1,84 @@
+"""Layouts, splits, and what is said of bad input."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from likewise.records import read_records
+
+
+def test_class_folders(tmp_path):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for i in range(3):
+            Image.new("L", (4, 4), i).save(tmp_path / label / f"ü {i}.png")
+    found = read_records(tmp_path)
+    assert (found.target, found.given, len(found)) == ("image", ("label",), 6)
+    assert found.columns["label"] == ["a"] * 3 + ["b"] * 3
+    train, held = found.split(0.1)
+    digests = found.digests()  # the same three pictures twice: a pair is never divided
+    assert not {digests[i] for i in train} & {digests[i] for i in held}
+    assert len(held)
+
+
+def test_metadata(tmp_path):
+    Image.new("RGBA", (4, 4)).save(tmp_path / "x.png")
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "x.png", "text": "a cat"}) + "\n")
+    assert read_records(tmp_path).given == ("text",)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "gone.png"}\n')
+    with pytest.raises(ValueError, match="gone.png"):
+        read_records(tmp_path)
+
+
+def test_tables(tmp_path):
+    (tmp_path / "t.csv").write_text("\ufeffage,sex\n30,m\n40,f\n")
+    found = read_records(tmp_path / "t.csv")
+    assert found.columns["row"][0] == {"age": 30, "sex": "m"}
+    given = read_records(tmp_path / "t.csv", given=["sex"])
+    assert given.columns["row"][1] == {"age": 40}
+    assert given.modalities["sex"] == "label"
+    (tmp_path / "p.tsv").write_text("source\ttarget\na b\tc d\ne f\tg h\n")
+    assert read_records(tmp_path / "p.tsv").given == ("source",)
+    with pytest.raises(ValueError, match="no column 'six'"):
+        read_records(tmp_path / "t.csv", given=["six"])
+
+
+def test_split_is_stable_when_data_are_added(tmp_path):
+    lines = [f"line {i}" for i in range(300)]
+    (tmp_path / "a.txt").write_text("\n".join(lines[:200]))
+    (tmp_path / "b.txt").write_text("\n".join(lines))
+    held = []
+    for name in ("a.txt", "b.txt"):
+        found = read_records(tmp_path / name)
+        held.append({found.columns["text"][i] for i in found.split(0.1)[1]})
+    assert held[0] == {x for x in held[1] if int(x[5:]) < 200}
+    assert 5 < len(held[1]) < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.txt", b"", "empty"),
+        ("blank.txt", b"\n \n", "no records"),
+        ("bad.jsonl", b'{"a": 1}\n{oops\n', "line 2"),
+        ("list.jsonl", b"[1]\n", "line 1"),
+        ("head.csv", b"a,b\n", "no rows"),
+        ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "ragged.csv"),
+        ("x.zip", b"PK", "unpack"),
+        ("x.docx", b"PK", "not known"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said) as caught:
+        read_records(tmp_path / name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_latin_1_is_said(tmp_path):
+    (tmp_path / "l.txt").write_bytes("caf\xe9\n".encode("latin-1"))
+    found = read_records(tmp_path / "l.txt")
+    assert found.columns["text"] == ["café"]
+    assert "byte 3" in found.notes[0]
