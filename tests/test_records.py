@@ -27,7 +27,7 @@ def test_metadata(tmp_path):
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "x.png", "text": "a cat"}) + "\n")
     assert read_records(tmp_path).given == ("text",)
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "gone.png"}\n')
-    with pytest.raises(ValueError, match="gone.png"):
+    with pytest.raises(ValueError, match=r"gone\.png"):
         read_records(tmp_path)
 
 

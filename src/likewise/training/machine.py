@@ -144,4 +144,4 @@ def to_channels_last(module: nn.Module) -> None:
         if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
             part.to(memory_format=torch.channels_last)  # pyright: ignore
         elif isinstance(part, (nn.Conv3d, nn.ConvTranspose3d)):
-            part.to(memory_format=torch.channels_last_3d)
+            part.to(memory_format=torch.channels_last_3d)  # pyright: ignore
