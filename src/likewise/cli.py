@@ -1,66 +1,113 @@
-"""The command line: parses, calls a verb, prints."""
+"""The command line: parses, calls a verb, prints. Nothing heavy is imported before a verb runs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from likewise.version import __version__
+
+_ABOUT = "Point it at your data and get a generative model you can trust."
+_PLAN = ("as_", "given", "target", "family", "backbone", "preset", "unit", "minutes", "steps", "seed")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "likewise", description="Point it at your data and get a generative model you can trust."
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True)
+class _Parser(argparse.ArgumentParser):
+    """One line for a mistake, with the nearest flag; no abbreviations, which would break as flags are added."""
 
-    def verb(name: str, what: str, examples: str) -> argparse.ArgumentParser:
-        shape = argparse.RawDescriptionHelpFormatter
-        return verbs.add_parser(
-            name, help=what, description=what, epilog=f"examples:\n{examples}", formatter_class=shape
-        )
+    known: list[str]
 
-    p = verb(
-        "train", "train a model of what is at PATH", "  likewise train photos/ --minutes 5\n  likewise train poems.txt"
-    )
-    p.add_argument("path", nargs="?")
-    p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
-    p.add_argument("--as", dest="as_", help="read the target as this modality")
-    p.add_argument("--given", action="append", help="a field to condition on (repeatable)")
-    for name in ("target", "family", "backbone", "out"):
-        p.add_argument(f"--{name}")
-    p.add_argument("--unit", choices=("line", "paragraph", "document"))
-    p.add_argument("--minutes", type=float)
-    p.add_argument("--steps", type=int)
-    p.add_argument("--seed", type=int, default=0)
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, extra = super().parse_known_args(args, namespace)
+        wrong = next((word for word in extra if word.startswith("-")), None)
+        if wrong:
+            nearest = get_close_matches(wrong.partition("=")[0], list(self._option_string_actions), 1)
+            self.error(
+                f"unknown flag {wrong}" + (f"; did you mean {nearest[0]}?" if nearest else f"; see {self.prog} --help")
+            )
+        return found, extra
+
+    def error(self, message: str) -> NoReturn:
+        print(f"likewise: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _plan_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--as", dest="as_", metavar="MODALITY", help="read the target as image, text, table or label")
+    p.add_argument("--target", metavar="FIELD", help="the field to learn")
+    p.add_argument("--given", metavar="FIELD", action="append", help="a field to condition on; repeatable")
+    p.add_argument("--unconditional", action="store_true", help="condition on nothing")
+    p.add_argument("--family", help="vae, gan, autoregressive or flow")
+    p.add_argument("--backbone", help="mlp, conv, transformer, lstm or gru")
+    p.add_argument("--preset", help="a shipped preset's name, or a .toml file of yours")
+    p.add_argument("--unit", choices=("line", "paragraph", "document"), help="what one record of a text file is")
+    p.add_argument("--minutes", type=float, help="how long to train (default 5)")
+    p.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
+    p.add_argument("--seed", type=int, help="of the weights, the order and the noise (default 0)")
     p.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="training.lr=1e-3, backbone.width=64"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting, as in training.lr=1e-3; repeatable",
     )
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser("likewise", description=_ABOUT, epilog="start with: likewise demo, or: likewise train PATH")
+    top.add_argument("--version", action="version", version=f"likewise {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+
+    def verb(name: str, what: str, *examples: str) -> argparse.ArgumentParser:
+        shown = "examples:\n" + "\n".join(f"  likewise {name} {e}".rstrip() for e in examples)
+        return verbs.add_parser(name, help=what, description=what[:1].upper() + what[1:] + ".", epilog=shown)
+
+    p = verb("look", "read the data, and say what training would learn and cost", "photos/", "rows.csv --family gan")
+    p.add_argument("path")
+    _plan_flags(p)
     p = verb(
-        "sample", "draw samples from a run", "  likewise sample runs/digits -n 64 --seed 7 --given label=3 --out drawn"
+        "train", "train a model of what is at PATH",
+        "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow", "--resume runs/photos",
+    )  # fmt: skip
+    p.add_argument(
+        "path", nargs="?", help="a folder of pictures or texts, or a .txt, .csv, .tsv, .jsonl or .parquet"
     )
+    p.add_argument("--out", help="the run's folder (default runs/NAME)")
+    p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, instead of PATH")
+    _plan_flags(p)
+    p = verb(
+        "sample", "draw samples from a run",
+        "runs/digits -n 64 --seed 7 --given label=3 --out threes", "runs/poems --set temperature=0.8",
+        "--from threes/000005.png --out again",
+    )  # fmt: skip
     p.add_argument("run", nargs="?")
-    p.add_argument("-n", type=int, default=16)
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE")
-    p.add_argument("--out")
-    p.add_argument("--from", dest="from_", metavar="FILE", help="draw a written picture again")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="steps=8, temperature=0.8")
-    p = verb("evaluate", "write the report of a run", "  likewise evaluate runs/digits -n 1000")
-    p.add_argument("run")
-    p.add_argument("-n", type=int, default=1000)
-    p.add_argument("--seed", type=int, default=0)
-    p = verb("compare", "one table over several runs", "  likewise compare runs/a runs/b")
-    p.add_argument("runs", nargs="+")
-    p = verb("list", "list runs", "  likewise list runs")
-    p.add_argument("folder", nargs="?", default="runs")
-    p = verb(
-        "demo", "train on data that a dependency ships", "  likewise demo\n  likewise demo text\n  likewise demo table"
+    p.add_argument("-n", type=int, default=16, help="how many (default 16)")
+    p.add_argument("--seed", type=int, default=0, help="sample i of a seed is always the same (default 0)")
+    p.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="what to draw for; repeatable")
+    p.add_argument("--out", help="folder for the samples (default RUN/samples)")
+    p.add_argument("--from", dest="from_", metavar="FILE", help="draw a written sample again, from its provenance")
+    p.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: steps=8, temperature=0.8, ..."
     )
+    p = verb("evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --seed 1")
+    p.add_argument("run")
+    p.add_argument("-n", type=int, default=1000, help="samples to draw (default 1000)")
+    p.add_argument("--seed", type=int, default=0)
+    p = verb("compare", "measure several runs side by side", "runs/flow runs/gan")
+    p.add_argument("runs", nargs="+")
+    p.add_argument("--out", help="the page to write")
+    p = verb("list", "list the runs in a folder", "", "elsewhere/runs")
+    p.add_argument("folder", nargs="?", default="runs")
+    p = verb("demo", "train on data that a dependency ships, and write samples and a report", "", "text", "table")
     p.add_argument("kind", nargs="?", default="images", choices=("images", "text", "table"))
     p.add_argument("--minutes", type=float, default=1.0)
-    p.add_argument("--out", default="demo")
-    return parser
+    p.add_argument("--out", default="demo", help="folder for data, run and report (default demo)")
+    return top
 
 
 def _pairs(items: list[str], flag: str) -> dict[str, Any]:
@@ -75,75 +122,118 @@ def _pairs(items: list[str], flag: str) -> dict[str, Any]:
     return out
 
 
-def _do(a: argparse.Namespace) -> None:
-    from likewise.run import Run, list_runs
+def _plan_options(a: argparse.Namespace) -> dict[str, Any]:
+    options = {name: getattr(a, name) for name in _PLAN}
+    if a.unconditional:
+        options["given"] = []
+    return {**options, "set_": _pairs(a.set, "--set")}
 
-    if a.verb == "train":
-        from likewise.verbs.train import resume, train
 
-        if a.resume:
-            resume(a.resume)
-        elif a.path is None:
-            raise ValueError("train what? give a path, or --resume RUN")
-        else:
-            keys = ("as_", "given", "target", "family", "backbone", "out", "unit", "minutes", "steps", "seed")
-            train(a.path, **{k: getattr(a, k) for k in keys}, set_=_pairs(a.set, "--set"))
-    elif a.verb == "sample":
-        from likewise.verbs.sample import again, sample
+def _look(a: argparse.Namespace) -> None:
+    from likewise.verbs.look import look
 
-        if a.from_:
-            print(again(Path(a.from_), Path(a.out or "again")))
-            return
-        if a.run is None:
-            raise ValueError("sample what? give a run, or --from FILE")
-        out = Path(a.out) if a.out else None
-        given, settings = _pairs(a.given, "--given"), _pairs(a.set, "--set")
-        drawn, folder = sample(Run(Path(a.run)), a.n, a.seed, given, out, settings=settings)
-        for value in drawn.values if drawn.modality.suffix is None else []:
-            print(value)
-        print(folder)
-    elif a.verb == "evaluate":
-        from likewise.verbs.evaluate import evaluate
+    def tell(done: int, count: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\rread {done:,} of {count:,}", end="", file=sys.stderr)
 
-        evaluate(Run(Path(a.run)), n=a.n, seed=a.seed, progress=print)
-        print(Path(a.run) / "report" / "index.html")
-    elif a.verb == "compare":
-        from rich import print as show
+    print(look(a.path, tell, **_plan_options(a)))
 
-        from likewise.verbs.compare import compare
 
-        show(compare([Run(Path(r)) for r in a.runs]))
-    elif a.verb == "list":
-        for run in list_runs(Path(a.folder)):
-            print(run.path, run.modality.describe(), run.experiment.family.name, run.info.get("steps", "unfinished"))  # pyright: ignore
+def _train(a: argparse.Namespace) -> None:
+    from likewise.verbs.train import resume, train
+
+    if a.resume:
+        resume(a.resume)
+    elif a.path is None:
+        raise ValueError("train what? give a path, or --resume RUN")
     else:
-        _demo(a)
+        run = train(a.path, out=a.out, **_plan_options(a))
+        print(f"next: likewise sample {run.path}; likewise evaluate {run.path}")
+
+
+def _sample(a: argparse.Namespace) -> None:
+    from likewise.run import Run
+    from likewise.verbs.sample import again, sample
+
+    if a.from_:
+        print(again(Path(a.from_), Path(a.out or "again")))
+        return
+    if a.run is None:
+        raise ValueError("sample what? give a run, or --from FILE")
+    out = Path(a.out) if a.out else None
+    given, settings = _pairs(a.given, "--given"), _pairs(a.set, "--set")
+    drawn, folder = sample(Run(Path(a.run)), a.n, a.seed, given, out, settings=settings)
+    for value in drawn.values if drawn.modality.suffix is None else []:
+        print(value)
+    print(folder, file=sys.stderr)
+
+
+def _evaluate(a: argparse.Namespace) -> None:
+    from likewise.run import Run
+    from likewise.verbs.evaluate import evaluate
+
+    report = evaluate(Run(Path(a.run)), n=a.n, seed=a.seed, progress=print)
+    for sentence in report.get("verdict", []):
+        print(sentence)
+    print(Path(a.run) / "report" / "index.html")
+
+
+def _compare(a: argparse.Namespace) -> None:
+    from rich import print as show
+
+    from likewise.run import Run
+    from likewise.verbs.compare import compare
+
+    show(compare([Run(Path(r)) for r in a.runs], out=a.out, progress=print))
+
+
+def _list(a: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from likewise.run import list_runs
+
+    runs = list_runs(Path(a.folder))
+    if not runs:
+        raise ValueError(f"{a.folder}: no runs in it; likewise train PATH makes one")
+    table = Table("run", "what", "family", "backbone", "steps", "minutes", "held out")
+    for run in runs:
+        info, settings = run.info, run.experiment
+        held_out = [line["best"] for line in run.metrics() if line["split"] == "held_out"]
+        table.add_row(
+            str(run.path), run.modality.describe(), getattr(settings.family, "name", ""),
+            getattr(settings.backbone, "name", ""), str(info.get("steps", "unfinished")),
+            f"{info.get('seconds', 0) / 60:.1f}", f"{held_out[-1]:.4f}" if held_out else "-",
+        )  # fmt: skip
+    Console().print(table)
 
 
 def _demo(a: argparse.Namespace) -> None:
-    import shutil
+    from likewise.verbs.demo import demo
 
-    from likewise.verbs.demo import lay_out
-    from likewise.verbs.evaluate import evaluate
-    from likewise.verbs.sample import sample
-    from likewise.verbs.train import train
+    print(demo(a.kind, Path(a.out), a.minutes))
 
-    where = Path(a.out)
-    run_path = where / f"run-{a.kind}"
-    shutil.rmtree(run_path, ignore_errors=True)
-    run = train(lay_out(a.kind, where / "data"), out=run_path, minutes=a.minutes)
-    _, folder = sample(run, 32)
-    evaluate(run, n=200, progress=print)
-    print(f"samples: {folder}\nreport: {run.path / 'report' / 'index.html'}")
+
+_VERBS = {
+    "look": _look,
+    "train": _train,
+    "sample": _sample,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "list": _list,
+    "demo": _demo,
+}
 
 
 def main() -> None:
-    args = _parser().parse_args()
+    args = parser().parse_args()
     try:
-        _do(args)
+        _VERBS[args.verb](args)
     except (ValueError, OSError, ArithmeticError) as error:
-        print(f"likewise: {error}", file=sys.stderr)
+        print("likewise: " + " ".join(str(error).split("\n")), file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,21 @@ class Records:
     target: str
     given: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    known_digests: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[self.target])
 
-    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Records:
+    def subset(self, indices: Sequence[int] | NDArray[np.int64], digests: list[str] | None = None) -> Records:
+        """The records at `indices`; digests: their content hashes, if somebody has them already."""
         picked = {k: [v[i] for i in indices] for k, v in self.columns.items()}
-        return Records(self.path, self.layout, self.modalities, picked, self.target, self.given, self.notes)
+        if digests is None and self.known_digests is not None:
+            digests = [self.known_digests[i] for i in indices]
+        return replace(self, columns=picked, known_digests=digests)
 
     def digests(self) -> list[str]:
         """A hash of each record's target: files by their bytes, the rest by their text."""
-        return [_digest(v) for v in self.columns[self.target]]
+        return self.known_digests or [_digest(v) for v in self.columns[self.target]]
 
     def split(self, held_out: float, how: str = "hash") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the training and the held-out records; equal records are never on both sides.

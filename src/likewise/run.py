@@ -44,9 +44,20 @@ class Samples:
     given: list[dict[str, Any]]
     seed: int
     modality: Modality
+    start: int
+    provenance: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def _repr_png_(self) -> bytes | None:
+        return self.modality.sheet(self.values)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the samples as `likewise sample` does."""
+        from likewise.verbs.sample import write
+
+        write(self, Path(folder))
 
     def _repr_html_(self) -> str:
         return "".join(f"<figure>{self.modality.show(v)}</figure>" for v in self.values)
@@ -146,6 +157,12 @@ class Run:
         x, c = batches.take(np.arange(len(values)))
         return Reference(values, given, x, c)
 
+    def reference_given(self, split: str, most: int) -> list[dict[str, Any]]:
+        """What was given with the first `most` items of a split; empty if nothing is."""
+        stored = json.loads((self.path / "reference" / f"{split}.json").read_text(encoding="utf-8"))
+        stored.pop("", None)
+        return [dict(zip(stored, row, strict=True)) for row in zip(*stored.values(), strict=True)][:most]
+
     def block(self) -> int:
         """How many samples are computed together: fixed, so that rounding does not depend on how many are asked for."""
         space = self.modality.space(self.encoding)
@@ -154,9 +171,21 @@ class Run:
         return int(2 ** np.clip(np.round(np.log2(2**16 / space.size)), 4, 8))
 
     def sample(
-        self, n: int, seed: int = 0, given: Any = None, start: int = 0, settings: dict[str, Any] | None = None
+        self,
+        n: int,
+        seed: int = 0,
+        given: Any = None,
+        start: int = 0,
+        settings: dict[str, Any] | None = None,
+        *,
+        model: Model | None = None,
+        block: int | None = None,
     ) -> Samples:
-        """Draw samples start..start + n - 1 of `seed`. given: one mapping for all, or one for each."""
+        """Draw samples start..start + n - 1 of `seed`.
+
+        given: one mapping from field to value for all, or one for each. settings: of the family's sampling, such as
+        {"steps": 8}. model, block: other weights and another block than the run's own, for previews.
+        """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
         each = [dict(g) for g in given] if isinstance(given, list) else [dict(given or {}) for _ in range(n)]
@@ -168,19 +197,21 @@ class Run:
             chosen = type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
         except ValidationError as error:
             raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
-        block, values, parts = self.block(), [], []
+        block, values, parts = block or self.block(), [], []
+        model = model or self.model
         for first in range(start - start % block, start + n, block):
             slots = [min(max(i - start, 0), n - 1) for i in range(first, first + block)]
             rows = [each[s] for s in slots]
             index = torch.arange(first, first + block)
             c = self._condition(rows)
             with torch.no_grad():
-                x = self.model.sample(c, Draws(derive_seed(seed, "sample"), index), chosen)
+                x = model.sample(c, Draws(derive_seed(seed, "sample"), index), chosen)
             decoded = self.modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             inside = [i for i in range(block) if start <= first + i < start + n]
             values += [decoded[i] for i in inside]
             parts.append(x[inside])
-        return Samples(values, torch.cat(parts), each, seed, self.modality)
+        provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}
+        return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance)
 
     def _condition(self, rows: list[dict[str, Any]]) -> dict[str, Tensor] | None:
         if not self.conditions or not any(rows):

@@ -130,6 +130,10 @@ class Modality(ABC):
     def show(self, value: Any) -> str:
         """A value as a self-contained HTML fragment."""
 
+    def sheet(self, values: Sequence[Any]) -> bytes | None:
+        """The values side by side as one PNG; None where they are not pictures."""
+        return None
+
     @abstractmethod
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """A plain description of each value for two-sample metrics, shape (N, F), that needs no trained network."""

@@ -185,6 +185,19 @@ class Image(Modality):
         alt = html.escape(f"picture, {self.size} by {self.size} pixels")
         return f'<img alt="{alt}" style="image-rendering:pixelated" src="data:image/png;base64,{data}">'
 
+    def sheet(self, values: Sequence[Any]) -> bytes | None:
+        columns = max(1, min(16, round(len(values) ** 0.5)))
+        rows = -(-len(values) // columns)
+        zoom = max(1, 48 // self.size)
+        cell = self.size * zoom + 2
+        ground = Pillow.new("RGBA" if self.mode == "RGBA" else "RGB", (columns * cell, rows * cell), "white")
+        for i, value in enumerate(values):
+            large = value.resize((self.size * zoom, self.size * zoom), Pillow.Resampling.NEAREST)
+            ground.paste(large, (i % columns * cell + 1, i // columns * cell + 1))
+        buffer = io.BytesIO()
+        ground.save(buffer, "PNG")
+        return buffer.getvalue()
+
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         side = min(self.size, 32)
         small = [v if v.size == (side, side) else v.resize((side, side), Pillow.Resampling.BOX) for v in values]

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from likewise.config import Training
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
-from likewise.spaces import Tokens, token_mask
 from likewise.training import checkpoint, machine, optimizers
 from likewise.training.batches import Batches
 from likewise.training.order import Order
@@ -307,7 +306,12 @@ def fit(
                 items = tokens = 0
             if evaluating:
                 _watch_held_out(learner, held_out, progress, write)
-                if preview is not None and not stop() and (path_shown := _preview(learner, preview, progress.step)):
+                if (
+                    preview is not None
+                    and not stop()
+                    and _preview_due(progress, evaluate_every)
+                    and (path_shown := _preview(learner, preview, progress.step))
+                ):
                     watcher.say(f"preview: {path_shown}")
             stopping = stop()
             improved = evaluating and progress.best_step == progress.step
@@ -321,6 +325,11 @@ def fit(
             if settings.steps is None:
                 _replan(settings, progress, evaluate_every)
     return progress
+
+
+def _preview_due(progress: Progress, every: int) -> bool:
+    """At every fifth held-out loss and at the end: drawing costs time that learning could have."""
+    return progress.step >= progress.steps or (progress.step // every) % 5 == 0
 
 
 def _preview(learner: Learner, preview: Callable[[Model, int], str | None], step: int) -> str | None:
@@ -362,7 +371,3 @@ def _replan(settings: Training, progress: Progress, evaluate_every: int) -> None
 
 def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-def count_tokens(x: Tensor, space: Tokens) -> int:
-    return int(token_mask(x, space).sum())

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+
+from likewise.verbs.evaluate import evaluate
+from likewise.verbs.sample import sample
+from likewise.verbs.train import train
 
 
 def lay_out(kind: str, folder: Path) -> Path:
@@ -34,3 +39,17 @@ def lay_out(kind: str, folder: Path) -> Path:
         (path / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray((pixels * 255 / 16).round().astype("uint8")).save(path / str(label) / f"{i:04d}.png")
     return path
+
+
+def demo(kind: str, where: Path, minutes: float) -> str:
+    """Lay out the data, train, sample, evaluate; returns where the results are. An earlier demo is replaced."""
+    run_path = where / f"run-{kind}"
+    shutil.rmtree(run_path, ignore_errors=True)
+    run = train(lay_out(kind, where / "data"), out=run_path, minutes=minutes)
+    drawn, folder = sample(run, 32)
+    if (sheet := drawn.modality.sheet(drawn.values)) is not None:
+        (folder / "sheet.png").write_bytes(sheet)
+    for value in drawn.values[:3] if sheet is None else []:
+        print(value)
+    evaluate(run, n=300, progress=print)
+    return f"samples: {folder}\nreport: {run.path / 'report' / 'index.html'}"

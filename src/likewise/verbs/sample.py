@@ -17,17 +17,24 @@ def sample(
 ) -> tuple[Samples, Path]:  # fmt: skip
     """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run)."""
     drawn = run.sample(n, seed, given, start, settings)
+    drawn.provenance["weights"] = run.weights_hash
     folder = out or run.path / "samples"
+    write(drawn, folder)
+    return drawn, folder
+
+
+def write(drawn: Samples, folder: Path) -> None:
+    """Write samples.jsonl, provenance.json, and a file for each sample or samples.csv."""
     folder.mkdir(parents=True, exist_ok=True)
-    base = {"run": str(run.path), "weights": run.weights_hash, "seed": seed, "settings": settings or {}}
+    modality, base = drawn.modality, drawn.provenance
     lines = []
-    for i, (value, asked) in enumerate(zip(drawn.values, drawn.given, strict=True), start):
-        line: dict[str, Any] = {"index": i, "seed": seed, "given": asked}
-        if run.modality.suffix:
-            line["file"] = f"{i:06d}{run.modality.suffix}"
-            run.modality.write(value, folder / line["file"], {**base, "index": i, "given": asked})
+    for i, (value, asked) in enumerate(zip(drawn.values, drawn.given, strict=True), drawn.start):
+        line: dict[str, Any] = {"index": i, "seed": drawn.seed, "given": asked}
+        if modality.suffix:
+            line["file"] = f"{i:06d}{modality.suffix}"
+            modality.write(value, folder / line["file"], {**base, "index": i, "given": asked})
         else:
-            line["row" if isinstance(value, Mapping) else "text"] = run.modality.to_json(value)
+            line["row" if isinstance(value, Mapping) else "text"] = modality.to_json(value)
         lines.append(json.dumps(line, ensure_ascii=False))
     (folder / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "provenance.json").write_text(json.dumps(base, indent=1), encoding="utf-8")
@@ -36,7 +43,6 @@ def sample(
             writer = csv.DictWriter(file, list(drawn.values[0]))
             writer.writeheader()
             writer.writerows(drawn.values)
-    return drawn, folder
 
 
 def again(file: Path, out: Path) -> Path:

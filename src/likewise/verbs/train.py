@@ -4,56 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from likewise import catalog
-from likewise.assemble import assemble, choose_encoding
-from likewise.config import set_key, validate
-from likewise.modalities.base import BadValue
-from likewise.records import Records, read_records
+from likewise.display import Display
+from likewise.families.base import Model
+from likewise.plan import Plan, make_plan, records_again
+from likewise.records import Records
 from likewise.run import Run
 from likewise.training import checkpoint, loop, machine
 from likewise.training.batches import Batches
+from likewise.training.track import tracker, values_of
 from likewise.version import __version__
 
-#: what is tried first for a modality: (family, backbone)
-GUESS = {"image": ("flow", "conv"), "text": ("autoregressive", "transformer"), "table": ("flow", "mlp")}
-_BACKBONE = {("image", "autoregressive"): "transformer", ("table", "autoregressive"): "transformer"}
-_TRAINING: dict[str, dict[str, Any]] = {
-    "flow": {"lr": 2e-3, "batch": 64, "ema": 0.999, "patience": None},
-    "vae": {"lr": 1e-3, "batch": 64},
-    "gan": {"lr": 5e-4, "batch": 64, "ema": 0.995, "betas": [0.0, 0.99], "clip": 10.0},
-    "autoregressive": {"lr": 2e-3, "batch": 32, "weight_decay": 0.1},
-}
+#: how many real items of each split are kept inside the run, for its reports
 _KEPT = 4000
-
-
-class Printer:
-    """The plain display: one line a report."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._last = 0.0
-
-    def say(self, message: str) -> None:
-        self._say(message)
-
-    def line(self, line: dict[str, Any]) -> None:
-        if line["split"] == "held_out":
-            self._say(
-                f"step {line['step']}/{line['steps']}  held-out loss {line['loss']:.4f} (best {line['best']:.4f})"
-            )
-        elif time.monotonic() - self._last > 10:
-            self._last = time.monotonic()
-            keys = ("step", "steps", "seconds", "split", "items_per_second", "tokens_per_second")
-            terms = " ".join(f"{k} {v:.4f}" for k, v in line.items() if k not in keys)
-            left = (line["steps"] - line["step"]) * line["seconds"] / line["step"]
-            rate = f"{line['items_per_second']:.0f} items/s"
-            self._say(f"step {line['step']}/{line['steps']}  {terms}  {rate}  {left:.0f} s left")
+_PREVIEWS = 16
 
 
 def train(
@@ -65,135 +33,157 @@ def train(
     target: str | None = None,
     family: str | None = None,
     backbone: str | None = None,
+    preset: str | None = None,
     unit: str | None = None,
     minutes: float | None = None,
     steps: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     set_: dict[str, Any] | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] | None = None,
 ) -> Run:
-    """Train a model of what is at `path` and return its run. Raises ValueError of one line for bad input."""
-    records = read_records(path, unit=unit, as_=as_, target=target, given=given)
-    kind = records.modalities[records.target]
-    modality_class = catalog.find("modality", kind)
-    family = family or GUESS.get(kind, ("autoregressive", "transformer"))[0]
-    backbone = backbone or _BACKBONE.get((kind, family)) or GUESS.get(kind, ("", "transformer"))[1]
-    training = {**_TRAINING.get(family, {}), "seed": seed, "steps": steps, "minutes": minutes}
-    plan: dict[str, Any] = {
-        "data": {"path": str(path), "unit": unit},
-        "target_field": records.target,
-        "target": {"modality": kind},
-        "condition": {k: {"modality": records.modalities[k]} for k in records.given},
-        "family": {"name": family},
-        "backbone": {"name": backbone},
-        "training": training,
-    }
-    for key, value in (set_ or {}).items():
-        set_key(plan, key, value)
-    if training["steps"] is None and training["minutes"] is None:
-        training["minutes"] = 5.0
-    experiment = validate(plan)
-    say(f"{path}: {records.layout}, {len(records):,} records; learning {records.target} ({kind})"
-        + (f" given {', '.join(records.given)}" if records.given else "")
-        + f" with {family} on {backbone}")  # fmt: skip
-    for note in records.notes:
-        say(note)
-    rows, held = records.split(experiment.data.held_out, experiment.data.split)
-    parts = {"train": records.subset(rows), "held_out": records.subset(held)}
-    values = parts["train"].columns
-    try:
-        modality = modality_class.fit(values[records.target], experiment.target, seed)
-        conditions = {
-            k: catalog.find("modality", s.modality).fit(values[k], s, seed)  # pyright: ignore
-            for k, s in experiment.condition.items()
-        }
-        encoding = choose_encoding(modality, experiment.family)
-        spaces = {k: m.space(m.encodings[0]) for k, m in conditions.items()}
-        assemble(modality.space(encoding), spaces, experiment.family, experiment.backbone)
-    except BadValue as error:
-        raise ValueError(f"{path}: {error}") from None
-    experiment = experiment.model_copy(update={"encoding": encoding})
-    run = Run.create(Path(out or Path("runs") / Path(path).stem), experiment, modality, encoding, conditions)
-    for split, part in parts.items():
+    """Train a model of what is at `path` and return its run, a folder `out` (default runs/NAME).
+
+    Every argument that is left out is guessed from the data, and the guess is shown before it acts. given: names of
+    the fields to condition on. set_: settings by dotted name, as in {"training.lr": 1e-3}. Raises ValueError of one
+    line for bad input, before anything is written.
+    """
+    folder = Path(out) if out else Path("runs") / Path(path).stem
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: already holds something; give another --out, or go on with --resume {folder}")
+    plan = make_plan(
+        path, as_=as_, given=given, target=target, family=family, backbone=backbone, preset=preset, unit=unit,
+        minutes=minutes, steps=steps, seed=seed, set_=set_,
+    )  # fmt: skip
+    tell = say or (lambda text: print(text, flush=True))
+    tell(plan.guess())
+    _warn(plan, tell)
+    run = Run.create(folder, plan.experiment, plan.modality, plan.encoding, plan.conditions)
+    records = plan.scan.records
+    for split, part in (("train", plan.train), ("held_out", plan.held_out)):
         kept = part.subset(range(min(len(part), _KEPT)))
-        given_values = {k: kept.columns[k] for k in records.given}
-        run.keep_reference(split, kept.columns[records.target], given_values)
-    _fit(run, records, parts, resume=False, say=say)
+        run.keep_reference(split, kept.columns[records.target], {k: kept.columns[k] for k in records.given})
+    _fit(run, plan.train, plan.held_out, resume=False, say=say)
     return run
 
 
-def resume(path: str | Path, say: Callable[[str], None] = print) -> Run:
-    """Go on with an interrupted run, as if it had not been interrupted."""
+def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
+    """Go on with an interrupted run; its weights will be those of a run that was not interrupted."""
     run = Run(Path(path))
-    data = run.experiment.data
-    given = tuple(run.experiment.condition)
-    target = run.experiment.target_field
-    records = read_records(data.path, unit=data.unit, as_=run.modality.name, target=target, given=given)
-    rows, held = records.split(data.held_out, data.split)
-    _fit(run, records, {"train": records.subset(rows), "held_out": records.subset(held)}, resume=True, say=say)
+    train_part, held_out = records_again(run.experiment)
+    _fit(run, train_part, held_out, resume=True, say=say)
     return run
 
 
-def _fit(run: Run, records: Records, parts: dict[str, Records], resume: bool, say: Callable[[str], None]) -> None:
+def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
+    """What the preflight found wrong; silent where all is well."""
+    scan = plan.scan
+    for note in scan.notes:
+        tell(f"note: {note}")
+    if scan.broken:
+        name, why = scan.broken[0]
+        tell(f"note: {len(scan.broken)} unreadable files are left out, the first is {name}: {why}")
+    if scan.duplicates:
+        tell(f"note: {scan.duplicates:,} records repeat another; copies stay on one side of the split")
+
+
+def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, say: Callable[[str], None] | None) -> None:
     settings = run.experiment.training
     machine.tune(settings.threads)
     device = machine.choose_device(settings.device)
-    batches = {
-        split: Batches(run.channel(p.columns[records.target]), {k: run.channel(p.columns[k], k) for k in records.given})
-        for split, p in parts.items()
-        if len(p)
-    }
-    if "held_out" not in batches:
-        say("all records are equal: there is nothing to hold out")
-        batches["held_out"] = batches["train"]
+
+    def batches(part: Records) -> Batches:
+        return Batches(
+            run.channel(part.columns[part.target]), {k: run.channel(part.columns[k], k) for k in run.conditions}
+        )
+
+    train_batches = batches(train_part)
+    held_batches = batches(held_out) if len(held_out) else train_batches
     learner = loop.Learner(run.untrained(), settings, device)
     count = loop.parameters(learner.model)
-    say(f"{run.modality.describe()}; {len(batches['train']):,} to train on, {len(batches['held_out']):,} held out; "
-        f"{count:,} parameters, {learner.precision} on {device}")  # fmt: skip
-    digest = hashlib.sha256("".join(parts["train"].digests()).encode()).hexdigest()
-    info = {"version": __version__, "device": str(device), "parameters": count, "fingerprint": digest}
+    digest = hashlib.sha256("".join(train_part.digests()).encode()).hexdigest()
+    info = {"version": __version__, "device": str(device), "precision": learner.precision, "parameters": count}
+    info |= {"fingerprint": digest, "train": len(train_part), "held_out": len(held_out)}
     checkpoint.write_json(run.path / "run.json", info)
-    with _stops() as stop:
+    with Display(say) as display, _Stop() as stop:
+        display.say(
+            f"{len(train_batches):,} to train on, {len(held_batches):,} held out; {count:,} parameters, "
+            f"{learner.precision} on {device}"
+        )
+        watcher = _Tracked(display, [tracker(name, run.path) for name in settings.track])
         done = loop.fit(
             learner,
-            batches["train"],
-            batches["held_out"],
+            train_batches,
+            held_batches,
             run.path,
-            Printer(say),
+            watcher,
             fingerprint=digest,
             resume=resume,
-            stop=stop,
+            preview=_previewer(run, held_batches),
+            stop=lambda: stop.code != 0,
         )
-    checkpoint.write_json(run.path / "run.json", {**info, "seconds": done.seconds, "steps": done.step})
-    say(f"{run.path}: step {done.step} of {done.steps}, {done.seconds:.0f} s")
-    if stop():
-        raise SystemExit(stop.code)  # pyright: ignore[reportFunctionMemberAccess]
+    checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
+    watcher.say(f"{run.path}: {done.step} of {done.steps} steps in {done.seconds:.0f} s")
+    if stop.code:
+        watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
+        raise SystemExit(stop.code)
 
 
-@contextmanager
-def _stops() -> Iterator[Any]:
+@dataclass(frozen=True)
+class _Tracked:
+    """The display, and whoever else is told."""
+
+    display: Display
+    senders: list[Callable[[dict[str, float], int], None]]
+
+    def line(self, line: dict[str, Any], /) -> None:
+        self.display.line(line)
+        for send in self.senders:
+            send(values_of(line), line["step"])
+
+    def say(self, message: str, /) -> None:
+        self.display.say(message)
+
+
+def _previewer(run: Run, held_out: Batches) -> Callable[[Model, int], str | None]:
+    """Draws the same few samples, of the held-out items' conditions, every time."""
+
+    def preview(model: Model, step: int) -> str:
+        folder = run.path / "samples"
+        folder.mkdir(exist_ok=True)
+        given = run.reference_given("held_out", _PREVIEWS)
+        drawn = run.sample(len(given) or _PREVIEWS, seed=0, given=given or None, model=model, block=_PREVIEWS)
+        picture = run.modality.sheet(drawn.values)
+        if picture is not None:
+            path = folder / f"preview-{step:07d}.png"
+            path.write_bytes(picture)
+            return str(path)
+        path = folder / f"preview-{step:07d}.txt"
+        path.write_text("\n".join(str(v) for v in drawn.values) + "\n", encoding="utf-8")
+        return str(path)
+
+    return preview
+
+
+class _Stop:
     """The first SIGINT or SIGTERM asks the loop to save and stop; the second stops at once."""
 
-    def stop() -> bool:
-        return stop.code != 0  # pyright: ignore[reportFunctionMemberAccess]
+    def __init__(self) -> None:
+        self.code = 0
+        self._old: dict[int, Any] = {}
 
-    stop.code = 0  # pyright: ignore[reportFunctionMemberAccess]
-
-    def ask(number: int, _: Any) -> None:
-        if stop():
+    def _ask(self, number: int, _: Any) -> None:
+        if self.code:
             raise SystemExit(128 + number)
-        stop.code = 128 + number  # pyright: ignore[reportFunctionMemberAccess]
+        self.code = 128 + number
 
-    try:
-        old = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: whoever runs it handles signals
-        yield stop
-        return
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
+    def __enter__(self) -> _Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._old[number] = signal.signal(number, self._ask)
+            except ValueError:  # not the main thread: signals are somebody else's
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
             signal.signal(number, handler)
-
-
-__all__ = ["resume", "train"]

@@ -1,0 +1,179 @@
+"""From a path to a plan: what the data are, what is learned from them and how; every guess shown and overridable.
+
+The defaults of a kind of model are presets, `presets/MODALITY-FAMILY.toml`; a more special one that also names the
+backbone, `presets/MODALITY-FAMILY-BACKBONE.toml`, is laid over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likewise import catalog
+from likewise.assemble import assemble, choose_encoding
+from likewise.config import Experiment, read_toml, set_key, validate
+from likewise.families.base import Model
+from likewise.modalities.base import BadValue, Encoding, Modality
+from likewise.records import Records, read_records
+from likewise.scan import Scan, scan
+
+#: which family is tried first for a modality
+_FAMILY = {"image": "flow", "text": "autoregressive", "table": "flow", "label": "autoregressive"}
+_PRESETS = files("likewise") / "presets"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is settled before the first step."""
+
+    experiment: Experiment
+    scan: Scan
+    train: Records
+    held_out: Records
+    modality: Modality
+    conditions: dict[str, Modality]
+    encoding: Encoding
+    preset: str
+
+    def untrained(self) -> Model:
+        spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
+        target = self.modality.space(self.encoding)
+        return assemble(target, spaces, self.experiment.family, self.experiment.backbone)
+
+    def guess(self) -> str:
+        """What will be learned and how, and what changes each of these."""
+        records, experiment = self.scan.records, self.experiment
+        given = f" given {', '.join(records.given)} (--given)" if records.given else ""
+        return (
+            f"{records.path}: {records.layout}, {self.scan.count:,} records\n"
+            f"learning {records.target} (--target) as {self.modality.name} (--as): {self.modality.describe()}{given}\n"
+            f"with {getattr(experiment.family, 'name', '')} (--family) on {getattr(experiment.backbone, 'name', '')} "
+            f"(--backbone), preset {self.preset} (--preset, --set key=value)"
+        )
+
+
+def preset_names() -> list[str]:
+    return sorted(p.name.removesuffix(".toml") for p in _PRESETS.iterdir() if p.name.endswith(".toml"))
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """A shipped preset by name, or a user's own by path."""
+    if name.endswith(".toml"):
+        return read_toml(Path(name))
+    if name not in preset_names():
+        raise ValueError(f"no preset {name!r}; there are {', '.join(preset_names())}, or give a .toml file")
+    return read_toml(Path(str(_PRESETS / f"{name}.toml")))
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(below)
+    for key, value in above.items():
+        out[key] = _merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), dict) else value
+    return out
+
+
+def make_plan(
+    path: str | Path,
+    *,
+    as_: str | None = None,
+    given: Sequence[str] | None = None,
+    target: str | None = None,
+    family: str | None = None,
+    backbone: str | None = None,
+    preset: str | None = None,
+    unit: str | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    set_: Mapping[str, Any] | None = None,
+    tell: Callable[[int, int], None] = lambda done, count: None,
+) -> Plan:
+    """Read the data and settle everything. Raises ValueError of one line for anything that cannot be."""
+    asked = _preset(preset) if preset else {}
+    own: dict[str, Any] = {}
+    for key, value in (set_ or {}).items():
+        set_key(own, key, value)
+    _early(asked, own)
+    data = {**asked.get("data", {}), **own.get("data", {})}
+    given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
+    as_ = as_ or asked.get("target", {}).get("modality")
+    records = read_records(path, unit=unit or data.get("unit"), as_=as_, target=target, given=given)
+    kind = records.modalities[records.target]
+    catalog.find("modality", kind)
+    family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name") or _FAMILY[kind]
+    backbone = backbone or own.get("backbone", {}).get("name") or asked.get("backbone", {}).get("name")
+    general = f"{kind}-{family}"
+    base: dict[str, Any] = _preset(general) if general in preset_names() else {}
+    backbone = backbone or base.get("backbone", {}).get("name") or "transformer"
+    if backbone != base.get("backbone", {}).get("name"):
+        base.pop("backbone", None)  # its sizes are another network's
+    special = f"{general}-{backbone}"
+    base = _merge(base, _preset(special) if special in preset_names() else {})
+    stated = {
+        "data": {"path": str(Path(path).resolve()), **({"unit": unit} if unit else {})},
+        "target_field": records.target,
+        "target": {"modality": kind},
+        "condition": {k: {"modality": records.modalities[k]} for k in records.given},
+        "family": {"name": family},
+        "backbone": {"name": backbone},
+        "training": {
+            k: v for k, v in (("minutes", minutes), ("steps", steps), ("seed", seed)) if v is not None
+        },
+    }  # fmt: skip
+    whole = _merge(_merge(_merge(base, asked), stated), own)
+    if "steps" not in whole["training"]:
+        whole["training"].setdefault("minutes", 5.0)
+    experiment = validate(whole)
+    scanned = scan(records, tell)
+    rows, held = scanned.records.split(experiment.data.held_out, experiment.data.split)
+    train = scanned.records.subset(rows)
+    held_out = scanned.records.subset(held)
+    values = train.columns
+    try:
+        modality = catalog.find("modality", kind).fit(
+            values[records.target], experiment.target, experiment.training.seed
+        )
+        conditions = {
+            name: catalog.find("modality", records.modalities[name]).fit(
+                values[name], settings, experiment.training.seed
+            )
+            for name, settings in experiment.condition.items()
+        }
+    except BadValue as error:
+        raise ValueError(f"{path}: {error}") from None
+    encoding = choose_encoding(modality, experiment.family)
+    experiment = experiment.model_copy(update={"encoding": encoding})
+    name = preset or (special if special in preset_names() else general if base else "none")
+    plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name)
+    plan.untrained()  # refuses what does not fit
+    return plan
+
+
+def _early(*plans: dict[str, Any]) -> None:
+    """Refuse bad training settings before any data are read."""
+    for plan in plans:
+        probe: dict[str, Any] = {
+            "target": {"modality": "label"},
+            "family": {"name": "autoregressive"},
+            "backbone": {"name": "transformer"},
+        }
+        validate({**probe, **{k: plan[k] for k in ("training", "data") if k in plan}})
+        unknown = {k: v for k, v in plan.items() if k not in Experiment.model_fields}
+        if unknown:
+            validate({**probe, **unknown})
+
+
+def records_again(experiment: Experiment) -> tuple[Records, Records]:
+    """The training and held-out records of a run that goes on."""
+    data = experiment.data
+    target = experiment.target_field
+    kind = getattr(experiment.target, "modality", None)
+    given = tuple(experiment.condition)
+    found = scan(read_records(data.path, unit=data.unit, as_=kind, target=target, given=given)).records
+    rows, held = found.split(data.held_out, data.split)
+    return found.subset(rows), found.subset(np.asarray(held))

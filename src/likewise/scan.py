@@ -1,0 +1,149 @@
+"""The preflight's eyes: all of the data read once, to know what is broken, doubled, large or strange before training.
+
+What was learned of a file is cached by its path, size and time of change, so that the second look is quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from likewise.modalities.base import BadValue
+from likewise.modalities.image import open_picture
+from likewise.records import Records
+
+#: more than this share of unreadable files is an error, not a note
+_MOST_BROKEN = 0.1
+_SEEN = tuple[str, str, str, str]  # content digest, what it is, a hash of how it looks, why it is broken
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the data are. `records` are the readable ones."""
+
+    records: Records
+    count: int
+    bytes: int
+    kinds: dict[str, int]
+    broken: list[tuple[str, str]]
+    duplicates: int
+    near_duplicates: list[tuple[str, str]]
+    notes: list[str] = field(default_factory=list)
+
+
+def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count: None) -> Scan:
+    """Read every record's target. Raises ValueError if too many are broken, naming the first."""
+    values = records.columns[records.target]
+    if isinstance(values[0], Path):
+        seen = _files([Path(v) for v in values], records.path, tell)
+        size = sum(v.stat().st_size for v in values)
+    else:
+        seen = [_inline(v) for v in values]
+        size = records.path.stat().st_size if records.path.is_file() else sum(len(str(v)) for v in values)
+    broken = [(str(v), s[3]) for v, s in zip(values, seen, strict=True) if s[3]]
+    if len(broken) > _MOST_BROKEN * len(values):
+        raise ValueError(
+            f"{broken[0][0]}: {broken[0][1]}; and so are {len(broken)} of {len(values)} files: mend or remove them"
+        )
+    good = [i for i, s in enumerate(seen) if not s[3]]
+    if not good:
+        raise ValueError(f"{records.path}: none of its records can be read")
+    kept = [seen[i] for i in good]
+    digests = [s[0] for s in kept]
+    readable = records.subset(good, digests)
+    near = _near([values[i] for i in good], kept)
+    counts = Counter(digests)
+    notes = list(records.notes)
+    if len(counts) == 1 and len(good) > 1:
+        notes.append("all records are equal: there is only one thing to learn")
+    return Scan(
+        readable, len(values), size, dict(Counter(s[1] for s in kept).most_common(6)), broken,
+        len(good) - len(counts), near, notes,
+    )  # fmt: skip
+
+
+def _inline(value: Any) -> _SEEN:
+    """A text or a row: its digest, its kind, and for text the hash of its letters alone."""
+    digest = hashlib.blake2b(json.dumps(value, default=str).encode(), digest_size=16).hexdigest()
+    if not isinstance(value, str):
+        return digest, type(value).__name__.replace("dict", "row"), digest, ""
+    letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", value).casefold())
+    size = "empty" if not value else "up to 100 characters" if len(value) <= 100 else "up to 1,000 characters"
+    return digest, size if len(value) <= 1000 else "longer than 1,000 characters", letters and str(hash(letters)), ""
+
+
+def _files(paths: list[Path], root: Path, tell: Callable[[int, int], None]) -> list[_SEEN]:
+    name = hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = cache_home / "likewise" / f"scan-{name}.json"
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no cache, or not ours: the files are read again
+        known = {}
+    keys = []
+    for path in paths:
+        stat = path.stat()
+        keys.append(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, (i, seen) in enumerate(zip(missing, pool.map(_picture, (paths[i] for i in missing)), strict=True), 1):
+            known[keys[i]] = seen
+            if done % 500 == 0:
+                tell(done, len(missing))
+    if missing:
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            aside = cache.with_suffix(f".{os.getpid()}")
+            aside.write_text(json.dumps({key: known[key] for key in keys}), encoding="utf-8")
+            aside.replace(cache)
+        except OSError:  # a cache that cannot be written costs only time
+            pass
+    return [tuple(known[key]) for key in keys]
+
+
+def _picture(path: Path) -> _SEEN:
+    digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    try:
+        picture = open_picture(path)
+    except BadValue as error:
+        return digest, "", "", str(error)
+    # dHash: is each point of a 9x8 grid brighter than its right neighbour?
+    small = np.asarray(picture.convert("L").resize((9, 8), Pillow.Resampling.BOX), np.int16)
+    look = np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
+    return digest, f"{picture.width}x{picture.height} {picture.mode}", look, ""
+
+
+def _near(values: list[Any], seen: list[_SEEN], most: int = 1000) -> list[tuple[str, str]]:
+    """Pairs that differ but look alike: texts of the same letters, pictures of like hash and like pixels."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    distinct = set()
+    for i, (digest, _, look, _) in enumerate(seen):
+        if look and digest not in distinct and look != digest:
+            groups[look].append(i)
+        distinct.add(digest)
+    pairs = []
+    for group in groups.values():
+        for a, b in itertools.pairwise(group):
+            if len(pairs) < most and (not isinstance(values[a], Path) or _alike(values[a], values[b])):
+                pairs.append((str(values[a]), str(values[b])))
+    return pairs
+
+
+def _alike(a: Path, b: Path) -> bool:
+    small = [
+        np.asarray(open_picture(p).convert("RGB").resize((16, 16), Pillow.Resampling.BOX), np.float64) for p in (a, b)
+    ]
+    return bool(np.abs(small[0] - small[1]).mean() < 2)

@@ -1,0 +1,40 @@
+"""An optional plug: each line of metrics.jsonl also goes to TensorBoard, Weights & Biases or MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+Send = Callable[[dict[str, float], int], None]
+_PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+
+
+def tracker(name: str, run: Path) -> Send:
+    """A function (values by name, step) that sends to the tracker `name`. Raises ValueError if it is not installed."""
+    try:
+        module: Any = import_module(_PACKAGES[name])
+    except ImportError:
+        raise ValueError(f"training.track: {name} is not installed; pip install {name}") from None
+    if name == "tensorboard":
+        writer = module.SummaryWriter(str(run / "tensorboard"))
+
+        def send(values: dict[str, float], step: int) -> None:
+            for key, value in values.items():
+                writer.add_scalar(key, value, step)
+            writer.flush()
+
+        return send
+    if name == "wandb":
+        session = module.init(project="likewise", name=run.name, dir=str(run))
+        return lambda values, step: session.log(values, step=step)
+    module.set_experiment("likewise")
+    module.start_run(run_name=run.name)
+    return lambda values, step: module.log_metrics(values, step=step)
+
+
+def values_of(line: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a metrics line, named by their split: {"train/loss": ...}."""
+    skipped = ("step", "steps", "split", "best_step")
+    return {f"{line['split']}/{k.lstrip('_')}": float(v) for k, v in line.items() if k not in skipped}

@@ -1,0 +1,92 @@
+"""Look: the preflight. What the data are, what would be learned, and what it would cost here."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from likewise.draws import derive_seed
+from likewise.plan import Plan, make_plan
+from likewise.training import loop, machine
+from likewise.training.batches import Batches, Channel
+from likewise.training.order import Order
+
+#: items that the trial steps may use
+_TRIED = 2048
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the preflight found; prints as lines."""
+
+    plan: Plan
+    parameters: int
+    seconds_per_step: float
+    steps: int
+    seconds: float
+    memory: int
+    checkpoint_bytes: int
+    disk_free: int
+
+    def __str__(self) -> str:
+        scan, plan, experiment = self.plan.scan, self.plan, self.plan.experiment
+        mib = 2**20
+        lines = [
+            plan.guess(),
+            "",
+            f"{scan.bytes / mib:,.1f} MiB; " + ", ".join(f"{n:,} x {kind}" for kind, n in scan.kinds.items()),
+            f"{len(plan.train):,} to train on, {len(plan.held_out):,} held out by {experiment.data.split}",
+            f"exact duplicates: {scan.duplicates:,}; near duplicates: {len(scan.near_duplicates):,}",
+        ]
+        lines += [f"  near: {a[:70]!r} and {b[:70]!r}" for a, b in scan.near_duplicates[:3]]
+        lines.append(f"unreadable: {len(scan.broken):,}")
+        lines += [f"  {name}: {why}" for name, why in scan.broken[:20]]
+        lines += [f"note: {note}" for note in scan.notes]
+        batch = experiment.training.batch
+        epochs = self.steps * batch / max(1, len(plan.train))
+        lines += [
+            "",
+            f"{self.parameters:,} parameters; a step of {batch} items takes {self.seconds_per_step * 1000:.0f} ms here "
+            f"({batch / self.seconds_per_step:,.0f} items/s, measured)",
+            f"{self.steps:,} steps in {self.seconds / 60:.1f} min: every item about {epochs:.1f} times",
+            f"memory about {self.memory / mib:,.0f} MiB; checkpoints up to {self.checkpoint_bytes / mib:,.0f} MiB, "
+            f"{self.disk_free / mib:,.0f} MiB free",
+        ]
+        if self.checkpoint_bytes > self.disk_free:
+            lines.append("note: the disk has too little room for the checkpoints")
+        return "\n".join(lines)
+
+
+def look(path: str | Path, tell: Callable[[int, int], None] = lambda done, count: None, **options: Any) -> Look:
+    """Read all of the data, settle the plan that `train` would follow (same options), and try a few real steps."""
+    plan = make_plan(path, tell=tell, **options)
+    settings = plan.experiment.training
+    machine.tune(settings.threads)
+    some = plan.train.subset(range(min(len(plan.train), _TRIED)))
+
+    def channel(name: str, modality: Any, encoding: Any) -> Channel:
+        return Channel(modality, encoding, modality.pack(some.columns[name], encoding))
+
+    batches = Batches(
+        channel(plan.scan.records.target, plan.modality, plan.encoding),
+        {k: channel(k, m, m.encodings[0]) for k, m in plan.conditions.items()},
+    )
+    torch.manual_seed(derive_seed(settings.seed, "weights") >> 1)
+    learner = loop.Learner(plan.untrained(), settings, machine.choose_device(settings.device))
+    order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
+    _, each = loop.plan_steps(learner, batches, order, min(settings.minutes or 5.0, 5.0))
+    steps = settings.steps or max(1, int(60 * (settings.minutes or 5.0) * 0.97 / each))
+    weights, rest = learner.tensors()
+    size = sum(t.numel() * t.element_size() for t in (*weights.values(), *rest.values()))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Look(
+        plan, loop.parameters(learner.model), each, steps, each * steps, peak, size * (settings.keep + 2),
+        shutil.disk_usage(Path.cwd()).free,
+    )  # fmt: skip
