@@ -34,6 +34,7 @@ class Display:
         self._say = say
         self._every = every
         self._shown = 0.0
+        self._first: dict[str, Any] | None = None
         self._train: dict[str, Any] = {}
         self._held_out: dict[str, Any] = {}
         self._preview = ""
@@ -65,6 +66,7 @@ class Display:
             self._held_out = line
         else:
             self._train = line
+            self._first = self._first or line
         if self._live:
             self._live.refresh()
         elif time.monotonic() - self._shown >= self._every or line["step"] == line["steps"]:
@@ -80,8 +82,9 @@ class Display:
         for key, name in (("items_per_second", "items/s"), ("tokens_per_second", "tokens/s")):
             if key in line:
                 facts.append((name, f"{line[key]:,.0f}"))
-        if line.get("step"):
-            facts.append(("left", duration((line["steps"] - line["step"]) * line["seconds"] / line["step"])))
+        if self._first and (done := line["step"] - self._first["step"]):
+            each = (line["seconds"] - self._first["seconds"]) / done
+            facts.append(("left", duration((line["steps"] - line["step"]) * each)))
         return facts
 
     def _render(self) -> Table:

@@ -154,7 +154,7 @@ class _Predictor(Predictor):
             nn.init.normal_(self.embed.weight, std=sizes.width**-0.5)
             self.head.weight = self.embed.weight
             self.scale = sizes.width**0.5
-        grid = space.grid if math.prod(space.grid) == space.length else (space.length,)
+        grid = space.grid if space.grid and math.prod(space.grid) == space.length else (space.length,)
         self.register_buffer("table", rotation(coordinates(grid), self.size), persistent=False)
 
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:

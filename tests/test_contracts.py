@@ -1,0 +1,112 @@
+"""Every modality, family and backbone: what fits trains and samples, the rest is refused in a sentence."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from likewise import catalog
+from likewise.assemble import assemble, unfit
+from likewise.config import Training
+from likewise.draws import Draws
+from likewise.spaces import Continuous, Tokens, Unfit
+from likewise.training.batches import Batches, Channel
+from likewise.training.loop import Learner
+
+rng = np.random.default_rng(1)
+COUNT = 12
+VALUES = {
+    "image": [Image.fromarray(a) for a in rng.integers(0, 256, (COUNT, 8, 8), np.uint8)],
+    "label": [str(i % 3) for i in range(COUNT)],
+    "text": ["a" * (1 + i % 5) + "b" for i in range(COUNT)],
+    "table": [{"age": i, "kind": "xyz"[i % 3]} for i in range(COUNT)],
+}
+SMALL = {
+    "mlp": {"width": 16},
+    "conv": {"width": 8, "multipliers": (1, 2)},
+    "transformer": {"width": 16, "depth": 1},
+    "lstm": {"width": 16, "depth": 1},
+    "gru": {"width": 16, "depth": 1},
+}
+TARGETS = [(m, e) for m in catalog.names("modality") for e in catalog.find("modality", m).encodings]
+CONDITIONS = [None, *catalog.names("modality")]
+
+
+def channel(name, encoding=None):
+    cls = catalog.find("modality", name)
+    fitted = cls.fit(VALUES[name], cls.Settings())
+    encoding = encoding or cls.encodings[0]
+    return Channel(fitted, encoding, fitted.pack(VALUES[name], encoding))
+
+
+@pytest.mark.parametrize("given", CONDITIONS)
+@pytest.mark.parametrize("backbone", catalog.names("backbone"))
+@pytest.mark.parametrize("family", catalog.names("family"))
+@pytest.mark.parametrize(("modality", "encoding"), TARGETS)
+def test_fits_or_is_refused(modality, encoding, family, backbone, given):
+    target = channel(modality, encoding)
+    space = target.modality.space(encoding)
+    condition = {} if given is None else {"given": channel(given)}
+    spaces = {k: v.modality.space(v.encoding) for k, v in condition.items()}
+    family, backbone = catalog.find("family", family)(), catalog.find("backbone", backbone)(**SMALL[backbone])
+    if unfit(space, family, backbone):
+        with pytest.raises(Unfit) as refusal:
+            assemble(space, spaces, family, backbone)
+        assert "what fits" in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+        return
+    torch.manual_seed(0)
+    batches = Batches(target, condition)
+    learner = Learner(assemble(space, spaces, family, backbone), Training(batch=6, ema=0.5), torch.device("cpu"))
+    before = {k: v.clone() for k, v in learner.model.state_dict().items()}
+    for step in range(2):
+        terms = learner.step(batches, np.arange(6) + step, step, 10)
+        assert all(torch.isfinite(v) for v in terms.values())
+    assert any(not torch.equal(v, before[k]) for k, v in learner.model.state_dict().items())
+    _, c = batches.take(np.arange(4))
+    with torch.no_grad(), learner.averaged() as model:
+        drawn = model.sample(c, Draws(3, torch.arange(4)), family.sampling)
+        anything = model.sample(None, Draws(3, torch.arange(4)), family.sampling)
+    for x in (drawn, anything):
+        if isinstance(space, Continuous):
+            assert x.shape == (4, *space.shape)
+            assert torch.isfinite(x).all()
+        else:
+            assert isinstance(space, Tokens)
+            assert x.shape[0] == 4
+            assert x.shape[1] <= space.length
+            assert ((x >= 0) & (x < space.vocabulary)).all()
+    values = target.modality.decode(drawn, encoding, Draws(4, torch.arange(4)))
+    assert len(values) == 4
+    if target.modality.suffix is None:
+        json.dumps([target.modality.to_json(v) for v in values])
+
+
+@pytest.mark.parametrize("family", ["vae", "gan", "flow"])
+def test_resumed_learner_equals_uninterrupted(family):
+    """Save after two steps, load into a fresh learner, go on: the same weights, bit for bit."""
+    target, given = channel("image"), {"given": channel("label")}
+    batches = Batches(target, given)
+    settings = Training(batch=6, ema=0.9, accumulate=2)
+
+    def fresh():
+        torch.manual_seed(0)
+        parts = catalog.find("family", family)(), catalog.find("backbone", "conv")(**SMALL["conv"])
+        model = assemble(target.modality.space("continuous"), {"given": Tokens(1, 3)}, *parts)
+        return Learner(model, settings, torch.device("cpu"))
+
+    def go(learner, steps):
+        for step in steps:
+            learner.step(batches, (np.arange(6) + step) % COUNT, step, 10)
+
+    straight, first, second = fresh(), fresh(), fresh()
+    go(straight, range(4))
+    go(first, range(2))
+    weights, rest = first.tensors()
+    second.restore({k: v.clone() for k, v in weights.items()}, {k: v.clone() for k, v in rest.items()})
+    go(second, range(2, 4))
+    for a, b in zip(straight.tensors(), second.tensors(), strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a)
