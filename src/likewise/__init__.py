@@ -7,16 +7,17 @@ from typing import Any
 from likewise.version import __version__ as __version__
 
 
+_VERBS = ("train", "look", "compare", "evaluate")
+
+
 def __getattr__(name: str) -> Any:
-    """`train` and `load` are imported when first used: `import likewise` alone loads no torch."""
-    if name == "train":
-        from likewise.verbs.train import train
+    """The verbs are imported when first used: `import likewise` alone loads no torch."""
+    from importlib import import_module
+    from pathlib import Path
 
-        return train
+    if name in _VERBS:
+        return getattr(import_module(f"likewise.verbs.{name}"), name)
     if name == "load":
-        from pathlib import Path
-
-        from likewise.run import Run
-
-        return lambda path: Run(Path(path))
-    raise AttributeError(name)
+        run = import_module("likewise.run").Run
+        return lambda path: run(Path(path))
+    raise AttributeError(f"module 'likewise' has no attribute {name!r}")
