@@ -6,7 +6,6 @@ from typing import Any
 
 from likewise.version import __version__ as __version__
 
-
 _VERBS = ("train", "look", "compare", "evaluate")
 
 

@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     _plan_flags(p)
     p = verb(
         "train", "train a model of what is at PATH",
-        "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow", "--resume runs/photos",
+        "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow", "--resume runs/a",
     )  # fmt: skip
     p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl or .parquet file")
     p.add_argument("--out", help="the run's folder (default runs/NAME)")

@@ -306,7 +306,7 @@ class _Encoder(nn.Module):
             self.embed = nn.Embedding(source.vocabulary, sizes.width)
             nn.init.normal_(self.embed.weight)
             self.embed_place = nn.Parameter(torch.randn(source.length, sizes.width)) if source.end is None else None
-            grid = source.grid if math.prod(source.grid) == source.length else (source.length,)
+            grid = source.grid if source.grid and math.prod(source.grid) == source.length else (source.length,)
             table = rotation(coordinates(grid), sizes.width // sizes.head_count())
             self.register_buffer("table", table, persistent=False)
         else:
