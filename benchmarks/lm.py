@@ -102,7 +102,8 @@ def _timed(step: Callable[[], None]) -> Side:
 
 def _nanogpt(path: Path, vocabulary: int, batch: Callable, compiled: bool):
     spec = importlib.util.spec_from_file_location("nanogpt_model", path / "model.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["nanogpt_model"] = module
     spec.loader.exec_module(module)

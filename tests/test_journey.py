@@ -97,6 +97,26 @@ def test_text_and_table(tmp_path):
     assert "t" in likewise("list", "runs", cwd=tmp_path)
 
 
+def test_one_record_and_equal_records(tmp_path):
+    (tmp_path / "one.txt").write_text("only this\n")
+    (tmp_path / "same.txt").write_text("this again\n" * 5)
+    for name in ("one", "same"):
+        words = ["--steps", 2, "--set", "backbone.width=32", "--set", "backbone.depth=1"]
+        likewise("train", f"{name}.txt", *words, cwd=tmp_path)
+        likewise("sample", f"runs/{name}", "-n", 2, cwd=tmp_path)
+
+
+def test_look(digits):
+    (digits / "3" / "broken.png").write_bytes(b"not a picture")
+    try:
+        said = likewise("look", digits, "--steps", 2, *SMALL)
+    finally:
+        (digits / "3" / "broken.png").unlink()
+    assert "1,798 records" in said
+    assert "broken.png" in said
+    assert "parameters" in said
+
+
 def test_evaluate(run):
     likewise("evaluate", run, "-n", 64)
     assert (run / "report/index.html").stat().st_size > 10_000
@@ -121,7 +141,11 @@ def test_evaluate(run):
         (["sample", "{run}", "--given", "label=11"], "no label '11'"),
         (["sample", "{run}", "--given", "size=3"], "this run is given label"),
         (["sample", "{run}", "--set", "stepz=3"], "did you mean 'steps'"),
-        (["train", "{digits}", "--out", "{run}"], "already holds"),
+        (["train", "{digits}", "--out", "{run}"], "already holds a run"),
+        (["train", "{digits}", "--out", "{digits}"], "not a run"),
+        (["train", "{digits}", "--minutes", "nan"], "training.minutes"),
+        (["train", "{digits}", "--set", "training.device=cuda:7"], "is not there"),
+        (["train", "{digits}", "--set", 'training.track=["mlflow"]'], "pip install mlflow"),
     ],
 )
 def test_mistakes_get_one_line(words, said, digits, run, tmp_path):

@@ -98,7 +98,8 @@ def make_plan(
     own: dict[str, Any] = {}
     for key, value in (set_ or {}).items():
         set_key(own, key, value)
-    _early(asked, own)
+    timing = {k: v for k, v in (("minutes", minutes), ("steps", steps), ("seed", seed)) if v is not None}
+    _early(asked, _merge({"training": timing}, own))
     data = {**asked.get("data", {}), **own.get("data", {})}
     given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
     as_ = as_ or asked.get("target", {}).get("modality")
@@ -121,10 +122,8 @@ def make_plan(
         "condition": {k: {"modality": records.modalities[k]} for k in records.given},
         "family": {"name": family},
         "backbone": {"name": backbone},
-        "training": {
-            k: v for k, v in (("minutes", minutes), ("steps", steps), ("seed", seed)) if v is not None
-        },
-    }  # fmt: skip
+        "training": timing,
+    }
     whole = _merge(_merge(_merge(base, asked), stated), own)
     if "steps" not in whole["training"]:
         whole["training"].setdefault("minutes", 5.0)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+#: characters from which a file is a collection rather than one record
+_LONG = 4000
 _TABLES = {".csv", ".tsv", ".parquet", ".jsonl"}
 
 
@@ -60,7 +62,7 @@ class Records:
         if not chosen.any() and len(set(digests)) > 1:
             chosen = place == place.min()
         if chosen.all():
-            chosen = place == place.min()
+            chosen = (place == place.min()) & (len(set(digests)) > 1)
         return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
@@ -223,6 +225,9 @@ def _texts(path: Path, files: list[Path], unit: str | None) -> Records:
         text, said = _text(file)
         values += _units(text, unit or "document")
         notes += said
+    if unit is None and np.median([len(v) for v in values]) > _LONG:
+        values = [line for v in values for line in _units(v, "line")]
+        notes.append("the files are long: each line is a record (--unit paragraph or document changes it)")
     return Records(path, "text folder", {"text": "text"}, {"text": values}, "text", (), notes)
 
 

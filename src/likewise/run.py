@@ -21,7 +21,7 @@ from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
 from likewise.modalities.base import Encoding, Modality, Packed
 from likewise.spaces import Tokens
-from likewise.training import checkpoint
+from likewise.training import checkpoint, machine
 from likewise.training.batches import Batches, Channel
 
 
@@ -119,7 +119,8 @@ class Run:
     def model(self) -> Model:
         model = self.untrained()
         model.load_state_dict(checkpoint.load(self.checkpoint())[0])
-        return model.eval()
+        machine.tune()
+        return model.eval().to(machine.choose_device())
 
     @property
     def weights_hash(self) -> str:
@@ -199,13 +200,14 @@ class Run:
             raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
         block, values, parts = block or self.block(), [], []
         model = model or self.model
+        device = next(model.parameters()).device
         for first in range(start - start % block, start + n, block):
             slots = [min(max(i - start, 0), n - 1) for i in range(first, first + block)]
             rows = [each[s] for s in slots]
             index = torch.arange(first, first + block)
-            c = self._condition(rows)
+            c = self._condition(rows, device)
             with torch.no_grad():
-                x = model.sample(c, Draws(derive_seed(seed, "sample"), index), chosen)
+                x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen).cpu()
             decoded = self.modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             inside = [i for i in range(block) if start <= first + i < start + n]
             values += [decoded[i] for i in inside]
@@ -213,7 +215,7 @@ class Run:
         provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}
         return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance)
 
-    def _condition(self, rows: list[dict[str, Any]]) -> dict[str, Tensor] | None:
+    def _condition(self, rows: list[dict[str, Any]], device: torch.device) -> dict[str, Tensor] | None:
         if not self.conditions or not any(rows):
             return None
         out = {}
@@ -223,7 +225,7 @@ class Run:
             tensor = self.channel(present, name).encode(np.arange(len(rows)), None, trim=False)
             missing = float("nan") if tensor.is_floating_point() else -1
             gone = torch.tensor([v is None for v in values])
-            out[name] = tensor.masked_fill(gone.view(-1, *[1] * (tensor.dim() - 1)), missing)
+            out[name] = tensor.masked_fill(gone.view(-1, *[1] * (tensor.dim() - 1)), missing).to(device)
         return out
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, seed: int = 0) -> np.ndarray | None:
@@ -231,11 +233,13 @@ class Run:
         if self.model.likelihood is None:
             return None
         parts = []
+        device = next(self.model.parameters()).device
         for i in range(0, len(x), 64):
             index = torch.arange(i, min(i + 64, len(x)))
-            part = None if c is None else {k: v[index] for k, v in c.items()}
+            part = None if c is None else {k: v[index].to(device) for k, v in c.items()}
             with torch.no_grad():
-                parts.append(self.model.log_likelihood(x[index], part, Draws(derive_seed(seed, "likelihood"), index)))
+                noise = Draws(derive_seed(seed, "likelihood"), index, device)
+                parts.append(self.model.log_likelihood(x[index].to(device), part, noise).cpu())
         return torch.cat(parts).double().numpy()
 
     def evaluate(self, n: int = 1000, seed: int = 0) -> dict[str, Any]:

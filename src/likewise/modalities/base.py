@@ -74,6 +74,8 @@ class Modality(ABC):
     suffix: ClassVar[str | None] = None
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
     unit: ClassVar[str] = "dimension"
+    #: what a user should know of how the data were taken, for example how many texts had to be cut
+    notes: tuple[str, ...] = ()
 
     @classmethod
     @abstractmethod

@@ -18,6 +18,9 @@ from likewise.draws import Draws
 from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed
 from likewise.spaces import Space, Tokens
 
+#: tokens of the longest item unless a user asks for more
+_LONGEST = 1024
+
 
 class TextSettings(ModalitySettings):
     modality: Literal["text"] = "text"
@@ -68,7 +71,13 @@ class Text(Modality):
             known = _learn(values, settings.vocabulary or (1024 if total < 2_000_000 else 2048))
         plain = cls(kind, known, 1, 1.0)
         lengths = np.array([len(t) + 1 for t in plain.tokenize(values)])
-        return cls(kind, known, settings.length or int(min(lengths.max(), 1024)), float(lengths.mean()))
+        length = settings.length or int(min(lengths.max(), _LONGEST))
+        fitted = cls(kind, known, length, float(np.minimum(lengths, length).mean()))
+        if cut := int((lengths > length).sum()):
+            fitted.notes = (
+                f"{cut:,} texts are longer than {length} tokens and are cut there (target.length, --unit line)",
+            )
+        return fitted
 
     def state(self) -> dict[str, Any]:
         return {"kind": self.kind, "known": self.known, "length": self.length, "mean_length": self.mean_length}

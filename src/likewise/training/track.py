@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ Send = Callable[[dict[str, float], int], None]
 _PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
 
+def require(name: str) -> None:
+    """Raises ValueError if a tracker's package is not installed."""
+    if find_spec(name) is None:
+        raise ValueError(f"training.track: {name} is not installed; pip install {name}")
+
+
 def tracker(name: str, run: Path) -> Send:
-    """A function (values by name, step) that sends to the tracker `name`. Raises ValueError if it is not installed."""
-    try:
-        module: Any = import_module(_PACKAGES[name])
-    except ImportError:
-        raise ValueError(f"training.track: {name} is not installed; pip install {name}") from None
+    """A function (values by name, step) that sends to the tracker `name`, which must be installed."""
+    module: Any = import_module(_PACKAGES[name])
     if name == "tensorboard":
         writer = module.SummaryWriter(str(run / "tensorboard"))
 

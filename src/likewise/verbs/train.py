@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import signal
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from likewise.records import Records
 from likewise.run import Run
 from likewise.training import checkpoint, loop, machine
 from likewise.training.batches import Batches
-from likewise.training.track import tracker, values_of
+from likewise.training.track import require, tracker, values_of
 from likewise.version import __version__
 
 #: how many real items of each split are kept inside the run, for its reports
@@ -48,12 +49,22 @@ def train(
     line for bad input, before anything is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: already holds something; give another --out, or go on with --resume {folder}")
+    if folder.exists() and not (
+        folder.is_dir() and ((folder / "experiment.toml").is_file() or not any(folder.iterdir()))
+    ):
+        raise ValueError(f"{folder}: already holds something that is not a run; give another --out")
     plan = make_plan(
         path, as_=as_, given=given, target=target, family=family, backbone=backbone, preset=preset, unit=unit,
         minutes=minutes, steps=steps, seed=seed, set_=set_,
     )  # fmt: skip
+    if folder.is_dir() and any(folder.iterdir()):
+        difference = _difference(Run(folder).experiment.to_dict(), plan.experiment.to_dict())
+        raise ValueError(
+            f"{folder}: already holds a run ({difference}); give another --out, or go on with --resume {folder}"
+        )
+    machine.choose_device(plan.experiment.training.device)
+    for name in plan.experiment.training.track:
+        require(name)
     tell = say or (lambda text: print(text, flush=True))
     tell(plan.guess())
     _warn(plan, tell)
@@ -74,10 +85,26 @@ def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
     return run
 
 
+def _difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
+    """The first settings that differ, as "training.seed 0, now 1"."""
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            inner = _difference(a, b, f"{prefix}{key}.")
+            found += [] if inner == _SAME else [inner]
+        elif a != b:
+            found.append(f"{prefix}{key} {a}, now {b}")
+    return "; ".join(found[:3]) or _SAME
+
+
+_SAME = "of the same plan"
+
+
 def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
     """What the preflight found wrong; silent where all is well."""
     scan = plan.scan
-    for note in scan.notes:
+    for note in (*scan.notes, *plan.modality.notes):
         tell(f"note: {note}")
     if scan.broken:
         name, why = scan.broken[0]
@@ -87,6 +114,11 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
 
 
 def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, say: Callable[[str], None] | None) -> None:
+    lock = (run.path / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system drops it with the process, even by kill -9
+    except OSError:
+        raise ValueError(f"{run.path}: another process is training this run") from None
     settings = run.experiment.training
     machine.tune(settings.threads)
     device = machine.choose_device(settings.device)
