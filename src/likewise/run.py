@@ -184,12 +184,15 @@ class Run:
     ) -> Samples:
         """Draw samples start..start + n - 1 of `seed`.
 
-        given: one mapping from field to value for all, or one for each. settings: of the family's sampling, such as
+        given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
+        each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. settings: of the family's sampling, such as
         {"steps": 8}. model, block: other weights and another block than the run's own, for previews.
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
         each = [dict(g) for g in given] if isinstance(given, list) else [dict(given or {}) for _ in range(n)]
+        if self.conditions and not given:
+            each = self._some_given(n, seed, start)
         for name in {k for g in each for k in g}:
             if name not in self.conditions:
                 raise ValueError(f"--given {name}: this run is given {', '.join(self.conditions) or 'nothing'}")
@@ -214,6 +217,11 @@ class Run:
             parts.append(x[inside])
         provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}
         return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance)
+
+    def _some_given(self, n: int, seed: int, start: int) -> list[dict[str, Any]]:
+        pool = self.reference_given("train", 10**9)
+        chosen = Draws(derive_seed(seed, "given"), torch.arange(start, start + n)).integers(len(pool))
+        return [pool[i] for i in chosen.tolist()]
 
     def _condition(self, rows: list[dict[str, Any]], device: torch.device) -> dict[str, Tensor] | None:
         if not self.conditions or not any(rows):
