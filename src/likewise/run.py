@@ -186,7 +186,7 @@ class Run:
 
         given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
         each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. settings: of the
-        family's sampling, such as {"steps": 8}. model, block: other weights and another block than the run's own, for previews.
+        family's sampling, such as {"steps": 8}. model, block: other than the run's own, for previews.
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
