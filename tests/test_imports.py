@@ -24,7 +24,18 @@ ALLOWED = {
     "config": {"catalog", "backbones.base", "families.base", "modalities.base"},
     "assemble": {"spaces", "catalog", "backbones.base", "families.base", "modalities.base"},
     "training": {"spaces", "draws", "config", "families.base", "modalities.base"},
-    "run": {"spaces", "draws", "catalog", "config", "assemble", "families.base", "modalities.base", "training"},
+    "samples": {"modalities.base"},
+    "run": {
+        "samples",
+        "spaces",
+        "draws",
+        "catalog",
+        "config",
+        "assemble",
+        "families.base",
+        "modalities.base",
+        "training",
+    },
 }
 SIBLINGS = {
     "backbones": {"base", "layers"},

@@ -20,6 +20,7 @@ from likewise.config import Experiment, explain, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
 from likewise.modalities.base import Encoding, Modality, Packed
+from likewise.samples import Samples
 from likewise.spaces import Tokens
 from likewise.training import checkpoint, machine
 from likewise.training.batches import Batches, Channel
@@ -33,34 +34,6 @@ class Reference:
     given: dict[str, list[Any]]
     x: Tensor
     c: dict[str, Tensor] | None
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What was drawn: values, as tensors too, with what was given for each."""
-
-    values: list[Any]
-    x: Tensor
-    given: list[dict[str, Any]]
-    seed: int
-    modality: Modality
-    start: int
-    provenance: dict[str, Any]
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def _repr_png_(self) -> bytes | None:
-        return self.modality.sheet(self.values)
-
-    def save(self, folder: str | Path) -> None:
-        """Write the samples as `likewise sample` does."""
-        from likewise.verbs.sample import write
-
-        write(self, Path(folder))
-
-    def _repr_html_(self) -> str:
-        return "".join(f"<figure>{self.modality.show(v)}</figure>" for v in self.values)
 
 
 class Run:
