@@ -94,6 +94,9 @@ def test_text_and_table(tmp_path):
     likewise("train", table, "--steps", 4, "--out", tmp_path / "w", "--set", "backbone.width=32")
     likewise("sample", tmp_path / "w", "-n", 5)
     assert len((tmp_path / "w/samples/samples.csv").read_text().splitlines()) == 6
+    likewise("sample", "--from", tmp_path / "w/samples/samples.csv", "--out", tmp_path / "again")
+    for name in ("samples.csv", "samples.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "w/samples" / name).read_bytes()
     assert "t" in likewise("list", "runs", cwd=tmp_path)
 
 

@@ -175,6 +175,7 @@ class Run:
         except ValidationError as error:
             raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
         block, values, parts = block or self.block(), [], []
+        own = model is None
         model = model or self.model
         device = next(model.parameters()).device
         for first in range(start - start % block, start + n, block):
@@ -189,6 +190,8 @@ class Run:
             values += [decoded[i] for i in inside]
             parts.append(x[inside])
         provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}
+        if own:
+            provenance["weights"] = self.weights_hash
         return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance)
 
     def _some_given(self, n: int, seed: int, start: int) -> list[dict[str, Any]]:

@@ -120,7 +120,8 @@ class Modality(ABC):
         """Write one sample to a file of its own, with its provenance inside. Only where `suffix` is not None."""
         raise NotImplementedError(f"{self.name} samples stand in samples.jsonl")
 
-    def read_provenance(self, path: Path) -> dict[str, Any] | None:
+    @classmethod
+    def read_provenance(cls, path: Path) -> dict[str, Any] | None:
         """The provenance in a file that `write` wrote; None if it has none."""
         return None
 

@@ -173,7 +173,8 @@ class Image(Modality):
         info.add_itxt("likewise", json.dumps(provenance, sort_keys=True))
         value.save(path, "PNG", pnginfo=info)
 
-    def read_provenance(self, path: Path) -> dict[str, Any] | None:
+    @classmethod
+    def read_provenance(cls, path: Path) -> dict[str, Any] | None:
         with Pillow.open(path, formats=["PNG"]) as picture:
             text = getattr(picture, "text", {}).get("likewise")
         return None if text is None else json.loads(text)

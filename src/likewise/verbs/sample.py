@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from likewise.modalities.image import Image
 from likewise.run import Run
 from likewise.samples import Samples
 
@@ -15,21 +17,30 @@ def sample(
 ) -> tuple[Samples, Path]:  # fmt: skip
     """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run)."""
     drawn = run.sample(n, seed, given, start, settings)
-    drawn.provenance["weights"] = run.weights_hash
     folder = out or run.path / "samples"
     drawn.save(folder)
     return drawn, folder
 
 
 def again(file: Path, out: Path) -> Path:
-    """Draw a written picture once more, from the provenance in it."""
-    from likewise.modalities.image import Image
+    """Draw written samples once more, from their provenance: one picture, or a whole samples.jsonl or samples.csv.
 
-    found = Image.read_provenance(Image(1, "L", 1, None), file)
-    if found is None:
-        raise ValueError(f"{file}: it carries no provenance of likewise")
+    Returns the file that was written, in `out`. Raises ValueError if the run's weights are others now.
+    """
+    if not file.is_file():
+        raise ValueError(f"{file}: there is no such file")
+    whole = file.name in ("samples.jsonl", "samples.csv")
+    if whole:
+        found = json.loads((file.parent / "provenance.json").read_text(encoding="utf-8"))
+        rows = [json.loads(line) for line in (file.parent / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+        first, given = rows[0]["index"], [row["given"] for row in rows]
+    else:
+        found = Image.read_provenance(file)
+        if found is None:
+            raise ValueError(f"{file}: it carries no provenance of likewise")
+        first, given = found["index"], [found["given"]]
     run = Run(Path(found["run"]))
     if run.weights_hash != found["weights"]:
         raise ValueError(f"{file}: drawn by other weights than those {run.path} has now")
-    sample(run, 1, found["seed"], found["given"], out, found["index"], found["settings"])
-    return out / f"{found['index']:06d}{run.modality.suffix}"
+    sample(run, len(given), found["seed"], given, out, first, found["settings"])
+    return out / file.name if whole else out / f"{first:06d}{run.modality.suffix}"
