@@ -2,7 +2,7 @@
 
 import torch
 
-from likewise.draws import Draws, philox
+from likewise.draws import Draws, philox, to_uniform
 
 
 def test_philox_known_values():
@@ -18,6 +18,13 @@ def test_a_row_does_not_depend_on_the_batch():
     many, one = Draws(7, torch.arange(64)), Draws(7, torch.tensor([41]))
     for call in (lambda d: d.normal(3, 5), lambda d: d.uniform(7), lambda d: d.integers(10, 2)):
         assert torch.equal(call(many)[41:42], call(one))
+
+
+def test_uniform_is_open_at_both_ends():
+    ends = to_uniform(torch.tensor([0, 2**32 - 1]))
+    assert ends[0] > 0
+    assert ends[1] < 1
+    assert torch.isfinite(-(-ends.log()).log()).all()
 
 
 def test_distributions():

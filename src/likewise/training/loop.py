@@ -286,7 +286,11 @@ def fit(
         while progress.step < progress.steps and not progress.stopped_early:
             step = progress.step
             indices = order.batch(step)
-            terms = learner.step(train, indices, step, progress.steps)
+            try:
+                terms = learner.step(train, indices, step, progress.steps)
+            except NonFinite:
+                save()  # the weights before the update: nothing is lost
+                raise
             progress.step += 1
             progress.items += len(indices)
             items += len(indices)
