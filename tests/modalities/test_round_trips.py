@@ -73,6 +73,15 @@ def test_table_columns_are_standard_normal_and_stay_in_range():
         )
 
 
+def test_a_frequent_number_has_one_token():
+    rows = [{"gain": 0 if i % 10 else i} for i in range(3000)]
+    fitted = Table.fit(rows, TableSettings())
+    tokens = fitted.encode(fitted.pack(rows, "tokens").data, "tokens", Draws(0, torch.arange(3000)))
+    zero = tokens[[i for i, r in enumerate(rows) if r["gain"] == 0]]
+    assert len(zero.unique()) == 1
+    assert {r["gain"] for r in fitted.decode(zero, "tokens", Draws(1, torch.arange(len(zero))))} == {0}
+
+
 def test_unknown_label_names_the_nearest():
     with pytest.raises(BadValue, match="did you mean 'cat'"):
         Label.fit(["cat", "dog"], LabelSettings()).read("cta")

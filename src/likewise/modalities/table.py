@@ -37,6 +37,21 @@ def number(value: Any) -> float | None:
     return found if np.isfinite(found) else None
 
 
+def _bin_edges(knots: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where each bin of a sorted column begins: about equal shares, and a bin of its own for every frequent value.
+
+    A value spread over several bins would cost bits that nobody could save.
+    """
+    values, counts = np.unique(knots, return_counts=True)
+    if len(values) <= _BINS:
+        return values
+    atoms = values[counts >= len(knots) / _BINS]
+    even = np.quantile(knots, np.linspace(0, 1, _BINS, endpoint=False), method="nearest")
+    edges = np.unique(np.concatenate([even, atoms, np.nextafter(atoms, np.inf)]))
+    filled = np.diff(np.append(np.searchsorted(knots, edges), len(knots))) > 0
+    return edges[filled]
+
+
 class Table(Modality):
     """Columns are {"name", "kind": "number" | "category", ...}: a number has sorted `values` (quantiles of the
     training data) and `whole`, a category has `levels`."""
@@ -49,7 +64,10 @@ class Table(Modality):
     def __init__(self, columns: list[dict[str, Any]]) -> None:
         self.columns = columns
         self._knots = [np.array(c.get("values", ()), np.float64) for c in columns]
-        self._sizes = [self._bins(i) if c["kind"] == "number" else len(c["levels"]) for i, c in enumerate(columns)]
+        self._edges = [_bin_edges(knots) if len(knots) else knots for knots in self._knots]
+        self._sizes = [
+            len(self._edges[i]) if c["kind"] == "number" else len(c["levels"]) for i, c in enumerate(columns)
+        ]
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: TableSettings, seed: int = 0) -> Table:
@@ -77,9 +95,6 @@ class Table(Modality):
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Table:
         return cls(state["columns"])
-
-    def _bins(self, column: int) -> int:
-        return min(_BINS, len(np.unique(self._knots[column])))
 
     def _widths(self) -> list[int]:
         return [1 if c["kind"] == "number" else len(c["levels"]) for c in self.columns]
@@ -120,14 +135,14 @@ class Table(Modality):
         for j, column in enumerate(self.columns):
             cells = batch[:, j]
             gone = np.isnan(cells)
-            if column["kind"] == "number":
+            value: NDArray[Any]
+            if column["kind"] == "number" and encoding == "continuous":
                 place = np.where(gone, u[:, j], self._place(j, np.nan_to_num(cells), u[:, j]))
-                value: NDArray[Any] = place[:, None]
-                if encoding == "continuous":
-                    value = torch.special.ndtri(torch.from_numpy(value)).numpy()
-                    value[gone] = np.nan
-                else:
-                    value = (value * self._sizes[j]).astype(np.int64).clip(0, self._sizes[j] - 1)
+                value = torch.special.ndtri(torch.from_numpy(place[:, None])).numpy()
+                value[gone] = np.nan
+            elif column["kind"] == "number":
+                bins = np.searchsorted(self._edges[j], np.nan_to_num(cells), "right") - 1
+                value = bins.clip(0, self._sizes[j] - 1)[:, None]
             elif encoding == "continuous":
                 value = np.eye(self._sizes[j])[np.nan_to_num(cells).astype(np.int64)]
                 value[gone] = np.nan
@@ -156,12 +171,14 @@ class Table(Modality):
                 code = part.argmax(1) if encoding == "continuous" else part[:, 0].astype(int).clip(0, size - 1)
                 columns[column["name"]] = [column["levels"][i] or None for i in code]
                 continue
-            place = (part[:, 0] + u[:, j]) / size
-            if encoding == "continuous":
-                place = torch.special.ndtr(torch.from_numpy(part[:, 0])).numpy()
             knots = self._knots[j]
-            index = (place * (len(knots) + 1)).astype(int).clip(0, len(knots) - 1)
-            cells = knots[index]
+            if encoding == "continuous":
+                place = torch.special.ndtr(torch.from_numpy(part[:, 0])).numpy() * (len(knots) + 1)
+            else:  # one of the training values in the bin
+                starts = np.append(np.searchsorted(knots, self._edges[j]), len(knots))
+                chosen = part[:, 0].astype(int).clip(0, size - 1)
+                place = starts[chosen] + u[:, j] * (starts[chosen + 1] - starts[chosen])
+            cells = knots[place.astype(int).clip(0, len(knots) - 1)]
             columns[column["name"]] = [int(v) for v in cells] if column["whole"] else cells.tolist()
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
