@@ -208,6 +208,27 @@ class Learner:
             optimizers.from_tensors(own, self.players[name], state)
 
 
+def try_compile(learner: Learner, batches: Batches, order: Order) -> str | None:
+    """Compile the model's networks and take a real step, which is undone. Returns why it did not work, else None.
+
+    A network that does not compile (one whose gradient is differentiated again, for example) trains as it is.
+    """
+    networks = list(learner.model.children())
+    kept = [{k: v.detach().clone() for k, v in t.items()} for t in learner.tensors()]
+    for network in networks:
+        network.compile(dynamic=batches.lengths is not None)
+    why = None
+    try:
+        learner.step(batches, order.batch(0), 0, 1000)
+    except Exception as error:  # whatever the compiler stumbles over is no reason to fail
+        why = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+        for network in networks:
+            network._compiled_call_impl = None
+    learner.optimizers = {k: optimizers.build(p, learner.settings) for k, p in learner.players.items()}
+    learner.restore(kept[0], kept[1])
+    return why
+
+
 def plan_steps(learner: Learner, batches: Batches, order: Order, minutes: float) -> tuple[int, float]:
     """How many steps fit into `minutes` here, and the seconds one takes: measured by real steps, which are undone."""
     weights, rest = learner.tensors()
@@ -260,6 +281,9 @@ def fit(
             learner.restore(weights, rest)
             progress = Progress(**state)
             watcher.say(f"resumed from step {progress.step}")
+    if settings.compile and (why := try_compile(learner, train, order)):
+        # what was begun compiled and goes on without would not be the same run, but it is a run
+        watcher.say(f"note: torch.compile does not work here, training without it ({why})")
     began, before = time.perf_counter(), progress.seconds
     if progress.steps == 0:
         if settings.steps:
