@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from likewise.metrics import table, text
 from likewise.metrics.agreement import Classifier, unclear
@@ -94,7 +92,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         ("bits_train", got.train, got.pick_train[:MOST_SCORED]),
     ):
         x, c = _rows(part, picked)
-        nats = got.run.log_likelihood(_dequantised(x, levels, got.seed), c, got.seed)
+        nats = got.run.log_likelihood(x, c, got.seed)  # the family dequantises what has levels
         if nats is None:
             got.skipped.append({"what": "likelihood", "why": "the model gave none"})
             return
@@ -108,14 +106,6 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
             title=title if name == "bits" else f"{title}, training data", baseline=baseline, note=note,
             bound=bound, unit=unit,
         )  # fmt: skip
-
-
-def _dequantised(x: Tensor, levels: int | None, seed: int) -> Tensor:
-    """x moved evenly at random inside its bins, 2 / levels wide: a density at their middles alone bounds nothing."""
-    if levels is None:
-        return x
-    noise = generator(seed, "dequantise").uniform(-1 / levels, 1 / levels, tuple(x.shape))
-    return x + torch.from_numpy(noise).to(x)
 
 
 def _likelihood_baseline(got: Evidence, values: list[Any], x: Any, amounts: Array) -> dict[str, Any]:
