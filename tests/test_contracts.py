@@ -1,5 +1,6 @@
 """Every modality, family and backbone: what fits trains and samples, the rest is refused in a sentence."""
 
+import copy
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from likewise.assemble import assemble, unfit
 from likewise.config import Training
 from likewise.draws import Draws
 from likewise.spaces import Continuous, Tokens, Unfit
+from likewise.training import checkpoint
 from likewise.training.batches import Batches, Channel
 from likewise.training.loop import Learner
 
@@ -41,11 +43,21 @@ def channel(name, encoding=None):
     return Channel(fitted, encoding, fitted.pack(VALUES[name], encoding))
 
 
+def reloaded(learner, folder):
+    """The learner that a checkpoint of this one makes."""
+    fresh = Learner(copy.deepcopy(learner.model), learner.settings, learner.device)
+    with torch.no_grad():
+        for p in fresh.model.parameters():
+            p.zero_()
+    fresh.restore(*checkpoint.load(checkpoint.save(folder, 2, *learner.tensors(), {}))[:2])
+    return fresh
+
+
 @pytest.mark.parametrize("given", CONDITIONS)
 @pytest.mark.parametrize("backbone", catalog.names("backbone"))
 @pytest.mark.parametrize("family", catalog.names("family"))
 @pytest.mark.parametrize(("modality", "encoding"), TARGETS)
-def test_fits_or_is_refused(modality, encoding, family, backbone, given):
+def test_fits_or_is_refused(modality, encoding, family, backbone, given, tmp_path):
     target = channel(modality, encoding)
     space = target.modality.space(encoding)
     condition = {} if given is None else {"given": channel(given)}
@@ -65,6 +77,8 @@ def test_fits_or_is_refused(modality, encoding, family, backbone, given):
         terms = learner.step(batches, np.arange(6) + step, step, 10)
         assert all(torch.isfinite(v) for v in terms.values())
     assert any(not torch.equal(v, before[k]) for k, v in learner.model.state_dict().items())
+    step_after = [learner.step(batches, np.arange(6), 2, 10) for learner in (learner, reloaded(learner, tmp_path))]
+    assert step_after[0] == step_after[1]
     _, c = batches.take(np.arange(4))
     with torch.no_grad(), learner.averaged() as model:
         drawn = model.sample(c, Draws(3, torch.arange(4)), family.sampling)

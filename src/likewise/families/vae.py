@@ -75,7 +75,7 @@ class VAEModel(Model):
             self.free = 8.0 if self.free is None else self.free
             self.name = "latent" if "latent" not in condition else "latent of the vae"
             space = Continuous((settings.latent,))
-            self.decoder = self.predictor = backbone.predictor(target, {**condition, self.name: space})
+            self.predictor = backbone.predictor(target, {**condition, self.name: space})
             self.register_buffer("possible", allowed(target), persistent=False)
         else:
             self.observed = Likelihood(target, _kind(settings, target))

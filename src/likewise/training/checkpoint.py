@@ -59,8 +59,8 @@ def save(
     if shutil.disk_usage(folder).free < 1.1 * needed + 2**20:
         shutil.rmtree(aside)
         raise OSError(f"{folder}: a checkpoint needs {needed / 2**20:.0f} MiB, and the disk has less; free some")
-    save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, aside / _FILES[0])
-    save_file({k: v.detach().cpu().contiguous() for k, v in rest.items()}, aside / _FILES[1])
+    save_file(_separate(weights), aside / _FILES[0])
+    save_file(_separate(rest), aside / _FILES[1])
     (aside / _FILES[2]).write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
     manifest = {name: sha256(aside / name) for name in _FILES}
     (aside / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -72,6 +72,17 @@ def save(
     aside.rename(final)
     _sync(folder)
     return final
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor in memory of its own: safetensors refuses tied weights, which are written once for each name."""
+    out: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        out[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in seen else tensor
+        seen.add(tensor.untyped_storage().data_ptr())
+    return out
 
 
 def verify(path: Path) -> None:
