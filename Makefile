@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	$(BIN)/pip install --quiet --disable-pip-version-check "torch>=2.10,<2.14"
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
 	touch $@
 
@@ -16,6 +16,9 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q
+
+test-slow: $(VENV)/ready
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q -m slow
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
