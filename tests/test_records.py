@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from likewise import records
 from likewise.records import read_records
 
 
@@ -82,3 +83,18 @@ def test_latin_1_is_said(tmp_path):
     found = read_records(tmp_path / "l.txt")
     assert found.columns["text"] == ["café"]
     assert "byte 3" in found.notes[0]
+
+
+@pytest.mark.parametrize(("unit", "content"), [("line", b"ab "), ("document", b"a\n"), ("paragraph", b"a\nb")])
+def test_an_endless_record_is_refused_before_it_is_read(tmp_path, monkeypatch, unit, content):
+    monkeypatch.setattr(records, "_MOST_BYTES", 64)
+    (tmp_path / "a.txt").write_bytes(content * 100)
+    monkeypatch.setattr(records, "_text", lambda path: pytest.fail("read whole"))
+    with pytest.raises(ValueError, match=rf"a\.txt: a {unit} of more than"):
+        read_records(tmp_path / "a.txt", unit=unit)
+
+
+def test_a_long_file_of_short_records_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_MOST_BYTES", 64)
+    (tmp_path / "a.txt").write_text("some line\n" * 100)
+    assert len(read_records(tmp_path / "a.txt")) == 100

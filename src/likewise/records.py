@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+#: a text longer than this many bytes is not one record of anything that can be learned whole
+_MOST_BYTES = 64 * 2**20
 #: characters from which a file is a collection rather than one record
 _LONG = 4000
 _TABLES = {".csv", ".tsv", ".parquet", ".jsonl"}
@@ -109,6 +111,23 @@ def _text(path: Path) -> tuple[str, list[str]]:
         return raw.decode("latin-1"), [f"{path}: not UTF-8 at byte {error.start}; read as latin-1"]
 
 
+def _bounded(path: Path, unit: str) -> None:
+    """Refuse a text that is one endless record before it is in memory; read in pieces."""
+    if path.stat().st_size <= _MOST_BYTES:
+        return
+    end = {"line": b"\n", "paragraph": b"\n\n"}.get(unit)
+    run = 0
+    with path.open("rb") as file:
+        while piece := file.read(_MOST_BYTES // 8):
+            parts = piece.split(end) if end else [piece]
+            run = run + len(parts[0]) if len(parts) == 1 else len(parts[-1])
+            if run > _MOST_BYTES:
+                hint = "break it into lines" if unit == "line" else "give --unit line"
+                raise ValueError(
+                    f"{path}: a {unit} of more than {_MOST_BYTES >> 20} MiB is too long for one record; {hint}"
+                )
+
+
 def _units(text: str, unit: str) -> list[str]:
     parts = {"line": text.splitlines, "paragraph": lambda: text.split("\n\n"), "document": lambda: [text]}[unit]()
     return [p.strip() for p in parts if p.strip()]
@@ -122,6 +141,7 @@ def _file(path: Path, unit: str | None) -> Records:
         raise ValueError(f"{path}: one picture is not a data set; give the folder of pictures")
     if suffix not in (".txt", ".text", ".md", ""):
         raise ValueError(f"{path}: {suffix} files are not known; give .txt, .csv, .tsv, .jsonl, .parquet or a folder")
+    _bounded(path, unit or "line")
     text, notes = _text(path)
     return Records(path, "text file", {"text": "text"}, {"text": _units(text, unit or "line")}, "text", (), notes)
 
@@ -222,6 +242,7 @@ def _texts(path: Path, files: list[Path], unit: str | None) -> Records:
     values: list[str] = []
     notes: list[str] = []
     for file in files:
+        _bounded(file, unit or "document")
         text, said = _text(file)
         values += _units(text, unit or "document")
         notes += said

@@ -227,9 +227,10 @@ class Run:
         return torch.cat(parts).double().numpy()
 
     def evaluate(self, n: int = 1000, seed: int = 0) -> dict[str, Any]:
-        from likewise.verbs.evaluate import evaluate
+        """Measure n samples and write `report/`; returns what report.json holds (see `likewise.evaluate`)."""
+        from likewise.report.build import build
 
-        return evaluate(self, n=n, seed=seed)
+        return build(self, n=n, seed=seed)
 
 
 def list_runs(folder: Path) -> list[Run]:

@@ -111,3 +111,14 @@ def test_provenance_is_in_the_file(tmp_path):
     assert fitted.read_provenance(tmp_path / "a.png") == {"seed": 7}
     Pillow.new("L", (2, 2)).save(tmp_path / "b.png", pnginfo=PngInfo())
     assert fitted.read_provenance(tmp_path / "b.png") is None
+
+
+def test_what_was_never_seen_in_training_is_said():
+    label = catalog.find("modality", "label")
+    fitted = label.fit(["a", "b"], label.Settings())
+    assert fitted.unseen(["a", None, "b"]) is None
+    assert "'c'" in fitted.unseen(["a", "c"])
+    table = catalog.find("modality", "table")
+    fitted = table.fit([{"kind": "xy"[i % 2], "age": i} for i in range(20)], table.Settings())
+    assert fitted.unseen([{"kind": "x", "age": 99}]) is None
+    assert "kind 'z'" in fitted.unseen([{"kind": "z", "age": 1}])

@@ -97,6 +97,10 @@ class Modality(ABC):
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """Read the values into compact arrays. Raises BadValue for one that cannot be read."""
 
+    def unseen(self, values: Sequence[Any]) -> str | None:
+        """What in values kept from `fit` the model has no word for, as a note for the user; None if nothing."""
+        return None
+
     @abstractmethod
     def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
         """A batch taken from `Packed` as a tensor of the space; `draws` for dequantisation and augmentation.

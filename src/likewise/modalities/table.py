@@ -122,6 +122,18 @@ class Table(Modality):
                 out[:, j] = [codes.get(cell, np.nan) for cell in cells]
         return Packed(out)
 
+    def unseen(self, values: Sequence[Any]) -> str | None:
+        new: dict[str, set[str]] = {}
+        for column in self.columns:
+            if column["kind"] == "category":
+                name, levels = column["name"], set(column["levels"])
+                new[name] = {"" if row.get(name) is None else str(row[name]) for row in values} - levels
+        new = {name: cells for name, cells in new.items() if cells}
+        if not new:
+            return None
+        some = "; ".join(f"{name} {', '.join(map(repr, sorted(cells)[:3]))}" for name, cells in [*new.items()][:3])
+        return f"categories that are not in the training data, or too rare there, count as missing: {some}"
+
     def _place(self, column: int, cells: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where numbers stand in the training distribution, in (0, 1), evenly over ties by u in (0, 1)."""
         knots = self._knots[column]

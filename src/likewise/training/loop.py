@@ -295,6 +295,8 @@ def fit(
     log = (folder / "metrics.jsonl").open("a", encoding="utf-8")
     last = time.perf_counter()
     items = tokens = 0
+    sums: dict[str, Tensor] = {}
+    summed = 0
 
     def write(line: dict[str, Any]) -> None:
         log.write(json.dumps(line) + "\n")
@@ -318,6 +320,9 @@ def fit(
             progress.step += 1
             progress.items += len(indices)
             items += len(indices)
+            summed += 1
+            for name, value in terms.items():  # a line holds the mean since the line before: one batch is noise
+                sums[name] = sums[name] + value if name in sums else value
             if train.lengths is not None:
                 tokens += int(train.lengths[indices].sum())
             now = time.perf_counter()
@@ -326,12 +331,13 @@ def fit(
             evaluating = done or progress.step % evaluate_every == 0
             if now - last > 1.0 or evaluating:
                 line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
-                line |= {"split": "train", **{k: float(v) for k, v in terms.items()}}
+                line |= {"split": "train", **{k: float(v) / summed for k, v in sums.items()}}
                 line["items_per_second"] = round(items / max(now - last, 1e-9), 2)
                 if tokens:
                     line["tokens_per_second"] = round(tokens / max(now - last, 1e-9), 1)
                 write(line)
-                items = tokens = 0
+                items = tokens = summed = 0
+                sums = {}
             if evaluating:
                 _watch_held_out(learner, held_out, progress, write)
                 if (

@@ -106,6 +106,9 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
     scan = plan.scan
     for note in (*scan.notes, *plan.modality.notes):
         tell(f"note: {note}")
+    for name, modality in {plan.scan.records.target: plan.modality, **plan.conditions}.items():
+        if said := modality.unseen(plan.held_out.columns[name]):
+            tell(f"note: held-out data, {name}: {said}")
     if scan.broken:
         name, why = scan.broken[0]
         tell(f"note: {len(scan.broken)} unreadable files are left out, the first is {name}: {why}")
