@@ -18,12 +18,12 @@ from likewise.training.batches import Batches, Channel
 from likewise.training.loop import Learner
 
 rng = np.random.default_rng(1)
-COUNT = 12
+COUNT = 16
 VALUES = {
     "image": [Image.fromarray(a) for a in rng.integers(0, 256, (COUNT, 8, 8), np.uint8)],
     "label": [str(i % 3) for i in range(COUNT)],
     "text": ["a" * (1 + i % 5) + "b" for i in range(COUNT)],
-    "table": [{"age": i, "kind": "xyz"[i % 3]} for i in range(COUNT)],
+    "table": [{"age": None if i % 8 == 3 else i, "kind": "xyz"[i % 3] if i % 5 else None} for i in range(COUNT)],
 }
 SMALL = {
     "mlp": {"width": 16},

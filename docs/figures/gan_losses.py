@@ -1,4 +1,4 @@
-"""What two common mistakes in the classic GAN loss do: `python docs/figures/gan_losses.py` (about 6 minutes on 2 cores).
+"""What two common mistakes in the classic GAN loss do: `python docs/figures/gan_losses.py`.
 
 Trains the preset gan-dense on scikit-learn's digits three times, with the right loss and with each mistake, and prints
 the table of docs/gan-losses.md and draws its picture.
@@ -52,9 +52,7 @@ def main() -> None:
             gan.discriminator_loss, gan.generator_loss = d, g
             out = Path(folder) / name.replace(" ", "-")
             try:
-                run = likewise.train(
-                    data, out=out, preset="gan-dense", given=(), steps=STEPS, say=lambda text: None
-                )
+                run = likewise.train(data, out=out, preset="gan-dense", given=(), steps=STEPS, say=lambda text: None)
             except ArithmeticError as error:
                 print(f"| {name} | {error} ||||||")
                 continue

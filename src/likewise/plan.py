@@ -12,8 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from likewise import catalog
 from likewise.assemble import assemble, choose_encoding
 from likewise.config import Experiment, read_toml, set_key, validate
@@ -131,7 +129,6 @@ def make_plan(
     scanned = scan(records, tell)
     rows, held = scanned.records.split(experiment.data.held_out, experiment.data.split)
     train = scanned.records.subset(rows)
-    held_out = scanned.records.subset(held)
     values = train.columns
     try:
         modality = catalog.find("modality", kind).fit(
@@ -145,6 +142,11 @@ def make_plan(
         }
     except BadValue as error:
         raise ValueError(f"{path}: {error}") from None
+    held_out, said = representable(scanned.records.subset(held), modality, conditions)
+    scanned.notes.extend(said)
+    if not len(held_out):
+        held_out = train
+        scanned.notes.append("too few different records to hold any out: held-out figures are of the training data")
     encoding = choose_encoding(modality, experiment.family)
     experiment = experiment.model_copy(update={"encoding": encoding})
     name = preset or (special if special in preset_names() else general if base else "none")
@@ -167,12 +169,34 @@ def _early(*plans: dict[str, Any]) -> None:
             validate({**probe, **unknown})
 
 
-def records_again(experiment: Experiment) -> tuple[Records, Records]:
-    """The training and held-out records of a run that goes on."""
+def representable(
+    held_out: Records, modality: Modality, conditions: Mapping[str, Modality]
+) -> tuple[Records, list[str]]:
+    """The held-out records that a model of the training data can make at all, and notes of what it knows nothing of."""
+    notes = []
+    for name, given in conditions.items():
+        if new := given.unseen([v for v in held_out.columns[name] if v is not None]):
+            notes.append(
+                f"held out: {len(new):,} records have an unknown {name}, the first is {next(iter(new.values()))}"
+            )
+    new = modality.unseen(held_out.columns[held_out.target])
+    if not new:
+        return held_out, notes
+    first = next(iter(new.values()))
+    notes.append(f"held out: {len(new):,} records hold what training data never do and are left out, the first {first}")
+    return held_out.subset([i for i in range(len(held_out)) if i not in new]), notes
+
+
+def records_again(
+    experiment: Experiment, modality: Modality, conditions: Mapping[str, Modality]
+) -> tuple[Records, Records]:
+    """The training and held-out records of a run that goes on, as `make_plan` found them."""
     data = experiment.data
     target = experiment.target_field
     kind = getattr(experiment.target, "modality", None)
     given = tuple(experiment.condition)
     found = scan(read_records(data.path, unit=data.unit, as_=kind, target=target, given=given)).records
     rows, held = found.split(data.held_out, data.split)
-    return found.subset(rows), found.subset(np.asarray(held))
+    train = found.subset(rows)
+    held_out, _ = representable(found.subset(held), modality, conditions)
+    return train, held_out if len(held_out) else train

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -175,7 +177,24 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             quote_char=quote,
         ).to_dicts()
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{path}{_ragged(path)}: {str(error).splitlines()[0]}") from None
+
+
+def _ragged(path: Path) -> str:
+    """Where a table first has another number of cells than its header, as ", line 7 (3 cells, its header has 2)"."""
+    if path.suffix.lower() == ".parquet":
+        return ""
+    tabs = path.suffix.lower() == ".tsv"
+    rows = csv.reader(
+        io.StringIO(_text(path)[0]),
+        delimiter="\t" if tabs else ",",
+        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
+    )
+    header = next(rows, [])
+    for row in rows:
+        if row and len(row) != len(header):
+            return f", line {rows.line_num} ({len(row)} cells, its header has {len(header)})"
+    return ""
 
 
 def _is_text(values: list[Any]) -> bool:
@@ -188,7 +207,8 @@ def _table(path: Path) -> Records:
     if not rows:
         raise ValueError(f"{path}: the file has no rows")
     names = list(dict.fromkeys(k for row in rows for k in row))
-    columns = {k: [row.get(k) for row in rows] for k in names}
+    rows = [{k: row.get(k) for k in names} for row in rows]  # a name that a row leaves out is a missing cell
+    columns = {k: [row[k] for row in rows] for k in names}
     texts = [k for k in names if _is_text(columns[k])]
     if len(names) <= 2 and len(texts) == len(names):
         target, given = names[-1], tuple(names[:-1])

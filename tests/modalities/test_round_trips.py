@@ -116,9 +116,40 @@ def test_provenance_is_in_the_file(tmp_path):
 def test_what_was_never_seen_in_training_is_said():
     label = catalog.find("modality", "label")
     fitted = label.fit(["a", "b"], label.Settings())
-    assert fitted.unseen(["a", None, "b"]) is None
-    assert "'c'" in fitted.unseen(["a", "c"])
+    assert fitted.unseen(["a", "b"]) == {}
+    assert fitted.unseen(["a", "c"]) == {1: "label 'c'"}
     table = catalog.find("modality", "table")
     fitted = table.fit([{"kind": "xy"[i % 2], "age": i} for i in range(20)], table.Settings())
-    assert fitted.unseen([{"kind": "x", "age": 99}]) is None
-    assert "kind 'z'" in fitted.unseen([{"kind": "z", "age": 1}])
+    assert fitted.unseen([{"kind": "x", "age": 99}]) == {}
+    assert fitted.unseen([{"kind": "x", "age": 1}, {"kind": "z", "age": 1}]) == {1: "kind 'z'"}
+    assert fitted.unseen([{"kind": "x", "age": None}]) == {0: "age None"}
+
+
+def test_missing_numbers_mixed_cells_and_rare_categories_are_learned_and_said():
+    rows = [
+        {"age": None if i % 4 == 0 else i, "id": f"n{i}", "same": 1, "size": "?" if i == 7 else i} for i in range(300)
+    ]
+    table = Table.fit(rows, TableSettings())
+    said = "\n".join(table.notes)
+    assert "column size: 1 cells are not numbers" in said
+    assert "'?'" in said
+    assert "column id has 300 different values" in said
+    assert "column same is always 1" in said
+    for encoding in table.encodings:
+        x = table.encode(table.pack(rows, encoding).data, encoding)
+        assert not x.isnan().any()
+        back = Table.from_state(json.loads(json.dumps(table.state()))).decode(x, encoding)
+        assert [row["age"] is None for row in back] == [row["age"] is None for row in rows]
+        assert [row["same"] for row in back] == [1] * 300
+        assert back[7]["size"] is None
+        assert {row["id"] for row in back} == {row["id"] for row in rows[:255]} | {"(other)"}
+
+
+def test_a_cell_without_a_name_is_unknown_and_an_empty_one_is_missing():
+    table = Table.fit(
+        [{"age": None if i == 3 else i, "kind": "ab"[i % 2] if i else None} for i in range(30)], TableSettings()
+    )
+    rows = [{"kind": "a"}, {"age": 5}, {"age": None, "kind": None}]
+    tokens = table.encode(table.pack(rows, "tokens").data, "tokens")
+    assert (tokens == -1).tolist() == [[True, False], [False, True], [False, False]]
+    assert table.decode(tokens[2:], "tokens") == [{"age": None, "kind": None}]

@@ -97,9 +97,9 @@ class Modality(ABC):
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """Read the values into compact arrays. Raises BadValue for one that cannot be read."""
 
-    def unseen(self, values: Sequence[Any]) -> str | None:
-        """What in values kept from `fit` the model has no word for, as a note for the user; None if nothing."""
-        return None
+    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
+        """Which of the values hold what `fit` never saw and no model can make, by index: what that is."""
+        return {}
 
     @abstractmethod
     def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:

@@ -61,11 +61,8 @@ class Label(Modality):
         codes = [MISSING_TOKEN if v is None else self._index.get(str(v), MISSING_TOKEN) for v in values]
         return Packed(np.array(codes, np.int32).reshape(-1, 1))
 
-    def unseen(self, values: Sequence[Any]) -> str | None:
-        new = sorted({str(v) for v in values if v is not None} - set(self.classes), key=_natural)
-        return (
-            f"{len(new)} labels, {new[0]!r} first, are not in the training data and count as missing" if new else None
-        )
+    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
+        return {i: f"label {v!r}" for i, v in enumerate(values) if v is None or str(v) not in self._index}
 
     def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
         return torch.from_numpy(batch.astype(np.int64))

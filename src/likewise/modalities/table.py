@@ -7,6 +7,7 @@ every column of a vector is standard normal and decoding gives back the column's
 from __future__ import annotations
 
 import html
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -22,6 +23,9 @@ from likewise.spaces import MISSING_TOKEN, Continuous, Space, Tokens
 
 _BINS = 64
 _MOST_CATEGORIES = 256
+_OTHER = "(other)"
+#: a column of numbers may hold this share of cells that are not
+_MOST_WRONG = 0.05
 
 
 class TableSettings(ModalitySettings):
@@ -52,9 +56,50 @@ def _bin_edges(knots: NDArray[np.float64]) -> NDArray[np.float64]:
     return edges[filled]
 
 
+def _key(cell: Any) -> str:
+    """What tells levels apart; an empty cell is a missing one, as CSV knows no other way."""
+    return "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else str(cell)
+
+
+def _column(name: str, cells: list[Any], notes: list[str]) -> dict[str, Any]:
+    """What one column is; what a user should know of it is added to `notes`."""
+    present = [c for c in cells if _key(c)]
+    read = [number(c) for c in present]
+    found = np.sort(np.array([v for v in read if v is not None], np.float64))
+    wrong = len(read) - len(found)
+    if len(np.unique(found)) > 10 and wrong <= _MOST_WRONG * len(read):
+        if wrong:
+            first = next(c for c, v in zip(present, read, strict=True) if v is None)
+            notes.append(f"column {name}: {wrong:,} cells are not numbers and count as missing, the first is {first!r}")
+        knots = np.quantile(found, np.linspace(0, 1, 1025), method="nearest")
+        whole = bool((found == found.round()).all())
+        missing = len(found) < len(cells)
+        return {"name": name, "kind": "number", "values": knots.tolist(), "whole": whole, "missing": missing}
+    counts = Counter(map(_key, cells))
+    plain = {_key(c): c if isinstance(c, (str, int, float)) else _key(c) or None for c in reversed(cells)}
+    plain[""] = None
+    if other := len(counts) > _MOST_CATEGORIES:
+        kept = [key for key, _ in counts.most_common(_MOST_CATEGORIES - 1)]
+        notes.append(
+            f"column {name} has {len(counts):,} different values: the {len(kept)} most frequent are learned, the rest "
+            f"as {_OTHER!r}"
+        )
+    else:
+        kept = list(counts)
+    if len(counts) == 1:
+        notes.append(f"column {name} is always {plain[kept[0]]!r}")
+    levels = [plain[key] for key in sorted(kept)] + [_OTHER] * other
+    return {"name": name, "kind": "category", "levels": levels, "other": other}
+
+
 class Table(Modality):
-    """Columns are {"name", "kind": "number" | "category", ...}: a number has sorted `values` (quantiles of the
-    training data) and `whole`, a category has `levels`."""
+    """Columns are {"name", "kind": "number" | "category", ...}.
+
+    A number has sorted `values` (quantiles of the training data), `whole`, and `missing`: whether training rows lack
+    it, which is then learned as a choice beside the number. A category has `levels`, JSON values of which None means
+    missing; with `other` the last of them stands for all that are too rare. A cell that a row has no name for is not
+    missing but unknown.
+    """
 
     name = "table"
     Settings = TableSettings
@@ -65,29 +110,18 @@ class Table(Modality):
         self.columns = columns
         self._knots = [np.array(c.get("values", ()), np.float64) for c in columns]
         self._edges = [_bin_edges(knots) if len(knots) else knots for knots in self._knots]
-        self._sizes = [
-            len(self._edges[i]) if c["kind"] == "number" else len(c["levels"]) for i, c in enumerate(columns)
-        ]
+        self._codes = [{_key(level): i for i, level in enumerate(c.get("levels", ()))} for c in columns]
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: TableSettings, seed: int = 0) -> Table:
-        columns = []
-        for name in dict.fromkeys(k for row in values[:1000] for k in row):
-            cells = [row.get(name) for row in values]
-            present = [c for c in cells if c is not None and c != ""]
-            numbers = [number(c) for c in present]
-            if present and None not in numbers and len(set(numbers)) > 10:
-                found = np.sort(np.array(numbers, np.float64))
-                knots = np.quantile(found, np.linspace(0, 1, 1025), method="nearest")
-                whole = bool((found == found.round()).all())
-                columns.append({"name": name, "kind": "number", "values": knots.tolist(), "whole": whole})
-                continue
-            counts = Counter("" if c is None else str(c) for c in cells)
-            levels = sorted(k for k, _ in counts.most_common(_MOST_CATEGORIES))
-            columns.append({"name": name, "kind": "category", "levels": levels})
-        if not columns:
+        names = list(dict.fromkeys(k for row in values for k in row))
+        if not names:
             raise ValueError("the table has no columns")
-        return cls(columns)
+        notes: list[str] = []
+        columns = [_column(name, [row.get(name) for row in values], notes) for name in names]
+        fitted = cls(columns)
+        fitted.notes = tuple(notes)
+        return fitted
 
     def state(self) -> dict[str, Any]:
         return {"columns": self.columns}
@@ -96,43 +130,52 @@ class Table(Modality):
     def from_state(cls, state: dict[str, Any]) -> Table:
         return cls(state["columns"])
 
-    def _widths(self) -> list[int]:
-        return [1 if c["kind"] == "number" else len(c["levels"]) for c in self.columns]
+    def _sizes(self, encoding: Encoding) -> list[int]:
+        """How many channels, or tokens, each column has."""
+        return [
+            len(c["levels"]) if c["kind"] == "category"
+            else (3 if c["missing"] else 1) if encoding == "continuous"
+            else len(edges) + c["missing"]
+            for c, edges in zip(self.columns, self._edges, strict=True)
+        ]  # fmt: skip
 
     def space(self, encoding: Encoding) -> Space:
-        sizes = self._widths() if encoding == "continuous" else self._sizes
+        sizes = self._sizes(encoding)
         stops = np.cumsum(sizes).tolist()
         spans = [(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
         if encoding == "tokens":
             return Tokens(len(sizes), stops[-1], ranges=tuple(spans))
-        chosen = [s for s, c in zip(spans, self.columns, strict=True) if c["kind"] == "category"]
+        chosen = [
+            (start if c["kind"] == "category" else start + 1, stop)
+            for (start, stop), c in zip(spans, self.columns, strict=True)
+            if c["kind"] == "category" or c["missing"]
+        ]
         return Continuous((stops[-1],), choices=tuple(chosen))
 
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
-        """Numbers as they are, categories as codes; NaN for what is missing. Shape (N, columns), float64."""
+        """Numbers as they are and inf for a missing one, categories as codes; NaN for what is unknown.
+
+        Shape (N, columns), float64.
+        """
         out = np.full((len(values), len(self.columns)), np.nan)
         for j, column in enumerate(self.columns):
-            name = column["name"]
+            name, codes = column["name"], self._codes[j]
             if column["kind"] == "number":
-                found = (number(row.get(name)) for row in values)
-                out[:, j] = [np.nan if v is None else v for v in found]
+                gone = np.inf if column["missing"] else np.nan
+                found = ((number(row[name]), gone) if name in row else (None, np.nan) for row in values)
+                out[:, j] = [otherwise if v is None else v for v, otherwise in found]
             else:
-                codes = {level: i for i, level in enumerate(column["levels"])}
-                cells = ("" if row.get(name) is None else str(row[name]) for row in values)
-                out[:, j] = [codes.get(cell, np.nan) for cell in cells]
+                rare = len(codes) - 1 if column["other"] else np.nan
+                out[:, j] = [codes.get(_key(row[name]), rare) if name in row else np.nan for row in values]
         return Packed(out)
 
-    def unseen(self, values: Sequence[Any]) -> str | None:
-        new: dict[str, set[str]] = {}
-        for column in self.columns:
-            if column["kind"] == "category":
-                name, levels = column["name"], set(column["levels"])
-                new[name] = {"" if row.get(name) is None else str(row[name]) for row in values} - levels
-        new = {name: cells for name, cells in new.items() if cells}
-        if not new:
-            return None
-        some = "; ".join(f"{name} {', '.join(map(repr, sorted(cells)[:3]))}" for name, cells in [*new.items()][:3])
-        return f"categories that are not in the training data, or too rare there, count as missing: {some}"
+    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
+        packed = self.pack(values, "continuous").data
+        found: dict[int, str] = {}
+        for i, j in np.argwhere(np.isnan(packed)).tolist():
+            name = self.columns[j]["name"]
+            found.setdefault(i, f"{name} {values[i].get(name)!r}")
+        return found
 
     def _place(self, column: int, cells: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where numbers stand in the training distribution, in (0, 1), evenly over ties by u in (0, 1)."""
@@ -142,56 +185,58 @@ class Table(Modality):
 
     def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
         u = np.full(batch.shape, 0.5) if draws is None else draws.uniform(batch.shape[1]).cpu().double().numpy()
-        parts = []
+        parts: list[NDArray[Any]] = []
         offset = 0
-        for j, column in enumerate(self.columns):
-            cells = batch[:, j]
-            gone = np.isnan(cells)
-            value: NDArray[Any]
-            if column["kind"] == "number" and encoding == "continuous":
-                place = np.where(gone, u[:, j], self._place(j, np.nan_to_num(cells), u[:, j]))
-                value = torch.special.ndtri(torch.from_numpy(place[:, None])).numpy()
-                value[gone] = np.nan
-            elif column["kind"] == "number":
-                bins = np.searchsorted(self._edges[j], np.nan_to_num(cells), "right") - 1
-                value = bins.clip(0, self._sizes[j] - 1)[:, None]
-            elif encoding == "continuous":
-                value = np.eye(self._sizes[j])[np.nan_to_num(cells).astype(np.int64)]
-                value[gone] = np.nan
-            else:
-                value = np.nan_to_num(cells).astype(np.int64)[:, None]
+        for j, (column, size) in enumerate(zip(self.columns, self._sizes(encoding), strict=True)):
+            unknown, missing = np.isnan(batch[:, j]), np.isinf(batch[:, j])
+            cells = np.where(unknown | missing, 0.0, batch[:, j])
             if encoding == "tokens":
-                value = np.where(gone[:, None], MISSING_TOKEN, value + offset)
-                offset += self._sizes[j]
+                code = cells.astype(np.int64)
+                if column["kind"] == "number":
+                    bins = np.searchsorted(self._edges[j], cells, "right") - 1
+                    code = np.where(missing, size - 1, bins.clip(0, len(self._edges[j]) - 1))
+                parts.append(np.where(unknown, MISSING_TOKEN, code + offset)[:, None])
+                offset += size
+                continue
+            if column["kind"] == "category":
+                value = np.eye(size)[cells.astype(np.int64)]
+            else:  # where there is no number, noise stands in for it, which is what the family would draw anyway
+                place = np.where(missing, u[:, j].clip(1e-4, 1 - 1e-4), self._place(j, cells, u[:, j]))
+                value = torch.special.ndtri(torch.from_numpy(place[:, None])).numpy()
+                if column["missing"]:
+                    value = np.concatenate([value, ~missing[:, None], missing[:, None]], 1)
+            value[unknown] = np.nan
             parts.append(value)
         both = torch.from_numpy(np.concatenate(parts, 1))
         return both.float() if encoding == "continuous" else both
 
     def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        count = len(x)
-        u = np.full((count, len(self.columns)), 0.5)
+        u = np.full((len(x), len(self.columns)), 0.5)
         if draws is not None:
             u = draws.uniform(len(self.columns)).cpu().double().numpy()
         found = x.cpu().double().numpy()
         columns: dict[str, list[Any]] = {}
         start = 0
-        sizes = self._widths() if encoding == "continuous" else self._sizes
-        for j, (column, size) in enumerate(zip(self.columns, sizes, strict=True)):
-            part = found[:, start : start + size] if encoding == "continuous" else found[:, j : j + 1] - start
+        for j, (column, size) in enumerate(zip(self.columns, self._sizes(encoding), strict=True)):
+            part = found[:, start : start + size] if encoding == "continuous" else found[:, j] - start
             start += size
             if column["kind"] == "category":
-                code = part.argmax(1) if encoding == "continuous" else part[:, 0].astype(int).clip(0, size - 1)
-                columns[column["name"]] = [column["levels"][i] or None for i in code]
+                code = part.argmax(1) if encoding == "continuous" else part.astype(int).clip(0, size - 1)
+                columns[column["name"]] = [column["levels"][i] for i in code]
                 continue
             knots = self._knots[j]
             if encoding == "continuous":
+                missing = part[:, 2] > part[:, 1] if column["missing"] else np.zeros(len(x), bool)
                 place = torch.special.ndtr(torch.from_numpy(part[:, 0])).numpy() * (len(knots) + 1)
             else:  # one of the training values in the bin
+                count = len(self._edges[j])
+                missing = part >= count
                 starts = np.append(np.searchsorted(knots, self._edges[j]), len(knots))
-                chosen = part[:, 0].astype(int).clip(0, size - 1)
+                chosen = part.astype(int).clip(0, count - 1)
                 place = starts[chosen] + u[:, j] * (starts[chosen + 1] - starts[chosen])
             cells = knots[place.astype(int).clip(0, len(knots) - 1)]
-            columns[column["name"]] = [int(v) for v in cells] if column["whole"] else cells.tolist()
+            numbers = [int(v) for v in cells] if column["whole"] else cells.tolist()
+            columns[column["name"]] = [None if gone else v for v, gone in zip(numbers, missing, strict=True)]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def read(self, value: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import signal
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ def train(
         raise ValueError(
             f"{folder}: already holds a run ({difference}); give another --out, or go on with --resume {folder}"
         )
+    if not _writable(folder):
+        raise ValueError(f"{folder}: cannot be written to; give another --out")
     machine.choose_device(plan.experiment.training.device)
     for name in plan.experiment.training.track:
         require(name)
@@ -80,9 +83,19 @@ def train(
 def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
     """Go on with an interrupted run; its weights will be those of a run that was not interrupted."""
     run = Run(Path(path))
-    train_part, held_out = records_again(run.experiment)
+    train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
     _fit(run, train_part, held_out, resume=True, say=say)
     return run
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder, or the nearest of its parents that is there, takes new files."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):  # permission bits do not tell: file systems refuse, too
+            return True
+    except OSError:
+        return False
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
@@ -106,9 +119,6 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
     scan = plan.scan
     for note in (*scan.notes, *plan.modality.notes):
         tell(f"note: {note}")
-    for name, modality in {plan.scan.records.target: plan.modality, **plan.conditions}.items():
-        if said := modality.unseen(plan.held_out.columns[name]):
-            tell(f"note: held-out data, {name}: {said}")
     if scan.broken:
         name, why = scan.broken[0]
         tell(f"note: {len(scan.broken)} unreadable files are left out, the first is {name}: {why}")
@@ -132,7 +142,7 @@ def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, say: Ca
         )
 
     train_batches = batches(train_part)
-    held_batches = batches(held_out) if len(held_out) else train_batches
+    held_batches = batches(held_out)
     learner = loop.Learner(run.untrained(), settings, device)
     count = loop.parameters(learner.model)
     digest = hashlib.sha256("".join(train_part.digests()).encode()).hexdigest()
