@@ -41,7 +41,7 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 0
-    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    minutes: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     steps: int | None = Field(default=None, ge=1)
     batch: int = Field(default=64, ge=1, description="items per optimizer step")
     accumulate: int = Field(default=1, ge=1, description="parts each batch is computed in, to save memory")

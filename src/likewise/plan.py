@@ -123,8 +123,6 @@ def make_plan(
         "training": timing,
     }
     whole = _merge(_merge(_merge(base, asked), stated), own)
-    if "steps" not in whole["training"]:
-        whole["training"].setdefault("minutes", 5.0)
     experiment = validate(whole)
     scanned = scan(records, tell)
     rows, held = scanned.records.split(experiment.data.held_out, experiment.data.split)

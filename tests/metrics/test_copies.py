@@ -55,3 +55,20 @@ def test_discrete_data_that_repeat_by_nature_are_no_copies() -> None:
     check = copy_check(train, held_out, fake)
     assert check.exact.value > 0.9
     assert not check.flagged
+
+
+def test_rows_that_repeat_are_judged_by_how_often_training_rows_do() -> None:
+    """Equal rows never straddle a split, so held-out rows cannot say how often fresh rows equal a training row."""
+    rng = np.random.default_rng(7)
+    values = rng.normal(size=(400, 4))
+
+    def draw(low: int, high: int, n: int) -> np.ndarray:
+        return values[rng.zipf(1.5, 10 * n) % (high - low) + low][:n]
+
+    train, held_out, fake = draw(0, 380, 500), draw(380, 400, 100), draw(0, 400, 500)
+    check = copy_check(train, held_out, fake)
+    assert check.reference == "training"
+    assert not check.flagged
+    assert check.exact_real.value > 0.5
+    fake[:] = train[rng.integers(0, 500, 500)]
+    assert copy_check(train, held_out, fake).exact.value == 1

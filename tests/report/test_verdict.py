@@ -18,7 +18,7 @@ def row(name: str, value: float, floor: float | None = None, baseline: float | N
 
 
 def say(*rows: dict, judged: float = 1e-9, **copies: Any) -> str:
-    found = {"flagged": False, "p_value": 1.0, "n_train": 5000, **copies}
+    found = {"flagged": False, "p_value": 1.0, "n_train": 5000, "reference": "held-out", **copies}
     return " ".join(
         verdict(
             {

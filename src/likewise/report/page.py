@@ -16,7 +16,8 @@ report.json, schema 1:
         note        a sentence, or null
         protocol, stamp             rows of two reports compare only when their stamps are equal
     judge       which judge, its p_value, the samples it recognised most and least easily; or null
-    copies      flagged, p_value, z, n_train, copied, and nearest training items of a few samples; or null
+    copies      flagged, p_value, z, n_train, reference (which real items say what chance does: held-out or
+                training), copied, and nearest training items of a few samples; or null
     columns     for tables: name, measure, distance, bins of (label, real share, sample share)
     skipped     what could not be measured, and why
     seconds     sampling, measuring

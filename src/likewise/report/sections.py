@@ -153,6 +153,7 @@ def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
         "p_value": check.p_value,
         "z": check.z,
         "n_train": check.n_train,
+        "reference": check.reference,
         "copied": check.copied[:100].tolist(),
         "shown": [
             {"sample": i, "train": check.neighbours[i].tolist(), "distance": check.distances[i].tolist()} for i in first

@@ -98,7 +98,10 @@ def _copies(row: Row, copies: Mapping[str, Any]) -> str:
     count = round(row["value"] * row["n_fake"])
     where = f"{row['n_fake']:,} samples equals or nearly equals one of {copies['n_train']:,} training items"
     where = where if count < 2 else where.replace("equals", "equal")
-    real = f"{_percent(row['floor']['value'], 1)} of real held-out items do"
+    share = _percent(row["floor"]["value"], 1)
+    real = f"{share} of real held-out items do"
+    if copies["reference"] == "training":
+        real = f"real data repeat themselves: {share} of the training items equal or nearly equal another"
     if copies["flagged"] and copies["p_value"] < 0.05:
         return f"It copies: {count:,} of {where} ({real})."
     if copies["flagged"]:

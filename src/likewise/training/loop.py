@@ -26,8 +26,10 @@ from likewise.training import checkpoint, machine, optimizers
 from likewise.training.batches import Batches
 from likewise.training.order import Order
 
-#: shares of the steps at which a run that was given minutes corrects its number of steps
-_REPLAN = (0.1, 0.25, 0.45)
+#: until this share of the steps is done, a run that was given minutes corrects their number by the speed it sees
+_REPLAN_UNTIL = 0.95
+#: share of the minutes that is left for the last held-out loss, preview and checkpoint
+_SPARE = 0.02
 _HELD_OUT_ITEMS = 1024
 
 
@@ -57,7 +59,11 @@ class Progress:
     best_step: int | None = None
     worse: int = 0
     stopped_early: bool = False
-    replanned: list[tuple[int, int]] = field(default_factory=list)
+    #: steps between held-out losses, and between checkpoints
+    evaluate_every: int = 0
+    save_every: int = 0
+    #: (step, seconds, steps): when the number of steps was corrected, and to what
+    replanned: list[tuple[int, float, int]] = field(default_factory=list)
 
 
 class Learner:
@@ -242,7 +248,7 @@ def plan_steps(learner: Learner, batches: Batches, order: Order, minutes: float)
     learner.optimizers = {k: optimizers.build(p, learner.settings) for k, p in learner.players.items()}
     learner.restore(*kept)
     each = float(np.mean(sorted(seconds[2:])[: max(1, int(0.9 * len(seconds)))]))
-    return max(1, int(60 * minutes * 0.97 / each)), each
+    return max(1, int(60 * minutes * (1 - _SPARE) / each)), each
 
 
 def fit(
@@ -289,9 +295,9 @@ def fit(
         if settings.steps:
             progress.steps = settings.steps
         else:
-            progress.steps, _ = plan_steps(learner, train, order, settings.minutes or 5.0)
-    evaluate_every = settings.evaluate_every or max(1, min(1000, progress.steps // 20))
-    save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
+            progress.steps, _ = plan_steps(learner, train, order, settings.minutes)
+        progress.evaluate_every = settings.evaluate_every or max(1, min(1000, progress.steps // 20))
+        progress.save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
     log = (folder / "metrics.jsonl").open("a", encoding="utf-8")
     last = time.perf_counter()
     items = tokens = 0
@@ -328,7 +334,7 @@ def fit(
             now = time.perf_counter()
             progress.seconds = before + now - began
             done = progress.step >= progress.steps
-            evaluating = done or progress.step % evaluate_every == 0
+            evaluating = done or progress.step % progress.evaluate_every == 0
             if now - last > 1.0 or evaluating:
                 line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
                 line |= {"split": "train", **{k: float(v) / summed for k, v in sums.items()}}
@@ -343,27 +349,27 @@ def fit(
                 if (
                     preview is not None
                     and not stop()
-                    and _preview_due(progress, evaluate_every)
+                    and _preview_due(progress)
                     and (path_shown := _preview(learner, preview, progress.step))
                 ):
                     watcher.say(f"preview: {path_shown}")
             stopping = stop()
             improved = evaluating and progress.best_step == progress.step
-            if done or stopping or progress.stopped_early or improved or progress.step % save_every == 0:
+            if done or stopping or progress.stopped_early or improved or progress.step % progress.save_every == 0:
                 progress.seconds = before + time.perf_counter() - began
                 save()
             if stopping:
                 return progress
             if evaluating or now - last > 1.0:
                 last = time.perf_counter()
-            if settings.steps is None:
-                _replan(settings, progress, evaluate_every)
+            if settings.steps is None and evaluating:
+                _replan(settings, progress)
     return progress
 
 
-def _preview_due(progress: Progress, every: int) -> bool:
+def _preview_due(progress: Progress) -> bool:
     """At every fifth held-out loss and at the end: drawing costs time that learning could have."""
-    return progress.step >= progress.steps or (progress.step // every) % 5 == 0
+    return progress.step >= progress.steps or (progress.step // progress.evaluate_every) % 5 == 0
 
 
 def _preview(learner: Learner, preview: Callable[[Model, int], str | None], step: int) -> str | None:
@@ -387,20 +393,21 @@ def _watch_held_out(
     write({**line, "split": "held_out", "loss": loss, "best": progress.best, "best_step": progress.best_step})
 
 
-def _replan(settings: Training, progress: Progress, evaluate_every: int) -> None:
-    """Correct the number of steps by the speed seen so far, while the schedule has not begun to fall.
+def _replan(settings: Training, progress: Progress) -> None:
+    """Correct the number of steps by the speed seen since the last correction, so that the run ends on time.
 
-    The correction is part of the checkpoint: a resumed run follows what was decided, not the clock.
+    The correction is part of the checkpoint: a resumed run follows what was decided, not the clock. Small ones are left
+    out, and the closer to the end, the smaller: the schedule of the learning rate moves with them.
     """
-    share = progress.step / progress.steps
-    stage = len(progress.replanned)
-    if stage >= len(_REPLAN) or share < _REPLAN[stage] or settings.schedule != "wsd" or settings.decay > 0.55:
+    if progress.step >= _REPLAN_UNTIL * progress.steps:
         return
-    left = 60 * (settings.minutes or 5.0) - progress.seconds
-    each = progress.seconds / progress.step
+    step, seconds = progress.replanned[-1][:2] if progress.replanned else (0, 0.0)
+    each = (progress.seconds - seconds) / (progress.step - step)
+    left = 60 * (settings.minutes) * (1 - _SPARE) - progress.seconds
     steps = max(progress.step + 1, progress.step + int(left / each))
-    progress.replanned.append((progress.step, steps))
-    progress.steps = steps
+    if abs(steps - progress.steps) > 0.02 * progress.steps:
+        progress.replanned.append((progress.step, progress.seconds, steps))
+        progress.steps = steps
 
 
 def parameters(model: nn.Module) -> int:

@@ -81,8 +81,8 @@ def look(path: str | Path, tell: Callable[[int, int], None] = lambda done, count
     torch.manual_seed(derive_seed(settings.seed, "weights") >> 1)
     learner = loop.Learner(plan.untrained(), settings, machine.choose_device(settings.device))
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
-    _, each = loop.plan_steps(learner, batches, order, min(settings.minutes or 5.0, 5.0))
-    steps = settings.steps or max(1, int(60 * (settings.minutes or 5.0) * 0.97 / each))
+    steps, each = loop.plan_steps(learner, batches, order, settings.minutes)
+    steps = settings.steps or steps
     weights, rest = learner.tensors()
     size = sum(t.numel() * t.element_size() for t in (*weights.values(), *rest.values()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
