@@ -56,7 +56,6 @@ class Training(BaseModel):
     warmup: float = Field(default=0.02, ge=0, le=1, description="share of the steps over which the learning rate rises")
     decay: float = Field(default=0.5, ge=0, le=1, description="share of the steps over which wsd falls")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights; 0 for none")
-    augment: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     device: str = "auto"

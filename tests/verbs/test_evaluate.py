@@ -39,6 +39,9 @@ class Pictures:
     def amount(self, value: np.ndarray) -> int:
         return value.size
 
+    def uncounted(self, encoding: str) -> str | None:
+        return None if encoding == "continuous" else NASTY
+
     def describe(self) -> str:
         return "8x8 grey"
 
@@ -83,6 +86,7 @@ class FakeRun:
     def __init__(self, path: Path, modality: Any, parts: dict, draw: Any, **model: Any) -> None:
         self.path, self.name, self.weights_hash = path, model.pop("name", NASTY), "ab" * 32
         self.modality, self._parts, self._draw = modality, parts, draw
+        self.encoding = "continuous" if isinstance(model["space"], Continuous) else "tokens"
         given = parts["held_out"].given
         self.conditions = dict.fromkeys(given, Label())
         self.model = SimpleNamespace(target=model["space"], likelihood=model.get("likelihood"))

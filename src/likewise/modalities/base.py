@@ -103,9 +103,9 @@ class Modality(ABC):
 
     @abstractmethod
     def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        """A batch taken from `Packed` as a tensor of the space; `draws` for dequantisation and augmentation.
+        """A batch taken from `Packed` as a tensor of the space; `draws` for dequantisation.
 
-        Without draws the encoding is deterministic (the middle of each bin, no augmentation).
+        Without draws the encoding is deterministic (the middle of each bin).
         """
 
     @abstractmethod
@@ -148,6 +148,10 @@ class Modality(ABC):
     @abstractmethod
     def amount(self, value: Any) -> int:
         """How many units (`unit`) a value has: what its likelihood is divided by."""
+
+    def uncounted(self, encoding: Encoding) -> str | None:
+        """What the encoding loses of a value, so that a likelihood does not count it; None if nothing."""
+        return None
 
     def describe(self) -> str:
         """What was learned, in a few words: "28x28 grey"."""

@@ -207,6 +207,11 @@ class Image(Modality):
     def amount(self, value: Any) -> int:
         return self.channels * self.size * self.size
 
+    def uncounted(self, encoding: Encoding) -> str | None:
+        if encoding == "continuous" or self.codebook is None:
+            return None
+        return f"of {self.patch}x{self.patch} patches, each as the nearest of {len(self.codebook)}: not of every pixel"
+
     def describe(self) -> str:
         return (
             f"{self.size}x{self.size} {({'L': 'grey', 'RGB': 'colour', 'RGBA': 'colour with transparency'})[self.mode]}"

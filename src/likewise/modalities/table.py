@@ -263,6 +263,11 @@ class Table(Modality):
     def amount(self, value: Any) -> int:
         return len(self.columns)
 
+    def uncounted(self, encoding: Encoding) -> str | None:
+        if encoding == "continuous" or all(c["kind"] == "category" for c in self.columns):
+            return None
+        return "of the bins that numbers lie in, not of where in them they lie"
+
     def describe(self) -> str:
         numbers = sum(c["kind"] == "number" for c in self.columns)
         return f"{numbers} numbers and {len(self.columns) - numbers} categories"

@@ -87,6 +87,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     note = "an upper bound" + (", by uniform dequantisation" if levels else "") if bound else None
     if isinstance(space, Continuous) and not levels:
         note = "of a density in standardised units: compare runs on the same data only, and it can be negative"
+    note = "; ".join(filter(None, (note, got.run.modality.uncounted(got.run.encoding)))) or None
     for name, part, picked in (
         ("bits", got.held_out, got.pick_held_out[:MOST_SCORED]),
         ("bits_train", got.train, got.pick_train[:MOST_SCORED]),

@@ -52,7 +52,7 @@ class Batches:
     ) -> tuple[Tensor, dict[str, Tensor] | None]:
         """The records at `indices`, shape (B,): x, cut to the longest item, and c (None if nothing is given).
 
-        draws: for dequantisation and augmentation, row b for indices[b]; None for neither.
+        draws: for dequantisation, row b for indices[b]; None for none.
         """
         x = self.target.encode(indices, draws, trim=True).to(device, non_blocking=True)
         if not self.condition:

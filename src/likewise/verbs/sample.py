@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from likewise.modalities.image import Image
+from likewise import catalog
 from likewise.run import Run
 from likewise.samples import Samples
 
@@ -22,6 +22,12 @@ def sample(
     return drawn, folder
 
 
+def _provenance(file: Path) -> dict[str, Any] | None:
+    """What is written in a sample's own file, by whichever modality writes such files."""
+    kinds = [catalog.find("modality", name) for name in catalog.names("modality")]
+    return next((found for k in kinds if k.suffix == file.suffix and (found := k.read_provenance(file))), None)
+
+
 def again(file: Path, out: Path) -> Path:
     """Draw written samples once more, from their provenance: one picture, or a whole samples.jsonl or samples.csv.
 
@@ -35,7 +41,7 @@ def again(file: Path, out: Path) -> Path:
         rows = [json.loads(line) for line in (file.parent / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
         first, given = rows[0]["index"], [row["given"] for row in rows]
     else:
-        found = Image.read_provenance(file)
+        found = _provenance(file)
         if found is None:
             raise ValueError(f"{file}: it carries no provenance of likewise")
         first, given = found["index"], [found["given"]]
