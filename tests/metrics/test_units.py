@@ -32,6 +32,9 @@ def test_independent_positions_reach_the_entropy() -> None:
     assert independent_bits(pixels, pixels, Continuous((1, 2, 2), levels=4)).mean() == pytest.approx(2, abs=0.05)
     normal = rng.normal(size=(3000, 1)) * 0.5
     gauss = independent_bits(normal, normal, Continuous((1,))).mean()
+    one_hot = np.concatenate([normal, np.eye(4)[np.arange(len(normal)) % 4]], 1)
+    both = independent_bits(one_hot, one_hot, Continuous((5,), choices=((1, 5),))).mean()
+    assert both == pytest.approx(gauss + 2, abs=0.01)
     assert gauss == pytest.approx(0.5 * np.log2(2 * np.pi * np.e * 0.25), abs=0.05)
 
 

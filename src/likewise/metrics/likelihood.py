@@ -38,7 +38,7 @@ def independent_bits(train: NDArray, held_out: NDArray, space: Space) -> Array:
     """Bits each item of `held_out` takes under independent positions fitted on `train`; both (N, *shape) of `space`.
 
     Tokens: one histogram for all positions where items end, one per position where they do not. Continuous: a
-    histogram per dimension where there are levels, else a Gaussian per dimension. Counts start from 1 (Laplace).
+    histogram per dimension where there are levels or choices, else a Gaussian per dimension. Counts start from 1 (Laplace).
     """
     if isinstance(space, Tokens):
         return _token_bits(np.asarray(train), np.asarray(held_out), space)
@@ -48,7 +48,12 @@ def independent_bits(train: NDArray, held_out: NDArray, space: Space) -> Array:
         return _histogram_bits(x, y, space.levels)
     mean, deviation = x.mean(0), np.maximum(x.std(0), 1e-3)
     density = -0.5 * ((y - mean) / deviation) ** 2 - np.log(deviation) - 0.5 * log(2 * np.pi)
-    return -density.sum(1) / log(2)
+    total = np.zeros(len(y))
+    chosen = np.zeros(x.shape[1], bool)
+    for start, stop in space.choices:  # one-hot channels are one choice, which has a probability, not a density
+        chosen[start:stop] = True
+        total += _histogram_bits(x[:, start:stop].argmax(1)[:, None], y[:, start:stop].argmax(1)[:, None], stop - start)
+    return total - density[:, ~chosen].sum(1) / log(2)
 
 
 def _histogram_bits(x: NDArray, y: NDArray, kinds: int) -> Array:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from likewise.display import Display
 from likewise.families.base import Model
 from likewise.plan import Plan, make_plan, records_again
@@ -74,7 +76,9 @@ def train(
     run = Run.create(folder, plan.experiment, plan.modality, plan.encoding, plan.conditions)
     records = plan.scan.records
     for split, part in (("train", plan.train), ("held_out", plan.held_out)):
-        kept = part.subset(range(min(len(part), _KEPT)))
+        # Drawn from all of them: the first ones of a folder of classes are all of one class.
+        chosen = np.random.default_rng(0).permutation(len(part))[:_KEPT]
+        kept = part.subset(np.sort(chosen))
         run.keep_reference(split, kept.columns[records.target], {k: kept.columns[k] for k in records.given})
     _fit(run, plan.train, plan.held_out, resume=False, say=say)
     return run
