@@ -39,3 +39,16 @@ def test_distributions():
     share = torch.stack([d.categorical(logits) for _ in range(20)]).flatten().bincount(minlength=4) / 40000
     assert torch.allclose(share, logits[0].softmax(0), atol=0.01)
     assert share[2] == 0
+
+
+def test_a_cpu_draws_what_any_device_draws():
+    """`philox` in tensors runs on every device, its numpy twin on a CPU: the same words."""
+    items = torch.tensor([0, 5, 2**33 + 7])
+    shape = (3, 4)
+    position = torch.arange(4).expand(shape)
+    low, high = ((items >> bits & 0xFFFFFFFF)[:, None].expand(shape) for bits in (0, 32))
+    for call in range(2):
+        expected = torch.stack(philox((position, torch.full(shape, call), low, high), (123, 456)), -1).flatten(1)
+        drawn = Draws(123 + (456 << 32), items)
+        got = [drawn.bits(16) for _ in range(call + 1)][-1]
+        assert torch.equal(got, expected)

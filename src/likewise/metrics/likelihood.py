@@ -38,7 +38,8 @@ def independent_bits(train: NDArray, held_out: NDArray, space: Space) -> Array:
     """Bits each item of `held_out` takes under independent positions fitted on `train`; both (N, *shape) of `space`.
 
     Tokens: one histogram for all positions where items end, one per position where they do not. Continuous: a
-    histogram per dimension where there are levels or choices, else a Gaussian per dimension. Counts start from 1 (Laplace).
+    histogram per dimension where there are levels or choices, else a Gaussian per dimension. Counts start from 1
+    (Laplace).
     """
     if isinstance(space, Tokens):
         return _token_bits(np.asarray(train), np.asarray(held_out), space)

@@ -86,8 +86,9 @@ class Learner:
         """One step of every player on the items `indices`. Returns the loss terms, detached."""
         settings, model = self.settings, self.model
         # Dropout draws from torch's global generator: it is set anew for every step, so that it needs no saving.
-        torch.manual_seed(derive_seed(settings.seed, "step", number) >> 1)
-        model.train()
+        machine.seed(derive_seed(settings.seed, "step", number) >> 1, self.device)
+        if not model.training:
+            model.train()
         model.set_progress(number, steps)
         factor = optimizers.schedule(settings, number, steps)
         seed = derive_seed(settings.seed, "noise", number)

@@ -87,6 +87,15 @@ def _cgroup_cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
     return min(limits, default=None)
 
 
+def seed(number: int, device: torch.device) -> None:
+    """Set the generators that compute on `device`; torch.manual_seed sets all there are, in 0.3 ms."""
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+    elif device.type == "mps":
+        torch.mps.manual_seed(number)
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """The device called `name`: "cpu", "cuda", "cuda:1", "mps", or "auto" for the first accelerator there is.
 

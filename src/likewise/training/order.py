@@ -48,14 +48,15 @@ class Order:
 
     def batch(self, number: int) -> NDArray[np.int64]:
         """The item indices of batch `number` >= 0, shape (batch,)."""
-        if self.lengths is None:
-            return self._stream(number * self.size, self.size)
         chunk, slot = divmod(number, _CHUNK)
         if self._chunk is None or self._chunk[0] != chunk:
             items = self._stream(chunk * _CHUNK * self.size, _CHUNK * self.size)
-            items = items[np.argsort(self.lengths[items], kind="stable")].reshape(_CHUNK, self.size)
-            shuffled = permute(_CHUNK, derive_seed(self.seed, "chunk", chunk), np.arange(_CHUNK))
-            self._chunk = chunk, items[shuffled]
+            if self.lengths is None:
+                rows = items.reshape(_CHUNK, self.size)
+            else:
+                rows = items[np.argsort(self.lengths[items], kind="stable")].reshape(_CHUNK, self.size)
+                rows = rows[permute(_CHUNK, derive_seed(self.seed, "chunk", chunk), np.arange(_CHUNK))]
+            self._chunk = chunk, rows
         return self._chunk[1][slot]
 
     def _stream(self, start: int, size: int) -> NDArray[np.int64]:
