@@ -89,7 +89,8 @@ class Draws:
         blocks = -(-count // 4)
         if self.device.type == "cpu":
             items = self._indices.numpy()
-            counter = (np.arange(blocks), np.int64(self._calls), items & _MASK, (items >> 32) & _MASK)
+            call = np.full(1, self._calls, dtype=np.int64)
+            counter = (np.arange(blocks, dtype=np.int64), call, items & _MASK, (items >> 32) & _MASK)
             self._calls += 1
             words = torch.from_numpy(_philox_numpy(counter, self._key, (self.batch, blocks)))
             return words.view(self.batch, -1)[:, :count].reshape(self.batch, *shape)
