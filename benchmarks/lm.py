@@ -21,7 +21,7 @@ from likewise.modalities.text import Text, TextSettings
 from likewise.spaces import Tokens
 from likewise.training import machine
 from likewise.training.batches import Batches, Channel
-from likewise.training.loop import Learner, parameters
+from likewise.training.learner import Learner, parameters
 
 BATCH, CONTEXT, STEPS = 16, 256, 3
 

@@ -18,7 +18,7 @@ from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
 from likewise.training import machine
 from likewise.training.batches import Batches, Channel
-from likewise.training.loop import Learner, parameters
+from likewise.training.learner import Learner, parameters
 from likewise.training.order import Order
 
 BATCH, LATENT, HIDDEN = 64, 16, 512

@@ -15,7 +15,7 @@ from likewise.draws import Draws
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training import checkpoint
 from likewise.training.batches import Batches, Channel
-from likewise.training.loop import Learner
+from likewise.training.learner import Learner
 
 rng = np.random.default_rng(1)
 COUNT = 16

@@ -14,9 +14,11 @@ import torch
 
 from likewise.draws import derive_seed
 from likewise.plan import Plan, make_plan
-from likewise.training import loop, machine
+from likewise.training import machine
 from likewise.training.batches import Batches, Channel
+from likewise.training.learner import Learner, parameters
 from likewise.training.order import Order
+from likewise.training.pace import plan_steps
 
 #: items that the trial steps may use
 _TRIED = 2048
@@ -79,14 +81,14 @@ def look(path: str | Path, tell: Callable[[int, int], None] = lambda done, count
         {k: channel(k, m, m.encodings[0]) for k, m in plan.conditions.items()},
     )
     torch.manual_seed(derive_seed(settings.seed, "weights") >> 1)
-    learner = loop.Learner(plan.untrained(), settings, machine.choose_device(settings.device))
+    learner = Learner(plan.untrained(), settings, machine.choose_device(settings.device))
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
-    steps, each = loop.plan_steps(learner, batches, order, settings.minutes)
+    steps, each = plan_steps(learner, batches, order, settings.minutes)
     steps = settings.steps or steps
     weights, rest = learner.tensors()
     size = sum(t.numel() * t.element_size() for t in (*weights.values(), *rest.values()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Look(
-        plan, loop.parameters(learner.model), each, steps, each * steps, peak, size * (settings.keep + 2),
+        plan, parameters(learner.model), each, steps, each * steps, peak, size * (settings.keep + 2),
         shutil.disk_usage(Path.cwd()).free,
     )  # fmt: skip

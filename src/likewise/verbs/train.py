@@ -20,6 +20,7 @@ from likewise.records import Records
 from likewise.run import Run
 from likewise.training import checkpoint, loop, machine
 from likewise.training.batches import Batches
+from likewise.training.learner import Learner, parameters
 from likewise.training.track import require, tracker, values_of
 from likewise.version import __version__
 
@@ -147,8 +148,8 @@ def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, say: Ca
 
     train_batches = batches(train_part)
     held_batches = batches(held_out)
-    learner = loop.Learner(run.untrained(), settings, device)
-    count = loop.parameters(learner.model)
+    learner = Learner(run.untrained(), settings, device)
+    count = parameters(learner.model)
     digest = hashlib.sha256("".join(train_part.digests()).encode()).hexdigest()
     info = {"version": __version__, "device": str(device), "precision": learner.precision, "parameters": count}
     info |= {"fingerprint": digest, "train": len(train_part), "held_out": len(held_out)}

@@ -1,0 +1,52 @@
+"""How many steps fit into the minutes a user gave: measured before the first step, corrected while training."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from likewise.config import Training
+from likewise.training import optimizers
+from likewise.training.batches import Batches
+from likewise.training.learner import Learner
+from likewise.training.order import Order
+from likewise.training.progress import Progress
+
+#: until this share of the steps is done, a run that was given minutes corrects their number by the speed it sees
+_REPLAN_UNTIL = 0.95
+#: share of the minutes that is left for the last held-out loss, preview and checkpoint
+_SPARE = 0.02
+
+
+def plan_steps(learner: Learner, batches: Batches, order: Order, minutes: float) -> tuple[int, float]:
+    """How many steps fit into `minutes` here, and the seconds one takes: measured by real steps, which are undone."""
+    weights, rest = learner.tensors()
+    kept = [{k: v.detach().clone() for k, v in t.items()} for t in (weights, rest)]
+    seconds: list[float] = []
+    budget = time.perf_counter() + min(20.0, 0.04 * 60 * minutes)
+    while len(seconds) < 4 or (time.perf_counter() < budget and len(seconds) < 48):
+        start = time.perf_counter()
+        learner.step(batches, order.batch(len(seconds)), len(seconds), 1000)
+        seconds.append(time.perf_counter() - start)
+    learner.optimizers = {k: optimizers.build(p, learner.settings) for k, p in learner.players.items()}
+    learner.restore(*kept)
+    each = float(np.mean(sorted(seconds[2:])[: max(1, int(0.9 * len(seconds)))]))
+    return max(1, int(60 * minutes * (1 - _SPARE) / each)), each
+
+
+def replan(settings: Training, progress: Progress) -> None:
+    """Correct the number of steps by the speed seen since the last correction, so that the run ends on time.
+
+    The correction is part of the checkpoint: a resumed run follows what was decided, not the clock. Small ones are left
+    out, and the closer to the end, the smaller: the schedule of the learning rate moves with them.
+    """
+    if progress.step >= _REPLAN_UNTIL * progress.steps:
+        return
+    step, seconds = progress.replanned[-1][:2] if progress.replanned else (0, 0.0)
+    each = (progress.seconds - seconds) / (progress.step - step)
+    left = 60 * (settings.minutes) * (1 - _SPARE) - progress.seconds
+    steps = max(progress.step + 1, progress.step + int(left / each))
+    if abs(steps - progress.steps) > 0.02 * progress.steps:
+        progress.replanned.append((progress.step, progress.seconds, steps))
+        progress.steps = steps

@@ -1,0 +1,24 @@
+"""What a run carries from step to step beside weights and optimizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """What a run carries from step to step beside weights and optimizers. All of it is in `state.json`."""
+
+    step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    items: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    worse: int = 0
+    stopped_early: bool = False
+    #: steps between held-out losses, and between checkpoints
+    evaluate_every: int = 0
+    save_every: int = 0
+    #: (step, seconds, steps): when the number of steps was corrected, and to what
+    replanned: list[tuple[int, float, int]] = field(default_factory=list)
