@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -77,6 +78,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl or .parquet file")
     p.add_argument("--out", help="the run's folder (default runs/NAME)")
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, instead of PATH")
+    p.add_argument("--fsdp", action="store_true", help="under torchrun: shard weights, gradients and optimizer state")
+    p.add_argument(
+        "--exact-elastic", action="store_true", help="under torchrun: bitwise equal weights with 1, 2, 4 or 8 processes"
+    )
     _plan_flags(p)
     p = verb(
         "sample", "draw samples from a run",
@@ -145,8 +150,14 @@ def _train(a: argparse.Namespace) -> None:
     elif a.path is None:
         raise ValueError("train what? give a path, or --resume RUN")
     else:
-        run = train(a.path, out=a.out, **_plan_options(a))
-        print(f"next: likewise sample {run.path}; likewise evaluate {run.path}")
+        options = _plan_options(a)
+        if a.fsdp:
+            options["set_"]["training.parallel"] = "fsdp"
+        if a.exact_elastic:
+            options["set_"]["training.exact_elastic"] = True
+        run = train(a.path, out=a.out, **options)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"next: likewise sample {run.path}; likewise evaluate {run.path}")
 
 
 def _sample(a: argparse.Namespace) -> None:
@@ -227,7 +238,7 @@ def main() -> None:
     args = parser().parse_args()
     try:
         _VERBS[args.verb](args)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, MemoryError) as error:
         print("likewise: " + " ".join(str(error).split("\n")), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

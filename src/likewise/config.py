@@ -68,6 +68,16 @@ class Training(BaseModel):
     )
     keep: int = Field(default=2, ge=1, description="checkpoints kept beside the best")
     patience: int | None = Field(default=8, ge=1, description="held-out losses without a new best before stopping")
+    on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
+        default="stop",
+        description="a loss or gradient that is not a number: stop, leave that update out, or go back to a checkpoint",
+    )
+    nonfinite_limit: int = Field(default=10, ge=1, description="updates left out before stopping after all")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        default="ddp", description="under torchrun: every process has all weights, or a shard of them"
+    )
+    exact_elastic: bool = Field(default=False, description="bitwise the same weights with 1, 2, 4 or 8 processes")
+    checkpoint_activations: bool = Field(default=False, description="compute activations twice to save memory")
     track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
 
 

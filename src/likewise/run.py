@@ -91,13 +91,15 @@ class Run:
     @cached_property
     def model(self) -> Model:
         model = self.untrained()
-        model.load_state_dict(checkpoint.load(self.checkpoint())[0])
+        weights = checkpoint.load(self.checkpoint())[0]
+        checkpoint.compare_keys(model.state_dict(), weights, str(self.path))
+        model.load_state_dict(weights)
         machine.tune()
         return model.eval().to(machine.choose_device())
 
     @property
     def weights_hash(self) -> str:
-        return checkpoint.sha256(self.checkpoint() / "weights.safetensors")[:16]
+        return checkpoint.weights_hash(self.checkpoint())
 
     def metrics(self) -> list[dict[str, Any]]:
         file = self.path / "metrics.jsonl"

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-_FILES = ("weights.safetensors", "optimizer.safetensors", "state.json")
+#: of the folder's layout; a newer one is refused
+FORMAT = 1
+_PARTS = ("weights", "optimizer")
+_MOST_HEADER = 16 * 2**20
+_MOST_TENSORS = 50_000
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 class Damaged(ValueError):
@@ -40,38 +48,73 @@ def _sync(path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a crash leaves the old file or the new one, never a part."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text so that a crash leaves the old file or the new one, never a part."""
     aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    aside.write_text(text, encoding="utf-8")
     _sync(aside)
     aside.replace(path)
     _sync(path.parent)
+
+
+def begin(folder: Path, step: int, needed: int) -> Path:
+    """A fresh folder aside for the checkpoint of `step`. needed: bytes, of which the disk must have a tenth more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{step:07d}.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    free = shutil.disk_usage(folder).free
+    if free < 1.1 * needed + 2**20:
+        raise OSError(
+            f"{folder}: a checkpoint needs {needed / 2**20:.0f} MiB, and the disk has {free / 2**20:.0f}; free some, "
+            "the last checkpoint is intact"
+        )
+    aside.mkdir()
+    return aside
+
+
+def put(aside: Path, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
+    """Write `name`.safetensors; about: its metadata."""
+    path = aside / f"{name}.safetensors"
+    save_file(_separate(tensors), path, dict(about) if about else None)  # {} breaks a file without tensors
+    _sync(path)
+
+
+def commit(aside: Path, step: int, state: Mapping[str, Any]) -> Path:
+    """Make everything in the folder aside the checkpoint of `step`: afterwards it is there whole, or not at all."""
+    final = aside.with_name(f"{step:07d}")
+    (aside / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
+    (aside / "manifest.json").write_text(json.dumps(_manifest(aside, step), indent=1), encoding="utf-8")
+    _sync(aside / "state.json")
+    _sync(aside / "manifest.json")
+    _sync(aside)
+    if final.exists():  # the same step saved twice (a resumed run): the old one goes aside first, under a name not read
+        old = final.with_name(f".{final.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)
+        aside.rename(final)
+        shutil.rmtree(old)
+    else:
+        aside.rename(final)
+    _sync(aside.parent)
+    return final
+
+
+def size(*tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of all of them."""
+    return sum(t.numel() * t.element_size() for part in tensors for t in part.values())
 
 
 def save(
     folder: Path, step: int, weights: Mapping[str, Tensor], rest: Mapping[str, Tensor], state: Mapping[str, Any]
 ) -> Path:
     """Write the checkpoint of `step` under `folder` and return its path."""
-    final = folder / f"{step:07d}"
-    aside = folder / f".{step:07d}.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    needed = sum(t.numel() * t.element_size() for t in (*weights.values(), *rest.values()))
-    if shutil.disk_usage(folder).free < 1.1 * needed + 2**20:
-        shutil.rmtree(aside)
-        raise OSError(f"{folder}: a checkpoint needs {needed / 2**20:.0f} MiB, and the disk has less; free some")
-    save_file(_separate(weights), aside / _FILES[0])
-    save_file(_separate(rest), aside / _FILES[1])
-    (aside / _FILES[2]).write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
-    manifest = {name: sha256(aside / name) for name in _FILES}
-    (aside / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for name in (*_FILES, "manifest.json"):
-        _sync(aside / name)
-    _sync(aside)
-    if final.exists():  # the same step saved twice (a resumed run): the new one is as good
-        shutil.rmtree(final)
-    aside.rename(final)
-    _sync(folder)
-    return final
+    aside = begin(folder, step, size(weights, rest))
+    for name, tensors in zip(_PARTS, (weights, rest), strict=True):
+        put(aside, name, tensors)
+    return commit(aside, step, state)
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -85,30 +128,132 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
+def _manifest(path: Path, step: int) -> dict[str, Any]:
+    """What the manifest of a folder should say, by what is in it."""
+    names = sorted(p.name for p in path.iterdir() if p.name != "manifest.json")
+    files = {n: {"bytes": (path / n).stat().st_size, "sha256": sha256(path / n)} for n in names}
+    return {"format": FORMAT, "step": step, "files": files}
+
+
 def verify(path: Path) -> None:
-    """Raises Damaged if a file is missing or differs from the manifest."""
+    """Raises Damaged if anything differs from what was written: a byte of any file, a missing or a foreign file.
+
+    A folder of a newer format is refused by saying so.
+    """
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = (path / "manifest.json").read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        form, known = manifest["format"], {k: v["sha256"] for k, v in manifest["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise Damaged(f"{path}: its manifest is missing or unreadable") from None
-    if not isinstance(manifest, dict) or set(manifest) != set(_FILES):
-        raise Damaged(f"{path}: its manifest does not name {', '.join(_FILES)}")
-    for name, digest in manifest.items():
-        if not (path / name).is_file():
-            raise Damaged(f"{path}: {name} is missing")
-        if sha256(path / name) != digest:
+    if isinstance(form, int) and form > FORMAT:
+        raise Damaged(f"{path}: its format is {form}, and this version reads {FORMAT}; update likewise")
+    there = {p.name for p in path.iterdir()} - {"manifest.json"}
+    if missing := sorted({*known, "state.json"} - there):
+        raise Damaged(f"{path}: {missing[0]} is missing")
+    if foreign := sorted(there - set(known)):
+        raise Damaged(f"{path}: {foreign[0]} is not in its manifest")
+    expected = _manifest(path, int(path.name) if path.name.isdigit() else manifest.get("step"))
+    for name, entry in expected["files"].items():
+        if entry["sha256"] != known[name]:
             raise Damaged(f"{path}: {name} is damaged (its sha256 differs from the manifest)")
+    if text != json.dumps(expected, indent=1):  # sizes, numbers, spaces: every byte of it is known
+        raise Damaged(f"{path}: its manifest is damaged")
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """Verify and read a checkpoint: (weights, rest, state)."""
+    """Verify and read a checkpoint: (weights, rest, state). Shards are put together."""
     verify(path)
-    state = json.loads((path / _FILES[2]).read_text(encoding="utf-8"))
-    return load_file(path / _FILES[0]), load_file(path / _FILES[1]), state
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    weights, rest = (read(path, name) for name in _PARTS)
+    return weights, rest, state
+
+
+def read(path: Path, part: str) -> dict[str, Tensor]:
+    """All tensors of a part ("weights" or "optimizer"), from one file or from the shards of several processes.
+
+    A shard holds, of each tensor cut along its first dimension, the rows this process had; its metadata say of how
+    many. Shards follow each other by number.
+    """
+    files = sorted(path.glob(f"{part}*.safetensors"))
+    if len(files) == 1:
+        check_file(files[0])
+        return load_file(files[0])
+    pieces: dict[str, list[Tensor]] = {}
+    rows: dict[str, int] = {}
+    for file in files:
+        check_file(file)
+        with safe_open(file, "pt") as opened:
+            rows |= json.loads((opened.metadata() or {}).get("rows", "{}"))
+            for name in opened.keys():  # noqa: SIM118
+                pieces.setdefault(name, []).append(opened.get_tensor(name))
+    out = {name: torch.cat(parts) if name in rows else parts[0] for name, parts in pieces.items()}
+    for name, count in rows.items():
+        if len(out[name]) != count:
+            raise Damaged(f"{path}: {name} has {len(out[name])} rows in its shards, and should have {count}")
+    return out
+
+
+def check_file(path: Path) -> None:
+    """Refuse a safetensors file whose header is not what it should be, before anything is allocated for it.
+
+    Raises Damaged. The format: 8 bytes with the header's length, a JSON header that names each tensor's type, shape
+    and place, and the tensors' bytes without gap or overlap.
+    """
+    total = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if total < 8 or length > min(_MOST_HEADER, total - 8):
+            raise Damaged(f"{path}: not a safetensors file (its header would have {length} bytes)")
+        try:
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            entries = sorted((*map(int, e["data_offsets"]), str(e["dtype"]), list(e["shape"])) for e in header.values())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise Damaged(f"{path}: not a safetensors file (its header is not readable)") from None
+    if len(entries) > _MOST_TENSORS:
+        raise Damaged(f"{path}: {len(entries):,} tensors are more than a checkpoint has")
+    place = 0
+    for start, stop, kind, shape in entries:
+        if not all(isinstance(n, int) and n >= 0 for n in shape) or kind not in _BYTES:
+            raise Damaged(f"{path}: a tensor of type {kind} and shape {shape}")
+        if start != place or stop - start != math.prod(shape) * _BYTES[kind]:
+            raise Damaged(f"{path}: a tensor's bytes {start} to {stop} do not fit its shape or its neighbours")
+        place = stop
+    if 8 + length + place != total:
+        raise Damaged(f"{path}: {total} bytes, where its header says {8 + length + place}")
+
+
+def compare_keys(expected: Mapping[str, Tensor], found_: Mapping[str, Tensor], what: str) -> None:
+    """Raises ValueError of one line that lists how names and shapes differ: never a partial load."""
+    wrong = [f"{k} is missing" for k in expected if k not in found_] + [
+        f"{k} is foreign" for k in found_ if k not in expected
+    ]
+    wrong += [
+        f"{k} is {tuple(found_[k].shape)} and should be {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in found_ and found_[k].shape != v.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise ValueError(f"{what}: weights of another architecture: {'; '.join(wrong[:5])}{more}")
+
+
+def weights_hash(path: Path) -> str:
+    """16 hexadecimal digits that name the weights of a checkpoint."""
+    digests = [sha256(p) for p in sorted(path.glob("weights*.safetensors"))]
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return whole[:16]
 
 
 def found(folder: Path) -> list[Path]:
     """The checkpoints under `folder`, oldest first, verified or not."""
+    for old in folder.glob(".*.old"):  # killed between the two renames of `commit`: the old one is whole
+        final = old.with_name(old.name[1:-4])
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(final)
     return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,69 +12,173 @@ from torch import Tensor, nn
 from likewise.config import Training
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
-from likewise.training import machine, optimizers
+from likewise.training import checkpoint, distributed, machine, optimizers
 from likewise.training.batches import Batches
+from likewise.training.distributed import World
 from likewise.training.order import Order
 
 _HELD_OUT_ITEMS = 1024
+#: a shard's number, and its parts: rows of the batch, x and c
+_Shard = tuple[int, list[tuple[np.ndarray, Tensor, dict[str, Tensor] | None]]]
 
 
 class NonFinite(ArithmeticError):
-    """A loss or gradient was not a number; the weights before that step are kept."""
+    """A loss or gradient was not a number; the update of `player` was not made.
+
+    clean: no player was updated in this step, so the state is that of the step before.
+    """
+
+    def __init__(self, message: str, step: int, player: str, items: list[int], clean: bool) -> None:
+        super().__init__(message)
+        self.step, self.player, self.items, self.clean = step, player, items, clean
 
 
 class Learner:
     """A model, its optimizers and averaged weights: one optimizer step at a time."""
 
-    def __init__(self, model: Model, settings: Training, device: torch.device) -> None:
+    def __init__(self, model: Model, settings: Training, device: torch.device, world: World | None = None) -> None:
         self.model = model.to(device)
         self.settings = settings
         self.device = device
+        self.world = world or World()
+        #: parts each process computes its rows in; doubled when memory runs out
+        self.accumulate = settings.accumulate
         self.precision = machine.precision(settings.precision, device)
-        if device.type == "cpu" or self.precision == "bfloat16":
+        self.sharded = settings.parallel == "fsdp" and self.world.size > 1
+        if (device.type == "cpu" or self.precision == "bfloat16") and not self.sharded:
             machine.to_channels_last(self.model)
+        if settings.checkpoint_activations:
+            distributed.checkpoint_activations(self.model)
+        if self.sharded:
+            distributed.shard(self.model, device, len(self.model.players()))
         self.players = self.model.players()
         self.optimizers = {name: optimizers.build(player, settings) for name, player in self.players.items()}
         self.average: dict[str, Tensor] = {}
         if settings.ema:
             self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self._tree: list[Tensor] = []
 
     def step(self, batches: Batches, indices: np.ndarray, number: int, steps: int) -> dict[str, Tensor]:
-        """One step of every player on the items `indices`. Returns the loss terms, detached."""
-        settings, model = self.settings, self.model
-        # Dropout draws from torch's global generator: it is set anew for every step, so that it needs no saving.
-        machine.seed(derive_seed(settings.seed, "step", number) >> 1, self.device)
-        if not model.training:
-            model.train()
-        model.set_progress(number, steps)
-        factor = optimizers.schedule(settings, number, steps)
-        seed = derive_seed(settings.seed, "noise", number)
-        rows = np.arange(len(indices))
-        parts = [p for p in np.array_split(rows, settings.accumulate) if len(p)]
-        # Each player's turn draws its own noise, except that a family may keep what it drew in the turn before.
-        taken = [self._take(batches, indices[part], part, number) for part in parts]
+        """One step of every player on the items `indices`. Returns the loss terms, detached.
+
+        Raises NonFinite before an update that would not be finite. When memory runs out, the turn is computed again in
+        twice as many parts, and goes on so.
+        """
+        if not self.model.training:
+            self.model.train()
+        self.model.set_progress(number, steps)
+        factor = optimizers.schedule(self.settings, number, steps)
         terms: dict[str, Tensor] = {}
-        for player, own in self.optimizers.items():
-            for optimizer in own:
-                optimizer.zero_grad(set_to_none=True)
-            for part, (x, c) in zip(parts, taken, strict=True):
-                draws = Draws(seed, torch.from_numpy(part), self.device)
-                with machine.autocast(self.device, self.precision):
-                    losses = model.loss(x, c, player, draws)
-                share = len(part) / len(rows)
-                total = sum(v for k, v in losses.items() if not k.startswith("_"))
-                (total * share).backward()  # pyright: ignore[reportAttributeAccessIssue]
-                for name, value in losses.items():
-                    terms[name] = terms.get(name, 0) + value.detach() * share  # pyright: ignore
-            self._check_and_update(player, own, factor, terms, number, indices)
+        taken: list[_Shard] | None = None
+        for turn, (player, own) in enumerate(self.optimizers.items()):
+            while True:
+                try:
+                    taken = taken or self._take(batches, indices, number)
+                    found = self._gradients(player, turn, taken, number, len(indices))
+                    short = 0.0
+                except Exception as error:
+                    if not machine.out_of_memory(error):
+                        raise
+                    short = 1.0
+                # All processes compute a turn again if one of them has to: the gradients are summed after this.
+                if self.world.size > 1:
+                    (short,) = self.world.agree(short)
+                if not short:
+                    break
+                taken = None
+                self._less_memory(own, len(indices))
+            terms |= found
+            self._sum(player)
+            self._check_and_update(player, own, factor, terms, number, indices, batches, turn)
         self._average(number)
         return terms
 
-    def _take(
-        self, batches: Batches, indices: np.ndarray, rows: np.ndarray, number: int
-    ) -> tuple[Tensor, dict[str, Tensor] | None]:
-        draws = Draws(derive_seed(self.settings.seed, "data", number), torch.from_numpy(rows))
-        return batches.take(indices, draws, self.device)
+    def _less_memory(self, own: list[torch.optim.Optimizer], items: int) -> None:
+        for optimizer in own:
+            optimizer.zero_grad(set_to_none=True)
+        if self.accumulate * self.world.size >= items:
+            raise MemoryError(
+                "out of memory with one item at a time; use a smaller model (--size tiny, backbone.width), or "
+                "shorter items; the last checkpoint is intact"
+            )
+        self.accumulate *= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _take(self, batches: Batches, indices: np.ndarray, number: int) -> list[_Shard]:
+        """This process's rows, in the shards and parts they are computed in."""
+        rows, shards = np.arange(len(indices)), range(self.world.rank, self.world.rank + 1)
+        split = np.array_split(rows, self.world.size)
+        if self.settings.exact_elastic:
+            own = distributed.SHARDS // self.world.size
+            split = np.array_split(rows, distributed.SHARDS)
+            shards = range(self.world.rank * own, (self.world.rank + 1) * own)
+        seed = derive_seed(self.settings.seed, "data", number)
+        out = []
+        for shard in shards:
+            parts = []
+            for part in np.array_split(split[shard], min(self.accumulate, len(split[shard]))):
+                draws = Draws(seed, torch.from_numpy(part))
+                parts.append((part, *batches.take(indices[part], draws, self.device)))
+            out.append((shard, parts))
+        return out
+
+    def _gradients(self, player: str, turn: int, taken: list[_Shard], number: int, items: int) -> dict[str, Tensor]:
+        """The gradients of a player's loss, of this process's rows alone, and the terms of the loss."""
+        module, own = self.players[player], self.optimizers[player]
+        exact = self.settings.exact_elastic
+        parameters = [p for p in module.parameters() if p.requires_grad] if exact else []
+        buffers = [b.clone() for b in self.model.buffers()] if exact else []
+        stack: list[tuple[int, list[Tensor]]] = []
+        terms: dict[str, Tensor] = {}
+        for shard, parts in taken:
+            for optimizer in own:
+                optimizer.zero_grad(set_to_none=True)
+            if exact:  # running statistics too are updated from the same state in every shard
+                for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+            for part, (rows, x, c) in enumerate(parts):
+                # Dropout draws from torch's global generator: it is set anew each time, so that it needs no saving.
+                machine.seed(derive_seed(self.settings.seed, "step", number, turn, shard, part) >> 1, self.device)
+                draws = Draws(derive_seed(self.settings.seed, "noise", number), torch.from_numpy(rows), self.device)
+                if self.sharded or exact:
+                    # A family must not go on with the graph of an earlier turn: its gathered weights are gone, and
+                    # whether it is still there depends on how many shards a process has.
+                    x = x.view_as(x)
+                with machine.autocast(self.device, self.precision):
+                    losses = self.model.loss(x, c, player, draws)
+                share = len(rows) / items
+                total = sum(v for k, v in losses.items() if not k.startswith("_"))
+                # FSDP averages over the processes what here is a sum
+                (total * share * (self.world.size if self.sharded else 1)).backward()  # pyright: ignore
+                for name, value in losses.items():
+                    terms[name] = terms.get(name, 0) + value.detach() * share  # pyright: ignore
+            if exact:
+                summed = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+                stack.append((1, [*summed, *[b.clone() for b in self.model.buffers() if b.is_floating_point()]]))
+                while len(stack) > 1 and stack[-1][0] == stack[-2][0]:  # a pair of subtrees of one height
+                    (height, left), (_, right) = stack[-2], stack[-1]
+                    stack[-2:] = [(height + 1, [*torch._foreach_add(left, right)])]
+        if exact:
+            self._tree = stack[0][1]
+        return terms
+
+    def _sum(self, player: str) -> None:
+        """Sum the gradients over all processes, and let them have the same running statistics."""
+        module = self.players[player]
+        if self.settings.exact_elastic:
+            parameters = [p for p in module.parameters() if p.requires_grad]
+            gradients, self._tree = [t.contiguous() for t in self._tree], []
+            self.world.tree(gradients)
+            for p, g in zip(parameters, gradients, strict=False):
+                p.grad = g
+            floating = [b for b in self.model.buffers() if b.is_floating_point()]
+            for buffer, total in zip(floating, gradients[len(parameters) :], strict=True):
+                buffer.copy_(total / distributed.SHARDS)
+        elif self.world.size > 1:
+            if not self.sharded:
+                self.world.sum_gradients(p for p in module.parameters())
+            self.world.same_buffers(self.model)
 
     def _check_and_update(
         self,
@@ -85,19 +188,51 @@ class Learner:
         terms: dict[str, Tensor],
         number: int,
         indices: np.ndarray,
+        batches: Batches,
+        turn: int,
     ) -> None:
         parameters = [p for o in own for g in o.param_groups for p in g["params"] if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
+        norm = distributed.whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
         if not torch.isfinite(norm):  # before the update: the weights stay what they were
             values = ", ".join(f"{k}={float(v):.4g}" for k, v in terms.items())
-            where = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
-            raise NonFinite(
-                f"step {number}: the gradient of {player} is not finite ({values}; training items {where}); "
-                "try a smaller training.lr, or training.precision=float32"
+            named = sorted(
+                {i for part in self.world.gather(self._culprits(batches, indices, number, player)) for i in part}
             )
+            raise NonFinite(
+                f"step {number}: the gradient of {player} is not finite ({values})", number, player, named, turn == 0
+            )
+        if self.settings.clip:
+            nn.utils.clip_grads_with_norm_(parameters, self.settings.clip, norm)
         optimizers.set_rate(own, factor)
         for optimizer in own:
             optimizer.step()
+
+    def _culprits(self, batches: Batches, indices: np.ndarray, number: int, player: str) -> list[int]:
+        """Which of this process's items, each alone, are not finite or give a loss or gradient that is not.
+
+        Empty if all do: then it is not the items but the weights.
+        """
+        own = self.world.share(len(indices))
+        found = []
+        self.model.eval()  # statistics of a batch mean nothing for one item
+        try:
+            for row in own if not self.sharded else ():
+                x, c = batches.take(indices[[row]], None, self.device)
+                bad = x.is_floating_point() and not bool(torch.isfinite(x).all())
+                if not bad:
+                    noise = Draws(derive_seed(self.settings.seed, "noise", number), torch.tensor([row]), self.device)
+                    for p in self.players[player].parameters():
+                        p.grad = None
+                    losses = self.model.loss(x, c, player, noise)
+                    total = sum(v for k, v in losses.items() if not k.startswith("_"))
+                    total.backward()  # pyright: ignore
+                    grads = [p.grad for p in self.players[player].parameters() if p.grad is not None]
+                    bad = not bool(torch.isfinite(nn.utils.get_total_norm(grads)))
+                if bad:
+                    found.append(int(indices[row]))
+        finally:
+            self.model.train()
+        return found if len(found) < len(own) or len(own) == 1 else []
 
     @torch.no_grad()
     def _average(self, number: int) -> None:
@@ -106,7 +241,8 @@ class Learner:
         decay = min(self.settings.ema, (1 + number) / (10 + number))
         now = self.model.state_dict()
         floats = [k for k, v in self.average.items() if v.is_floating_point()]
-        torch._foreach_lerp_([self.average[k] for k in floats], [now[k] for k in floats], 1 - decay)
+        here = [distributed.local(self.average[k]) for k in floats]
+        torch._foreach_lerp_(here, [distributed.local(now[k]) for k in floats], 1 - decay)
         for key, value in self.average.items():
             if not value.is_floating_point():
                 value.copy_(now[key])
@@ -129,15 +265,20 @@ class Learner:
     @torch.no_grad()
     def held_out(self, batches: Batches) -> float | None:
         """The held-out loss, with the same noise every time; None where the family has none."""
-        total = weight = 0.0
         count, size = min(len(batches), _HELD_OUT_ITEMS), max(1, min(self.settings.batch, 64))
         if count == 0:
             return None
         items = np.arange(count)
         if batches.lengths is not None:
             items = items[np.argsort(batches.lengths[items], kind="stable")]
+        starts = range(0, count, size)
+        # Each block is computed by one process, and its place is zero elsewhere: the sum is the same for any number of
+        # processes. Sharded weights are gathered by all processes together, so there all compute all.
+        sums = torch.zeros(len(starts), 2, dtype=torch.float64)
         with self.averaged() as model:
-            for start in range(0, count, size):
+            for place, start in enumerate(starts):
+                if not self.sharded and place % self.world.size != self.world.rank:
+                    continue
                 part = items[start : start + size]
                 index = torch.from_numpy(part)
                 draws = Draws(derive_seed(self.settings.seed, "held out data"), index)
@@ -147,8 +288,11 @@ class Learner:
                     found = model.held_out(x, c, noise)
                 if found is None:
                     return None
-                total += float(found[0].double().sum())
-                weight += float(found[1].double().sum())
+                sums[place, 0] = found[0].double().sum()
+                sums[place, 1] = found[1].double().sum()
+        if not self.sharded:
+            sums = self.world.sums(sums)
+        total, weight = sums.sum(0).tolist()
         return total / max(weight, 1e-12)
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -161,12 +305,14 @@ class Learner:
         return (self.average or raw), rest
 
     def restore(self, weights: dict[str, Tensor], rest: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`."""
+        """The inverse of `tensors`. Raises ValueError that lists the differences if they are of another model."""
+        raw = {k.removeprefix("raw/"): v for k, v in rest.items() if k.startswith("raw/")} if self.average else weights
+        checkpoint.compare_keys(self.model.state_dict(), raw, "resume")
         if self.average:
             for key, value in self.average.items():
-                value.copy_(weights[key])
-            weights = {k.removeprefix("raw/"): v for k, v in rest.items() if k.startswith("raw/")}
-        self.model.load_state_dict(weights)
+                value.copy_(distributed.like(value, weights[key]))
+        now = self.model.state_dict()
+        self.model.load_state_dict({k: distributed.like(now[k], v) if k in now else v for k, v in raw.items()})
         for name, own in self.optimizers.items():
             prefix = f"optimizer/{name}/"
             state = {k.removeprefix(prefix): v for k, v in rest.items() if k.startswith(prefix)}

@@ -7,21 +7,25 @@ so a run that was interrupted and resumed has bit for bit the weights of one tha
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from likewise.draws import derive_seed
 from likewise.families.base import Model
 from likewise.training import checkpoint
 from likewise.training.batches import Batches
+from likewise.training.distributed import World, local
 from likewise.training.learner import Learner, NonFinite, try_compile
 from likewise.training.order import Order
 from likewise.training.pace import plan_steps, replan
 from likewise.training.progress import Progress
+from likewise.training.stop import Interrupted, Stop
 
 
 class Watcher(Protocol):
@@ -44,45 +48,37 @@ def fit(
     fingerprint: str,
     resume: bool = False,
     preview: Callable[[Model, int], str | None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop | None = None,
 ) -> Progress:
     """Train until the planned step, a stop, or no more progress, and leave checkpoints under `folder`/checkpoints.
 
     fingerprint: of the training data; a checkpoint made with other data is refused.
-    preview: draws a preview and returns where it is. stop: asked after every step.
+    preview: draws a preview and returns where it is. stop: asked after every step. Raises NonFinite as
+    `training.on_nonfinite` says, and Interrupted if stopped before the first step.
     """
-    settings = learner.settings
+    settings, world, stop = learner.settings, learner.world, stop or Stop()
     order = Order(len(train), settings.batch, derive_seed(settings.seed, "order"), train.lengths)
     where = folder / "checkpoints"
     progress = Progress()
     if resume:
-        path, complaints = checkpoint.latest(where)
-        for complaint in complaints:
-            watcher.say(complaint)
-        if path is None:
-            watcher.say("no checkpoint yet: starting from the beginning")
-        else:
-            weights, rest, state = checkpoint.load(path)
-            if state.pop("fingerprint", fingerprint) != fingerprint:
-                raise ValueError(
-                    f"{folder}: the data changed since this run began; train a new run, or restore the data"
-                )
-            learner.restore(weights, rest)
-            progress = Progress(**state)
-            watcher.say(f"resumed from step {progress.step}")
-    if settings.compile and (why := try_compile(learner, train, order)):
-        # what was begun compiled and goes on without would not be the same run, but it is a run
-        watcher.say(f"note: torch.compile does not work here, training without it ({why})")
+        progress = _resume(learner, where, fingerprint, watcher.say)
+        _forget(folder / "metrics.jsonl", progress.step, world)
+    with stop.interruptible():
+        if settings.compile and (why := try_compile(learner, train, order)):
+            # what was begun compiled and goes on without would not be the same run, but it is a run
+            watcher.say(f"note: torch.compile does not work here, training without it ({why})")
     began, before = time.perf_counter(), progress.seconds
     if progress.steps == 0:
         if settings.steps:
             progress.steps = settings.steps
         else:
-            progress.steps, _ = plan_steps(learner, train, order, settings.minutes)
+            with stop.interruptible():
+                steps, _ = plan_steps(learner, train, order, settings.minutes)
+            progress.steps = -int(world.agree(-steps)[0])  # the slowest process's
         progress.evaluate_every = settings.evaluate_every or max(1, min(1000, progress.steps // 20))
         progress.save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
-    log = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-    last = time.perf_counter()
+    log = (folder / "metrics.jsonl" if world.first else Path(os.devnull)).open("a", encoding="utf-8")
+    last = 0.0  # seconds since this process began to train
     items = tokens = 0
     sums: dict[str, Tensor] = {}
     summed = 0
@@ -94,33 +90,47 @@ def fit(
 
     def save() -> None:
         weights, rest = learner.tensors()
-        checkpoint.save(where, progress.step, weights, rest, {**vars(progress), "fingerprint": fingerprint})
-        checkpoint.prune(where, settings.keep, progress.best_step)
+        state = {**vars(progress), "fingerprint": fingerprint, "world": {"processes": world.size}}
+        if learner.sharded:
+            _save_shards(where, progress.step, weights, rest, state, world)
+        elif world.first:
+            checkpoint.save(where, progress.step, weights, rest, state)
+        if world.first:
+            checkpoint.prune(where, settings.keep, progress.best_step)
 
     with log:
         while progress.step < progress.steps and not progress.stopped_early:
             step = progress.step
             indices = order.batch(step)
             try:
-                terms = learner.step(train, indices, step, progress.steps)
-            except NonFinite:
-                save()  # the weights before the update: nothing is lost
-                raise
+                terms = {} if step in progress.avoid else learner.step(train, indices, step, progress.steps)
+            except NonFinite as bad:
+                if settings.on_nonfinite == "stop" or len(progress.skipped) >= settings.nonfinite_limit:
+                    if bad.clean:
+                        save()  # the weights before the update: nothing is lost
+                    raise
+                progress, terms = _go_on(learner, bad, progress, where, fingerprint, write, watcher), {}
+                if progress.step != step:
+                    continue
+            if learner.accumulate != (progress.accumulate or settings.accumulate):
+                progress.accumulate = learner.accumulate
+                watcher.say(f"note: out of memory at step {step}; going on with batches in {learner.accumulate} parts")
             progress.step += 1
             progress.items += len(indices)
             items += len(indices)
-            summed += 1
+            summed += bool(terms)
             for name, value in terms.items():  # a line holds the mean since the line before: one batch is noise
                 sums[name] = sums[name] + value if name in sums else value
             if train.lengths is not None:
                 tokens += int(train.lengths[indices].sum())
-            now = time.perf_counter()
-            progress.seconds = before + now - began
+            # All processes go by one clock, and stop at one step.
+            stopping, now = world.agree(stop(), time.perf_counter() - began)
+            progress.seconds = before + now
             done = progress.step >= progress.steps
             evaluating = done or progress.step % progress.evaluate_every == 0
             if now - last > 1.0 or evaluating:
                 line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
-                line |= {"split": "train", **{k: float(v) / summed for k, v in sums.items()}}
+                line |= {"split": "train", **_mean(sums, summed, world)}
                 line["items_per_second"] = round(items / max(now - last, 1e-9), 2)
                 if tokens:
                     line["tokens_per_second"] = round(tokens / max(now - last, 1e-9), 1)
@@ -131,12 +141,12 @@ def fit(
                 _watch_held_out(learner, held_out, progress, write)
                 if (
                     preview is not None
-                    and not stop()
+                    and not stopping
                     and _preview_due(progress)
-                    and (path_shown := _preview(learner, preview, progress.step))
+                    and (path_shown := _preview(learner, preview, progress.step, stop))
                 ):
                     watcher.say(f"preview: {path_shown}")
-            stopping = stop()
+            stopping = stopping or world.agree(stop())[0] if evaluating else stopping
             improved = evaluating and progress.best_step == progress.step
             if done or stopping or progress.stopped_early or improved or progress.step % progress.save_every == 0:
                 progress.seconds = before + time.perf_counter() - began
@@ -144,7 +154,8 @@ def fit(
             if stopping:
                 return progress
             if evaluating or now - last > 1.0:
-                last = time.perf_counter()
+                last = time.perf_counter() - began
+                (last,) = world.agree(last)
             if settings.steps is None and evaluating:
                 replan(settings, progress)
     return progress
@@ -155,9 +166,107 @@ def _preview_due(progress: Progress) -> bool:
     return progress.step >= progress.steps or (progress.step // progress.evaluate_every) % 5 == 0
 
 
-def _preview(learner: Learner, preview: Callable[[Model, int], str | None], step: int) -> str | None:
+def _preview(learner: Learner, preview: Callable[[Model, int], str | None], step: int, stop: Stop) -> str | None:
+    """Sharded weights are gathered by all processes together; else one of them draws, and the others wait."""
+    if not (learner.world.first or learner.sharded):
+        return None
+    if learner.sharded:
+        with learner.averaged() as model:
+            return preview(model, step)
     with learner.averaged() as model:
-        return preview(model, step)
+        try:
+            with stop.interruptible():
+                return preview(model, step)
+        except Interrupted:
+            return None
+
+
+def _mean(sums: dict[str, Tensor], count: int, world: World) -> dict[str, float]:
+    """The mean loss terms since the last line, over all processes (each has its rows' part of them)."""
+    names = sorted(sums)
+    values = torch.tensor([float(sums[k]) / max(count, 1) for k in names], dtype=torch.float64)
+    found = dict(zip(names, world.sums(values).tolist(), strict=True))
+    return {k: found[k] for k in sums}
+
+
+def _resume(learner: Learner, where: Path, fingerprint: str, say: Callable[[str], None]) -> Progress:
+    """Put the newest checkpoint that verifies into the learner."""
+    path, complaints = checkpoint.latest(where)
+    for complaint in complaints:
+        say(complaint)
+    if path is None:
+        say("no checkpoint yet: starting from the beginning")
+        return Progress()
+    weights, rest, state = checkpoint.load(path)
+    if state.pop("fingerprint", fingerprint) != fingerprint:
+        raise ValueError(f"{where.parent}: the data changed since this run began; train a new run, or restore the data")
+    world = state.pop("world", {})
+    settings = learner.settings
+    now = {"processes": learner.world.size}
+    if not settings.exact_elastic and world and world != now:
+        say(
+            f"note: trained by {world['processes']} processes until now, going on with {now['processes']}: "
+            "the same run up to rounding; training.exact_elastic makes it the same bit for bit"
+        )
+    learner.restore(weights, rest)
+    progress = Progress(**state)
+    learner.accumulate = progress.accumulate or settings.accumulate
+    say(f"resumed from step {progress.step}")
+    return progress
+
+
+def _save_shards(
+    where: Path, step: int, weights: dict[str, Tensor], rest: dict[str, Tensor], state: dict[str, Any], world: World
+) -> None:
+    """Every process writes its part; the first names the files and makes the checkpoint appear."""
+    own = [{k: local(t) for k, t in part.items() if world.first or local(t) is not t} for part in (weights, rest)]
+    aside = checkpoint.begin(where, step, world.size * checkpoint.size(*own)) if world.first else None
+    aside = world.gather(aside)[0]
+    for name, part, whole in zip(("weights", "optimizer"), own, (weights, rest), strict=True):
+        rows = {k: len(t) for k, t in whole.items() if local(t) is not t}
+        file = f"{name}-{world.rank + 1:05d}-of-{world.size:05d}"
+        checkpoint.put(aside, file, part, {"rows": json.dumps(rows)})
+    world.gather(None)
+    if world.first:
+        checkpoint.commit(aside, step, state)
+    world.gather(None)
+
+
+def _forget(log: Path, step: int, world: World) -> None:
+    """Drop the lines of steps that were lost with the process, and a half-written last one: they come again."""
+    if not world.first or not log.is_file():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:  # cut off by the kill
+            continue
+    checkpoint.write_text(log, "".join(kept))
+
+
+def _go_on(
+    learner: Learner,
+    bad: NonFinite,
+    progress: Progress,
+    where: Path,
+    fingerprint: str,
+    write: Callable[[dict[str, Any]], None],
+    watcher: Watcher,
+) -> Progress:
+    """After an update that would not have been finite: leave it out, or go back to the last checkpoint."""
+    progress.skipped.append(bad.step)
+    items = ", ".join(map(str, bad.items[:8]))
+    write({"step": bad.step, "steps": progress.steps, "split": "nonfinite", "player": bad.player, "items": bad.items})
+    if learner.settings.on_nonfinite == "rollback" and checkpoint.latest(where)[0] is not None:
+        watcher.say(f"{bad}; going back to the last checkpoint, and leaving step {bad.step} out")
+        back = _resume(learner, where, fingerprint, lambda _: None)
+        back.skipped, back.avoid = progress.skipped, [*progress.avoid, bad.step]
+        back.steps, back.seconds = progress.steps, progress.seconds
+        return back
+    watcher.say(f"{bad}; this update is left out" + (f" (training items {items})" if items else ""))
+    return progress
 
 
 def _watch_held_out(

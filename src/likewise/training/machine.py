@@ -144,6 +144,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is the device or the machine saying that memory ran out."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    words = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate")
+    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
+
+
 def to_channels_last(module: nn.Module) -> None:
     """Lay out the weights of convolutions so that the channels of one position are neighbours in memory.
 

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from likewise.training.distributed import like, whole
+
 #: a x + b x^3 + c x^5, which five times over takes singular values in about [0.01, 1] to about [0.7, 1.2]
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
@@ -74,7 +76,10 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_mul_(carried, momentum)
         torch._foreach_add_(carried, gradients)
         steps = torch._foreach_add(gradients, carried, alpha=momentum)  # Nesterov: g + m (m M + g)
-        along = orthogonalize(torch.stack([s.flatten(1) for s in steps])).float()
+        # a sharded matrix is orthogonalized whole, by every process
+        along = orthogonalize(torch.stack([whole(s).flatten(1) for s in steps])).float()
         if decay:
             torch._foreach_mul_(parameters, 1 - decay)
-        torch._foreach_add_(parameters, [s.view(p.shape) for s, p in zip(along, parameters, strict=True)], alpha=-rate)
+        torch._foreach_add_(
+            parameters, [like(p, s.view(p.shape)) for s, p in zip(along, parameters, strict=True)], alpha=-rate
+        )

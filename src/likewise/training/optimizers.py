@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.config import Training
+from likewise.training import distributed
 from likewise.training.muon import Muon
 
 
@@ -93,6 +94,9 @@ def from_tensors(optimizers: list[torch.optim.Optimizer], module: nn.Module, ten
     for key, value in tensors.items():
         name, _, part = key.rpartition("|")
         p = parameters[name]
+        if value.shape == p.shape and distributed.local(p) is not p:
+            owner[id(p)].state[p][part] = distributed.like(p, value).to(value.dtype)
+            continue
         # The layout in memory must be the parameter's too (channels last): fused steps walk both side by side.
         like = p if value.shape == p.shape else value
         owner[id(p)].state[p][part] = torch.empty_like(like, dtype=value.dtype, device=p.device).copy_(value)

@@ -22,3 +22,9 @@ class Progress:
     save_every: int = 0
     #: (step, seconds, steps): when the number of steps was corrected, and to what
     replanned: list[tuple[int, float, int]] = field(default_factory=list)
+    #: steps whose update was left out, because it was not finite
+    skipped: list[int] = field(default_factory=list)
+    #: steps that led to going back to a checkpoint, and are left out when they come again
+    avoid: list[int] = field(default_factory=list)
+    #: parts a process computes its rows in; 0 until memory has run out
+    accumulate: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import signal
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,11 @@ from likewise.families.base import Model
 from likewise.plan import Plan, make_plan, records_again
 from likewise.records import Records
 from likewise.run import Run
-from likewise.training import checkpoint, loop, machine
+from likewise.training import checkpoint, distributed, loop, machine
 from likewise.training.batches import Batches
-from likewise.training.learner import Learner, parameters
+from likewise.training.distributed import World
+from likewise.training.learner import Learner, NonFinite, parameters
+from likewise.training.stop import Interrupted, Stop
 from likewise.training.track import require, tracker, values_of
 from likewise.version import __version__
 
@@ -53,14 +55,38 @@ def train(
     line for bad input, before anything is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (folder / "experiment.toml").is_file():
+        return resume(folder, say)  # torchrun starts the same command again when a process was lost
+    world = _join(str((set_ or {}).get("training.device", "auto")))
+    options: dict[str, Any] = {
+        "as_": as_, "given": given, "target": target, "family": family, "backbone": backbone, "preset": preset,
+        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "set_": set_,
+    }  # fmt: skip
+    if world.first:
+        try:
+            run, train_part, held_out = _begin(Path(path), folder, world, options, say)
+        except BaseException as error:
+            world.gather(str(error) or type(error).__name__)
+            raise
+        world.gather("")
+    else:  # the first process reads the data and settles everything; the others open what it made
+        if failed := world.gather("")[0]:
+            raise ValueError(f"the first process could not begin: {failed}")
+        run = Run(folder)
+        train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
+    _fit(run, train_part, held_out, resume=False, say=say, world=world)
+    return run
+
+
+def _begin(
+    path: Path, folder: Path, world: World, options: dict[str, Any], say: Callable[[str], None] | None
+) -> tuple[Run, Records, Records]:
+    """Read the data, settle the plan, show it, and make the run's folder."""
     if folder.exists() and not (
         folder.is_dir() and ((folder / "experiment.toml").is_file() or not any(folder.iterdir()))
     ):
         raise ValueError(f"{folder}: already holds something that is not a run; give another --out")
-    plan = make_plan(
-        path, as_=as_, given=given, target=target, family=family, backbone=backbone, preset=preset, unit=unit,
-        minutes=minutes, steps=steps, seed=seed, set_=set_,
-    )  # fmt: skip
+    plan = make_plan(path, **options)
     if folder.is_dir() and any(folder.iterdir()):
         difference = _difference(Run(folder).experiment.to_dict(), plan.experiment.to_dict())
         raise ValueError(
@@ -68,8 +94,10 @@ def train(
         )
     if not _writable(folder):
         raise ValueError(f"{folder}: cannot be written to; give another --out")
-    machine.choose_device(plan.experiment.training.device)
-    for name in plan.experiment.training.track:
+    settings = plan.experiment.training
+    machine.choose_device(settings.device)
+    distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
+    for name in settings.track:
         require(name)
     tell = say or (lambda text: print(text, flush=True))
     tell(plan.guess())
@@ -81,16 +109,23 @@ def train(
         chosen = np.random.default_rng(0).permutation(len(part))[:_KEPT]
         kept = part.subset(np.sort(chosen))
         run.keep_reference(split, kept.columns[records.target], {k: kept.columns[k] for k in records.given})
-    _fit(run, plan.train, plan.held_out, resume=False, say=say)
-    return run
+    return run, plan.train, plan.held_out
 
 
 def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
     """Go on with an interrupted run; its weights will be those of a run that was not interrupted."""
     run = Run(Path(path))
+    settings = run.experiment.training
+    world = _join(settings.device)
+    distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
     train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
-    _fit(run, train_part, held_out, resume=True, say=say)
+    _fit(run, train_part, held_out, resume=True, say=say, world=world)
     return run
+
+
+def _join(device: str) -> World:
+    """This process's place among those that torchrun started; every one of them runs the same command."""
+    return distributed.join(machine.choose_device(distributed.local_device(device)))
 
 
 def _writable(folder: Path) -> bool:
@@ -131,15 +166,19 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
         tell(f"note: {scan.duplicates:,} records repeat another; copies stay on one side of the split")
 
 
-def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, say: Callable[[str], None] | None) -> None:
+def _fit(
+    run: Run, train_part: Records, held_out: Records, resume: bool, say: Callable[[str], None] | None, world: World
+) -> None:
     lock = (run.path / ".lock").open("w")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system drops it with the process, even by kill -9
+        if world.first:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # dropped with the process, even by kill -9
     except OSError:
         raise ValueError(f"{run.path}: another process is training this run") from None
     settings = run.experiment.training
-    machine.tune(settings.threads)
-    device = machine.choose_device(settings.device)
+    # The threads decide how products round: exact elastic training needs their number to be the same everywhere.
+    machine.tune(settings.threads or (1 if settings.exact_elastic else None))
+    device = machine.choose_device(distributed.local_device(settings.device))
 
     def batches(part: Records) -> Batches:
         return Batches(
@@ -148,34 +187,59 @@ def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, say: Ca
 
     train_batches = batches(train_part)
     held_batches = batches(held_out)
-    learner = Learner(run.untrained(), settings, device)
-    count = parameters(learner.model)
+    untrained = run.untrained()
+    count = parameters(untrained)
+    learner = Learner(untrained, settings, device, world)
     digest = hashlib.sha256("".join(train_part.digests()).encode()).hexdigest()
     info = {"version": __version__, "device": str(device), "precision": learner.precision, "parameters": count}
-    info |= {"fingerprint": digest, "train": len(train_part), "held_out": len(held_out)}
-    checkpoint.write_json(run.path / "run.json", info)
-    with Display(say) as display, _Stop() as stop:
+    info |= {"fingerprint": digest, "train": len(train_part), "held_out": len(held_out), "processes": world.size}
+    if world.first:
+        checkpoint.write_json(run.path / "run.json", info)
+    with Display(say if world.first else lambda _: None) as display, Stop() as stop:
         display.say(
             f"{len(train_batches):,} to train on, {len(held_batches):,} held out; {count:,} parameters, "
-            f"{learner.precision} on {device}"
+            f"{learner.precision} on {device}" + (f", {world.size} processes" if world.size > 1 else "")
         )
-        watcher = _Tracked(display, [tracker(name, run.path) for name in settings.track])
-        done = loop.fit(
-            learner,
-            train_batches,
-            held_batches,
-            run.path,
-            watcher,
-            fingerprint=digest,
-            resume=resume,
-            preview=_previewer(run, held_batches),
-            stop=lambda: stop.code != 0,
-        )
-    checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
+        watcher = _Tracked(display, [tracker(name, run.path) for name in settings.track if world.first])
+        try:
+            done = loop.fit(
+                learner,
+                train_batches,
+                held_batches,
+                run.path,
+                watcher,
+                fingerprint=digest,
+                resume=resume,
+                preview=_previewer(run, held_batches, world),
+                stop=stop,
+            )
+        except Interrupted:
+            watcher.say(f"stopped before the first step; begin again with: likewise train --resume {run.path}")
+            raise SystemExit(stop.code) from None
+        except NonFinite as bad:
+            raise ValueError(f"{run.path}: {bad}; {_advice(bad, train_part)}") from None
+    if world.first:
+        checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
     watcher.say(f"{run.path}: {done.step} of {done.steps} steps in {done.seconds:.0f} s")
     if stop.code:
         watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
         raise SystemExit(stop.code)
+
+
+def _advice(bad: NonFinite, records: Records) -> str:
+    """What to do about it: by the items that alone make it happen, if there are any."""
+    if not bad.items:
+        return (
+            "no single item does this, so the weights do: try a smaller training.lr, training.precision=float32, or "
+            "training.on_nonfinite=rollback"
+        )
+    named = [_name(records.columns[records.target][i], i) for i in bad.items[:4]]
+    more = f" and {len(bad.items) - 4} more" if len(bad.items) > 4 else ""
+    return f"it comes of {', '.join(named)}{more}: mend or remove it, or train with training.on_nonfinite=skip"
+
+
+def _name(value: Any, index: int) -> str:
+    return str(value) if isinstance(value, Path) else f"training record {index} ({str(value)[:60]!r})"
 
 
 @dataclass(frozen=True)
@@ -194,14 +258,16 @@ class _Tracked:
         self.display.say(message)
 
 
-def _previewer(run: Run, held_out: Batches) -> Callable[[Model, int], str | None]:
+def _previewer(run: Run, held_out: Batches, world: World) -> Callable[[Model, int], str | None]:
     """Draws the same few samples, of the held-out items' conditions, every time."""
 
-    def preview(model: Model, step: int) -> str:
+    def preview(model: Model, step: int) -> str | None:
         folder = run.path / "samples"
-        folder.mkdir(exist_ok=True)
         given = run.reference_given("held_out", _PREVIEWS)
         drawn = run.sample(len(given) or _PREVIEWS, seed=0, given=given or None, model=model, block=_PREVIEWS)
+        if not world.first:
+            return None
+        folder.mkdir(exist_ok=True)
         picture = run.modality.sheet(drawn.values)
         if picture is not None:
             path = folder / f"preview-{step:07d}.png"
@@ -212,28 +278,3 @@ def _previewer(run: Run, held_out: Batches) -> Callable[[Model, int], str | None
         return str(path)
 
     return preview
-
-
-class _Stop:
-    """The first SIGINT or SIGTERM asks the loop to save and stop; the second stops at once."""
-
-    def __init__(self) -> None:
-        self.code = 0
-        self._old: dict[int, Any] = {}
-
-    def _ask(self, number: int, _: Any) -> None:
-        if self.code:
-            raise SystemExit(128 + number)
-        self.code = 128 + number
-
-    def __enter__(self) -> _Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._old[number] = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread: signals are somebody else's
-                break
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
