@@ -106,6 +106,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", help="the page to write")
     p = verb("list", "list the runs in a folder", "", "elsewhere/runs")
     p.add_argument("folder", nargs="?", default="runs")
+    p = verb("verify", "check every file of a run, and draw its stored samples again", "runs/digits")
+    p.add_argument("run")
+    p = verb(
+        "prove", "kill training and damage checkpoints at random, and see that nothing is lost",
+        "kills --count 200 --processes 2", "flips --count 1000",
+    )  # fmt: skip
+    p.add_argument("what", choices=("kills", "flips"))
+    p.add_argument("--count", type=int, help="how many (default 200 kills, 1000 flips)")
+    p.add_argument("--processes", type=int, default=1, help="that train together (kills; default 1)")
+    p.add_argument("--family", action="append", help="of the runs that are killed; repeatable (default three)")
+    p.add_argument("--seed", type=int, default=0, help="of the moments and places (default 0)")
     p = verb("demo", "train on data that a dependency ships, and write samples and a report", "", "text", "table")
     p.add_argument("kind", nargs="?", default="images", choices=("images", "text", "table"))
     p.add_argument("--minutes", type=float, default=1.0)
@@ -223,7 +234,36 @@ def _demo(a: argparse.Namespace) -> None:
     print(demo(a.kind, Path(a.out), a.minutes))
 
 
+def _verify(a: argparse.Namespace) -> None:
+    from likewise.verbs.verify import verify
+
+    found = verify(Path(a.run))
+    print(found)
+    if found.damaged:
+        raise SystemExit(1)
+
+
+def _prove(a: argparse.Namespace) -> None:
+    from likewise.verbs.prove import FAMILIES, flips, kills
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    if a.what == "flips":
+        found = flips(a.count or 1000, a.seed, say)
+    else:
+        for family in a.family or ():
+            if family not in FAMILIES:
+                raise ValueError(f"--family {family}: there are {', '.join(FAMILIES)}")
+        found = kills(a.count or 200, tuple(a.family or FAMILIES[:3]), a.processes, a.seed, say)
+    print(found)
+    if found.failures:
+        raise SystemExit(1)
+
+
 _VERBS = {
+    "verify": _verify,
+    "prove": _prove,
     "look": _look,
     "train": _train,
     "sample": _sample,

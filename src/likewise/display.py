@@ -64,7 +64,7 @@ class Display:
     def line(self, line: dict[str, Any], /) -> None:
         if line["split"] == "held_out":
             self._held_out = line
-        else:
+        elif line["split"] == "train":
             self._train = line
             self._first = self._first or line
         if self._live:

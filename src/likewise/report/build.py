@@ -80,6 +80,8 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tupl
     """metrics.jsonl as {term: {split: [(step, value)]}}, terms in the order in which they appear."""
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in lines:
+        if line.get("split", "train") not in ("train", "held_out"):
+            continue  # checkpoints, alarms
         for term, value in line.items():
             if (
                 term in _NOT_LOSSES

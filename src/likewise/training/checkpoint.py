@@ -23,7 +23,8 @@ from torch import Tensor
 
 #: of the folder's layout; a newer one is refused
 FORMAT = 1
-_PARTS = ("weights", "optimizer")
+MANIFEST = "manifest.json"
+PARTS = ("weights", "optimizer")
 _MOST_HEADER = 16 * 2**20
 _MOST_TENSORS = 50_000
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -86,9 +87,9 @@ def commit(aside: Path, step: int, state: Mapping[str, Any]) -> Path:
     """Make everything in the folder aside the checkpoint of `step`: afterwards it is there whole, or not at all."""
     final = aside.with_name(f"{step:07d}")
     (aside / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
-    (aside / "manifest.json").write_text(json.dumps(_manifest(aside, step), indent=1), encoding="utf-8")
+    (aside / MANIFEST).write_text(json.dumps(_manifest(aside, step), indent=1), encoding="utf-8")
     _sync(aside / "state.json")
-    _sync(aside / "manifest.json")
+    _sync(aside / MANIFEST)
     _sync(aside)
     if final.exists():  # the same step saved twice (a resumed run): the old one goes aside first, under a name not read
         old = final.with_name(f".{final.name}.old")
@@ -112,7 +113,7 @@ def save(
 ) -> Path:
     """Write the checkpoint of `step` under `folder` and return its path."""
     aside = begin(folder, step, size(weights, rest))
-    for name, tensors in zip(_PARTS, (weights, rest), strict=True):
+    for name, tensors in zip(PARTS, (weights, rest), strict=True):
         put(aside, name, tensors)
     return commit(aside, step, state)
 
@@ -128,11 +129,39 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
+def seal(folder: Path) -> None:
+    """Write the manifest of a run's own files: everything in the folder and below, as it is now."""
+    write_json(folder / MANIFEST, {"format": FORMAT, "files": _digests(folder, _files(folder))})
+
+
+def check_seal(folder: Path) -> int:
+    """How many files the run's manifest names. Raises Damaged if one differs or is missing."""
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        known = dict(json.loads(text)["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Damaged(f"{folder}: its manifest is missing or unreadable") from None
+    if lost := [name for name in known if not (folder / name).is_file()]:
+        raise Damaged(f"{folder}: {lost[0]} is missing")
+    now = _digests(folder, list(known))
+    if other := [name for name in known if now[name] != known[name]]:
+        raise Damaged(f"{folder}: {other[0]} is not what was written")
+    if text != json.dumps({"format": FORMAT, "files": now}, ensure_ascii=False, indent=1) + "\n":
+        raise Damaged(f"{folder}: its manifest is damaged")
+    return len(known)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+
+
+def _digests(folder: Path, names: list[str]) -> dict[str, Any]:
+    return {n: {"bytes": (folder / n).stat().st_size, "sha256": sha256(folder / n)} for n in names}
+
+
 def _manifest(path: Path, step: int) -> dict[str, Any]:
     """What the manifest of a folder should say, by what is in it."""
-    names = sorted(p.name for p in path.iterdir() if p.name != "manifest.json")
-    files = {n: {"bytes": (path / n).stat().st_size, "sha256": sha256(path / n)} for n in names}
-    return {"format": FORMAT, "step": step, "files": files}
+    return {"format": FORMAT, "step": step, "files": _digests(path, _files(path))}
 
 
 def verify(path: Path) -> None:
@@ -141,14 +170,14 @@ def verify(path: Path) -> None:
     A folder of a newer format is refused by saying so.
     """
     try:
-        text = (path / "manifest.json").read_text(encoding="utf-8")
+        text = (path / MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
         form, known = manifest["format"], {k: v["sha256"] for k, v in manifest["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise Damaged(f"{path}: its manifest is missing or unreadable") from None
     if isinstance(form, int) and form > FORMAT:
         raise Damaged(f"{path}: its format is {form}, and this version reads {FORMAT}; update likewise")
-    there = {p.name for p in path.iterdir()} - {"manifest.json"}
+    there = {p.name for p in path.iterdir()} - {MANIFEST}
     if missing := sorted({*known, "state.json"} - there):
         raise Damaged(f"{path}: {missing[0]} is missing")
     if foreign := sorted(there - set(known)):
@@ -165,7 +194,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, An
     """Verify and read a checkpoint: (weights, rest, state). Shards are put together."""
     verify(path)
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    weights, rest = (read(path, name) for name in _PARTS)
+    weights, rest = (read(path, name) for name in PARTS)
     return weights, rest, state
 
 
@@ -246,14 +275,20 @@ def weights_hash(path: Path) -> str:
     return whole[:16]
 
 
-def found(folder: Path) -> list[Path]:
-    """The checkpoints under `folder`, oldest first, verified or not."""
+def recover(folder: Path) -> None:
+    """Clear up after a process that was killed while it wrote; only for who holds the run's lock."""
     for old in folder.glob(".*.old"):  # killed between the two renames of `commit`: the old one is whole
         final = old.with_name(old.name[1:-4])
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(final)
+    for aside in folder.glob(".*.tmp"):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints under `folder`, oldest first, verified or not."""
     return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,11 +21,12 @@ from likewise.draws import derive_seed
 from likewise.families.base import Model
 from likewise.training import checkpoint
 from likewise.training.batches import Batches
-from likewise.training.distributed import World, local
+from likewise.training.distributed import World
 from likewise.training.learner import Learner, NonFinite, try_compile
 from likewise.training.order import Order
 from likewise.training.pace import plan_steps, replan
 from likewise.training.progress import Progress
+from likewise.training.saver import Saver
 from likewise.training.stop import Interrupted, Stop
 
 
@@ -61,6 +63,9 @@ def fit(
     where = folder / "checkpoints"
     progress = Progress()
     if resume:
+        if world.first:
+            checkpoint.recover(where)
+        world.gather(None)
         progress = _resume(learner, where, fingerprint, watcher.say)
         _forget(folder / "metrics.jsonl", progress.step, world)
     with stop.interruptible():
@@ -88,17 +93,18 @@ def fit(
         log.flush()
         watcher.line(line)
 
+    saver = Saver(where, settings.keep, world)
+
     def save() -> None:
         weights, rest = learner.tensors()
         state = {**vars(progress), "fingerprint": fingerprint, "world": {"processes": world.size}}
-        if learner.sharded:
-            _save_shards(where, progress.step, weights, rest, state, world)
-        elif world.first:
-            checkpoint.save(where, progress.step, weights, rest, state)
-        if world.first:
-            checkpoint.prune(where, settings.keep, progress.best_step)
+        saver.save(progress.step, weights, rest, state, progress.best_step)
 
-    with log:
+    def acknowledge() -> None:
+        for step in saver.written():
+            write({"step": step, "steps": progress.steps, "seconds": round(progress.seconds, 3), "split": "checkpoint"})
+
+    with log, _finished(saver, acknowledge):
         while progress.step < progress.steps and not progress.stopped_early:
             step = progress.step
             indices = order.batch(step)
@@ -109,6 +115,7 @@ def fit(
                     if bad.clean:
                         save()  # the weights before the update: nothing is lost
                     raise
+                saver.wait()
                 progress, terms = _go_on(learner, bad, progress, where, fingerprint, write, watcher), {}
                 if progress.step != step:
                     continue
@@ -151,6 +158,7 @@ def fit(
             if done or stopping or progress.stopped_early or improved or progress.step % progress.save_every == 0:
                 progress.seconds = before + time.perf_counter() - began
                 save()
+            acknowledge()
             if stopping:
                 return progress
             if evaluating or now - last > 1.0:
@@ -159,6 +167,20 @@ def fit(
             if settings.steps is None and evaluating:
                 replan(settings, progress)
     return progress
+
+
+@contextmanager
+def _finished(saver: Saver, acknowledge: Callable[[], None]) -> Iterator[None]:
+    """However training ends, what was begun to be saved is saved."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # the error that ended training is the one to tell
+            saver.wait()
+        acknowledge()
+        raise
+    saver.wait()
+    acknowledge()
 
 
 def _preview_due(progress: Progress) -> bool:
@@ -213,23 +235,6 @@ def _resume(learner: Learner, where: Path, fingerprint: str, say: Callable[[str]
     learner.accumulate = progress.accumulate or settings.accumulate
     say(f"resumed from step {progress.step}")
     return progress
-
-
-def _save_shards(
-    where: Path, step: int, weights: dict[str, Tensor], rest: dict[str, Tensor], state: dict[str, Any], world: World
-) -> None:
-    """Every process writes its part; the first names the files and makes the checkpoint appear."""
-    own = [{k: local(t) for k, t in part.items() if world.first or local(t) is not t} for part in (weights, rest)]
-    aside = checkpoint.begin(where, step, world.size * checkpoint.size(*own)) if world.first else None
-    aside = world.gather(aside)[0]
-    for name, part, whole in zip(("weights", "optimizer"), own, (weights, rest), strict=True):
-        rows = {k: len(t) for k, t in whole.items() if local(t) is not t}
-        file = f"{name}-{world.rank + 1:05d}-of-{world.size:05d}"
-        checkpoint.put(aside, file, part, {"rows": json.dumps(rows)})
-    world.gather(None)
-    if world.first:
-        checkpoint.commit(aside, step, state)
-    world.gather(None)
 
 
 def _forget(log: Path, step: int, world: World) -> None:

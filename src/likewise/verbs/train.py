@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -102,14 +103,20 @@ def _begin(
     tell = say or (lambda text: print(text, flush=True))
     tell(plan.guess())
     _warn(plan, tell)
-    run = Run.create(folder, plan.experiment, plan.modality, plan.encoding, plan.conditions)
+    # Laid out aside and renamed: a run is there whole, or not at all, wherever the process is killed.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    run = Run.create(aside, plan.experiment, plan.modality, plan.encoding, plan.conditions)
     records = plan.scan.records
     for split, part in (("train", plan.train), ("held_out", plan.held_out)):
         # Drawn from all of them: the first ones of a folder of classes are all of one class.
         chosen = np.random.default_rng(0).permutation(len(part))[:_KEPT]
         kept = part.subset(np.sort(chosen))
         run.keep_reference(split, kept.columns[records.target], {k: kept.columns[k] for k in records.given})
-    return run, plan.train, plan.held_out
+    checkpoint.seal(aside)
+    aside.rename(folder)
+    return Run(folder), plan.train, plan.held_out
 
 
 def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
@@ -220,6 +227,8 @@ def _fit(
             raise ValueError(f"{run.path}: {bad}; {_advice(bad, train_part)}") from None
     if world.first:
         checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
+        if not stop.code:  # some samples to look at, and for `likewise verify` to draw again
+            Run(run.path).sample(_PREVIEWS).save(run.path / "samples")
     watcher.say(f"{run.path}: {done.step} of {done.steps} steps in {done.seconds:.0f} s")
     if stop.code:
         watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
@@ -251,7 +260,7 @@ class _Tracked:
 
     def line(self, line: dict[str, Any], /) -> None:
         self.display.line(line)
-        for send in self.senders:
+        for send in self.senders if line["split"] in ("train", "held_out") else ():
             send(values_of(line), line["step"])
 
     def say(self, message: str, /) -> None:

@@ -1,0 +1,287 @@
+"""Prove: kill training at random moments, damage checkpoints at random places, and see what is lost.
+
+The promise: whatever happens, no acknowledged checkpoint is lost, none is unloadable, and the weights of a run that was
+killed and resumed are bit for bit those of one that was not. `kills` and `flips` try it on this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likewise.training import checkpoint
+from likewise.training.checkpoint import Damaged
+
+FAMILIES = ("vae", "gan", "autoregressive", "flow")
+#: seconds that processes have to end after one of them was killed
+_PATIENCE = 60.0
+_STEPS = 200
+_SETTINGS: dict[str, Any] = {
+    "training.batch": 16,
+    "training.ema": 0.9,
+    "training.threads": 1,
+    "training.evaluate_every": 40,
+    "training.checkpoint_every": 8,
+    "training.patience": 100,
+    "training.precision": "float32",
+    "backbone.width": 16,
+}
+
+
+@dataclass
+class Found:
+    """What was tried and what went wrong; nothing did if `failures` is empty."""
+
+    tried: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    #: the longest time from a SIGTERM to the end of the process, in seconds
+    slowest_stop: float = 0.0
+
+    def count(self, what: str, by: int = 1) -> None:
+        self.tried[what] = self.tried.get(what, 0) + by
+
+    def __str__(self) -> str:
+        done = ", ".join(f"{n:,} {what}" for what, n in self.tried.items())
+        slow = f"; slowest end after SIGTERM {self.slowest_stop:.2f} s" if self.slowest_stop else ""
+        return f"{done}{slow}: " + (f"{len(self.failures)} FAILED, {self.failures[0]}" if self.failures else "all well")
+
+
+def kills(
+    count: int = 200,
+    families: tuple[str, ...] = FAMILIES[:3],
+    processes: int = 1,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+    folder: Path | None = None,
+) -> Found:
+    """Kill training `count` times in all, resume it each time, and compare with runs that were left alone.
+
+    With several processes, either one of them or all are killed. One in five ends by SIGTERM instead of SIGKILL.
+    """
+    chance, found = random.Random(seed), Found()
+    with tempfile.TemporaryDirectory(dir=folder, prefix="prove-") as name:
+        home = Path(name)
+        for i, family in enumerate(families):
+            data = _lay_out(home / f"{family}-data", family)
+            whole = home / f"{family}-whole"
+            start = time.monotonic()
+            codes = _end(_begin(family, data, whole, processes), None)
+            takes = time.monotonic() - start
+            if codes != [0] * processes:
+                raise ValueError(f"{family}: the run that nobody kills ended with {codes}")
+            truth = _final(whole)
+            share = count // len(families) + (i < count % len(families))
+            say(f"{family}: a whole run takes {takes:.1f} s; {share} kills to come")
+            done = number = 0
+            while done < share:
+                run = home / f"{family}-{number}"
+                number += 1
+                done += _one_run(family, data, run, processes, share - done, takes, chance, found)
+                if _final(run) != truth:
+                    found.failures.append(f"{family} run {number}: its final weights differ")
+                found.count("runs compared bit for bit")
+                shutil.rmtree(run)
+                say(f"{family}: {done} of {share} kills; {found}")
+    return found
+
+
+def _one_run(
+    family: str, data: Path, run: Path, processes: int, most: int, takes: float, chance: random.Random, found: Found
+) -> int:
+    """Train one run to its end through at most `most` kills; returns how many there were."""
+    killed = 0
+    while True:
+        workers = _begin(family, data, run, processes)
+        moment = time.monotonic() + chance.uniform(0, 0.7 * takes)
+        while killed < most and time.monotonic() < moment and not _ended(workers):
+            time.sleep(0.002)
+        if killed >= most or _ended(workers):
+            codes = _end(workers, None)
+            if codes == [0] * processes:
+                return killed
+            found.failures.append(f"{family}: ended by itself with {codes}; see {run}.log")
+            return killed
+        gently = chance.random() < 0.2
+        victims = workers if gently or chance.random() < 0.5 else [chance.choice(workers)]
+        asked = time.monotonic()
+        for worker in victims:
+            _send(worker, signal.SIGTERM if gently else signal.SIGKILL)
+        codes = _end(workers, _PATIENCE)
+        killed += 1
+        found.count("SIGTERM" if gently else "SIGKILL")
+        if gently:
+            found.slowest_stop = max(found.slowest_stop, time.monotonic() - asked)
+            # before the first handler is there, the system ends the process, which a shell calls 143 too
+            if any(code not in (0, 143, -signal.SIGTERM) for code in codes):
+                found.failures.append(f"{family}: SIGTERM ended it with {codes}")
+        if None in codes:
+            found.failures.append(f"{family}: a process was still there {_PATIENCE:.0f} s after another was killed")
+        _check(run, found)
+
+
+def _check(run: Path, found: Found) -> None:
+    """After a kill: every checkpoint that is there verifies, and none that was acknowledged is lost."""
+    folder, good = run / "checkpoints", []
+    for path in checkpoint.found(folder):
+        try:
+            checkpoint.verify(path)
+            good.append(int(path.name))
+        except Damaged as damage:
+            found.failures.append(f"unloadable: {damage}")
+    acknowledged = [line["step"] for line in _lines(run) if line.get("split") == "checkpoint"]
+    found.count("acknowledged checkpoints", len(acknowledged))
+    if acknowledged and max(acknowledged) > max(good, default=-1):
+        found.failures.append(f"{run.name}: step {max(acknowledged)} was acknowledged, and {good} are there")
+
+
+def _lines(run: Path) -> list[dict[str, Any]]:
+    log = run / "metrics.jsonl"
+    text = log.read_text(encoding="utf-8") if log.is_file() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _final(run: Path) -> str:
+    path, _ = checkpoint.latest(run / "checkpoints")
+    if path is None or int(path.name) != _STEPS:
+        return f"no checkpoint of step {_STEPS}"
+    files = sorted(path.glob("*.safetensors"))
+    return hashlib.sha256("".join(checkpoint.sha256(f) for f in files).encode()).hexdigest()
+
+
+def _begin(family: str, data: Path, run: Path, processes: int) -> list[int]:
+    """Start training, or go on with it, in fresh processes; returns their numbers."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    sys.stdout.flush()
+    workers = []
+    for rank in range(processes):
+        if worker := os.fork():
+            workers.append(worker)
+            continue
+        code = 1
+        try:  # the fork has torch in memory already: a kill costs a second and not ten
+            with Path(f"{run}.log").open("a") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+            if processes > 1:
+                os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            _work(family, data, run)
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return workers
+
+
+def _work(family: str, data: Path, run: Path) -> None:
+    from likewise.verbs.train import resume, train
+
+    if (run / "manifest.json").is_file():
+        resume(run)
+    else:
+        shutil.rmtree(run, ignore_errors=True) if os.environ.get("RANK", "0") == "0" else None
+        train(data, out=run, family=family, steps=_STEPS, set_=dict(_SETTINGS))
+
+
+def _ended(workers: list[int]) -> bool:
+    return all(os.waitid(os.P_PID, w, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None for w in workers)
+
+
+def _send(worker: int, number: int) -> None:
+    if os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        os.kill(worker, number)
+
+
+def _end(workers: list[int], within: float | None) -> list[int | None]:
+    """The exit codes, negative for a signal; None for one that had to be killed because it did not end in time."""
+    until = time.monotonic() + (within or 3600.0)
+    codes: list[int | None] = []
+    for worker in workers:
+        late = False
+        while os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > until:
+                os.kill(worker, signal.SIGKILL)
+                late = True
+                break
+            time.sleep(0.002)
+        code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+        codes.append(None if late else code)
+    return codes
+
+
+def _lay_out(folder: Path, family: str) -> Path:
+    """A little data: rows of text for an autoregressive model, small pictures for the others."""
+    from PIL import Image
+
+    folder.mkdir()
+    chance = np.random.default_rng(0)
+    if family == "autoregressive":
+        words = ["".join(chance.choice(list("abcdefgh"), 5)) for _ in range(40)]
+        text = "\n".join(" ".join(chance.choice(words, 6)) for _ in range(400))
+        (folder / "lines.txt").write_text(text, encoding="utf-8")
+        return folder / "lines.txt"
+    for i in range(96):
+        grey = np.add.outer(np.arange(8) * chance.integers(0, 16), np.arange(8) * chance.integers(0, 16))
+        Image.fromarray((grey + chance.integers(0, 8, (8, 8))).astype(np.uint8)).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def flips(count: int = 1000, seed: int = 0, say: Callable[[str], None] = print, folder: Path | None = None) -> Found:
+    """Flip a random byte of a random file of the newest checkpoint, or cut it off, `count` times: is it noticed?
+
+    Noticed means that loading refuses it, and that resuming takes the one before.
+    """
+    chance, found = random.Random(seed), Found()
+    with tempfile.TemporaryDirectory(dir=folder, prefix="prove-") as name:
+        home = Path(name)
+        codes = _end(_begin("vae", _lay_out(home / "data", "vae"), home / "run", 1), None)
+        if codes != [0]:
+            raise ValueError(f"the run to be damaged ended with {codes}")
+        where = home / "run" / "checkpoints"
+        *_, before, newest = checkpoint.found(where)
+        files = sorted(newest.iterdir())
+        for i in range(count):
+            file = chance.choice(files)
+            content = file.read_bytes()
+            place = chance.randrange(len(content))
+            if chance.random() < 0.1:
+                what, damaged = "files cut off", content[:place]
+            else:
+                what, changed = "bytes flipped", bytearray(content)
+                changed[place] ^= chance.randrange(1, 256)
+                damaged = bytes(changed)
+            file.write_bytes(damaged)
+            found.count(what)
+            try:
+                checkpoint.load(newest)
+                found.failures.append(f"{file.name}, byte {place}: not noticed")
+            except Damaged:
+                if checkpoint.latest(where)[0] != before:
+                    found.failures.append(f"{file.name}, byte {place}: noticed, but the older one was not taken")
+            file.write_bytes(content)
+            if (i + 1) % 250 == 0:
+                say(str(found))
+        checkpoint.verify(newest)
+    return found
