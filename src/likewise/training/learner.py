@@ -274,7 +274,7 @@ class Learner:
         starts = range(0, count, size)
         # Each block is computed by one process, and its place is zero elsewhere: the sum is the same for any number of
         # processes. Sharded weights are gathered by all processes together, so there all compute all.
-        sums = torch.zeros(len(starts), 2, dtype=torch.float64)
+        sums = torch.zeros(len(starts), 3, dtype=torch.float64)
         with self.averaged() as model:
             for place, start in enumerate(starts):
                 if not self.sharded and place % self.world.size != self.world.rank:
@@ -286,13 +286,16 @@ class Learner:
                 noise = Draws(derive_seed(self.settings.seed, "held out"), index, self.device)
                 with machine.autocast(self.device, self.precision):
                     found = model.held_out(x, c, noise)
-                if found is None:
-                    return None
+                if found is None:  # agreed on below: a process without a block does not see it
+                    sums[place, 2] = 1
+                    break
                 sums[place, 0] = found[0].double().sum()
                 sums[place, 1] = found[1].double().sum()
         if not self.sharded:
             sums = self.world.sums(sums)
-        total, weight = sums.sum(0).tolist()
+        total, weight, none = sums.sum(0).tolist()
+        if none:
+            return None
         return total / max(weight, 1e-12)
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
