@@ -106,6 +106,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", help="the page to write")
     p = verb("list", "list the runs in a folder", "", "elsewhere/runs")
     p.add_argument("folder", nargs="?", default="runs")
+    p = verb("export", "write a run's weights as one safetensors file", "runs/digits --out digits.safetensors")
+    p.add_argument("run")
+    p.add_argument("--out", required=True, help="the file to write")
     p = verb("verify", "check every file of a run, and draw its stored samples again", "runs/digits")
     p.add_argument("run")
     p = verb(
@@ -234,6 +237,13 @@ def _demo(a: argparse.Namespace) -> None:
     print(demo(a.kind, Path(a.out), a.minutes))
 
 
+def _export(a: argparse.Namespace) -> None:
+    from likewise.run import Run
+    from likewise.verbs.export import export
+
+    print(export(Run(Path(a.run)), Path(a.out)))
+
+
 def _verify(a: argparse.Namespace) -> None:
     from likewise.verbs.verify import verify
 
@@ -262,6 +272,7 @@ def _prove(a: argparse.Namespace) -> None:
 
 
 _VERBS = {
+    "export": _export,
     "verify": _verify,
     "prove": _prove,
     "look": _look,

@@ -79,7 +79,7 @@ def begin(folder: Path, step: int, needed: int) -> Path:
 def put(aside: Path, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
     """Write `name`.safetensors; about: its metadata."""
     path = aside / f"{name}.safetensors"
-    save_file(_separate(tensors), path, dict(about) if about else None)  # {} breaks a file without tensors
+    save_file(separate(tensors), path, dict(about) if about else None)  # {} breaks a file without tensors
     _sync(path)
 
 
@@ -118,7 +118,7 @@ def save(
     return commit(aside, step, state)
 
 
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Each tensor in memory of its own: safetensors refuses tied weights, which are written once for each name."""
     out: dict[str, Tensor] = {}
     seen: set[int] = set()
