@@ -23,7 +23,7 @@ ALLOWED = {
     "catalog": set(),
     "config": {"catalog", "backbones.base", "families.base", "modalities.base"},
     "assemble": {"spaces", "catalog", "backbones.base", "families.base", "modalities.base"},
-    "training": {"spaces", "draws", "config", "families.base", "modalities.base"},
+    "training": {"spaces", "draws", "config", "families.base", "modalities.base", "metrics.neighbours"},
     "samples": {"modalities.base"},
     "run": {
         "samples",

@@ -67,6 +67,8 @@ class Display:
         elif line["split"] == "train":
             self._train = line
             self._first = self._first or line
+        else:
+            return  # checkpoints and alarms: what is to be seen of them is said
         if self._live:
             self._live.refresh()
         elif time.monotonic() - self._shown >= self._every or line["step"] == line["steps"]:

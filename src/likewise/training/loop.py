@@ -11,10 +11,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import derive_seed
@@ -28,6 +31,23 @@ from likewise.training.pace import plan_steps, replan
 from likewise.training.progress import Progress
 from likewise.training.saver import Saver
 from likewise.training.stop import Interrupted, Stop
+from likewise.training.watch import Alarm, Watch
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Where a preview can be looked at, and features, each with shape (n, F), of what was drawn and of real items."""
+
+    path: str
+    drawn: Array
+    train: Array
+    held_out: Array
+
+
+#: draws a preview with the model at a step; None where another process shows it
+Previewer = Callable[[Model, int], Preview | None]
 
 
 class Watcher(Protocol):
@@ -49,7 +69,7 @@ def fit(
     *,
     fingerprint: str,
     resume: bool = False,
-    preview: Callable[[Model, int], str | None] | None = None,
+    preview: Previewer | None = None,
     stop: Stop | None = None,
 ) -> Progress:
     """Train until the planned step, a stop, or no more progress, and leave checkpoints under `folder`/checkpoints.
@@ -61,13 +81,13 @@ def fit(
     settings, world, stop = learner.settings, learner.world, stop or Stop()
     order = Order(len(train), settings.batch, derive_seed(settings.seed, "order"), train.lengths)
     where = folder / "checkpoints"
-    progress = Progress()
+    progress, watch = Progress(), Watch()
     if resume:
         if world.first:
             checkpoint.recover(where)
         world.gather(None)
         progress = _resume(learner, where, fingerprint, watcher.say)
-        _forget(folder / "metrics.jsonl", progress.step, world)
+        watch.replay(_forget(folder / "metrics.jsonl", progress.step, world))
     with stop.interruptible():
         if settings.compile and (why := try_compile(learner, train, order)):
             # what was begun compiled and goes on without would not be the same run, but it is a run
@@ -92,6 +112,11 @@ def fit(
         log.write(json.dumps(line) + "\n")
         log.flush()
         watcher.line(line)
+
+    def alarm(alarms: list[Alarm]) -> None:
+        for one in alarms:
+            write(one.line())
+            watcher.say(str(one))
 
     saver = Saver(where, settings.keep, world)
 
@@ -142,17 +167,21 @@ def fit(
                 if tokens:
                     line["tokens_per_second"] = round(tokens / max(now - last, 1e-9), 1)
                 write(line)
+                alarm(watch.losses(progress.step, line))
                 items = tokens = summed = 0
                 sums = {}
             if evaluating:
-                _watch_held_out(learner, held_out, progress, write)
+                loss = _watch_held_out(learner, held_out, progress, write)
+                if loss is not None and progress.best is not None:
+                    alarm(watch.held_out(progress.step, loss, progress.best))
                 if (
                     preview is not None
                     and not stopping
                     and _preview_due(progress)
-                    and (path_shown := _preview(learner, preview, progress.step, stop))
+                    and (shown := _preview(learner, preview, progress.step, stop, watcher.say))
                 ):
-                    watcher.say(f"preview: {path_shown}")
+                    watcher.say(f"preview: {shown.path}")
+                    alarm(watch.preview(progress.step, shown.drawn, shown.train, shown.held_out))
             stopping = stopping or world.agree(stop())[0] if evaluating else stopping
             improved = evaluating and progress.best_step == progress.step
             if done or stopping or progress.stopped_early or improved or progress.step % progress.save_every == 0:
@@ -188,8 +217,11 @@ def _preview_due(progress: Progress) -> bool:
     return progress.step >= progress.steps or (progress.step // progress.evaluate_every) % 5 == 0
 
 
-def _preview(learner: Learner, preview: Callable[[Model, int], str | None], step: int, stop: Stop) -> str | None:
-    """Sharded weights are gathered by all processes together; else one of them draws, and the others wait."""
+def _preview(learner: Learner, preview: Previewer, step: int, stop: Stop, say: Callable[[str], None]) -> Preview | None:
+    """Sharded weights are gathered by all processes together; else one of them draws, and the others wait.
+
+    A preview that fails, for want of memory for example, is told and is no reason to stop training.
+    """
     if not (learner.world.first or learner.sharded):
         return None
     if learner.sharded:
@@ -200,6 +232,9 @@ def _preview(learner: Learner, preview: Callable[[Model, int], str | None], step
             with stop.interruptible():
                 return preview(model, step)
         except Interrupted:
+            return None
+        except Exception as error:
+            say(f"note: no preview at step {step}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
             return None
 
 
@@ -237,18 +272,20 @@ def _resume(learner: Learner, where: Path, fingerprint: str, say: Callable[[str]
     return progress
 
 
-def _forget(log: Path, step: int, world: World) -> None:
-    """Drop the lines of steps that were lost with the process, and a half-written last one: they come again."""
+def _forget(log: Path, step: int, world: World) -> list[dict[str, Any]]:
+    """Drop the lines of steps that were lost with the process, and a half-written last one: they come again.
+
+    Returns the lines that are kept.
+    """
     if not world.first or not log.is_file():
-        return
+        return []
     kept = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:  # cut off by the kill
-            continue
-    checkpoint.write_text(log, "".join(kept))
+    for text in log.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # cut off by the kill
+            line = json.loads(text)
+            kept += [line] if line["step"] <= step else []
+    checkpoint.write_text(log, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
 
 
 def _go_on(
@@ -276,10 +313,10 @@ def _go_on(
 
 def _watch_held_out(
     learner: Learner, held_out: Batches, progress: Progress, write: Callable[[dict[str, Any]], None]
-) -> None:
+) -> float | None:
     loss = learner.held_out(held_out)
     if loss is None:
-        return
+        return None
     if progress.best is None or loss < progress.best:
         progress.best, progress.best_step, progress.worse = loss, progress.step, 0
     else:
@@ -288,3 +325,4 @@ def _watch_held_out(
     progress.stopped_early = patience is not None and progress.worse >= patience
     line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
     write({**line, "split": "held_out", "loss": loss, "best": progress.best, "best_step": progress.best_step})
+    return loss

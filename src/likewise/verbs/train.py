@@ -7,7 +7,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from likewise.families.base import Model
 from likewise.plan import Plan, make_plan, records_again
 from likewise.records import Records
 from likewise.run import Run
+from likewise.samples import Samples
 from likewise.training import checkpoint, distributed, loop, machine
 from likewise.training.batches import Batches
 from likewise.training.distributed import World
@@ -75,7 +77,8 @@ def train(
             raise ValueError(f"the first process could not begin: {failed}")
         run = Run(folder)
         train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
-    _fit(run, train_part, held_out, resume=False, say=say, world=world)
+    with _locked(run, world):
+        _fit(run, train_part, held_out, resume=False, say=say, world=world)
     return run
 
 
@@ -126,7 +129,8 @@ def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
     world = _join(settings.device)
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
     train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
-    _fit(run, train_part, held_out, resume=True, say=say, world=world)
+    with _locked(run, world):
+        _fit(run, train_part, held_out, resume=True, say=say, world=world)
     return run
 
 
@@ -173,15 +177,21 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
         tell(f"note: {scan.duplicates:,} records repeat another; copies stay on one side of the split")
 
 
+@contextmanager
+def _locked(run: Run, world: World) -> Iterator[None]:
+    """One training at a time; the system drops the lock with the process, even by kill -9."""
+    with (run.path / ".lock").open("w") as lock:
+        try:
+            if world.first:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"{run.path}: another process is training this run") from None
+        yield
+
+
 def _fit(
     run: Run, train_part: Records, held_out: Records, resume: bool, say: Callable[[str], None] | None, world: World
 ) -> None:
-    lock = (run.path / ".lock").open("w")
-    try:
-        if world.first:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # dropped with the process, even by kill -9
-    except OSError:
-        raise ValueError(f"{run.path}: another process is training this run") from None
     settings = run.experiment.training
     # The threads decide how products round: exact elastic training needs their number to be the same everywhere.
     machine.tune(settings.threads or (1 if settings.exact_elastic else None))
@@ -217,7 +227,7 @@ def _fit(
                 watcher,
                 fingerprint=digest,
                 resume=resume,
-                preview=_previewer(run, held_batches, world),
+                preview=_previewer(run, world),
                 stop=stop,
             )
         except Interrupted:
@@ -267,23 +277,46 @@ class _Tracked:
         self.display.say(message)
 
 
-def _previewer(run: Run, held_out: Batches, world: World) -> Callable[[Model, int], str | None]:
-    """Draws the same few samples, of the held-out items' conditions, every time."""
+#: real items that previews are compared with
+_BESIDE = 1000
 
-    def preview(model: Model, step: int) -> str | None:
-        folder = run.path / "samples"
+
+def _previewer(run: Run, world: World) -> loop.Previewer:
+    """Draws the same few samples, of the held-out items' conditions, every time, and as many fresh ones to judge."""
+    real: dict[str, np.ndarray] = {}
+    size = _PREVIEWS
+
+    def preview(model: Model, step: int) -> loop.Preview | None:
+        nonlocal size
         given = run.reference_given("held_out", _PREVIEWS)
-        drawn = run.sample(len(given) or _PREVIEWS, seed=0, given=given or None, model=model, block=_PREVIEWS)
+        while True:
+            try:
+                drawn = run.sample(len(given) or _PREVIEWS, seed=0, given=given or None, model=model, block=size)
+                fresh = run.sample(_PREVIEWS, seed=1, start=step * _PREVIEWS, model=model, block=size)
+                break
+            except Exception as error:
+                if size == 1 or not machine.out_of_memory(error):
+                    raise
+                size //= 2  # previews never run the training out of memory
         if not world.first:
             return None
-        folder.mkdir(exist_ok=True)
-        picture = run.modality.sheet(drawn.values)
-        if picture is not None:
-            path = folder / f"preview-{step:07d}.png"
-            path.write_bytes(picture)
-            return str(path)
-        path = folder / f"preview-{step:07d}.txt"
-        path.write_text("\n".join(str(v) for v in drawn.values) + "\n", encoding="utf-8")
-        return str(path)
+        for split in ("train", "held_out") if not real else ():
+            real[split] = run.modality.features(run.reference(split).values[:_BESIDE])
+        path = _show(run, drawn, step)
+        features = run.modality.features(fresh.values)
+        return loop.Preview(str(path), features, real["train"], real["held_out"])
 
     return preview
+
+
+def _show(run: Run, drawn: Samples, step: int) -> Path:
+    folder = run.path / "samples"
+    folder.mkdir(exist_ok=True)
+    picture = run.modality.sheet(drawn.values)
+    if picture is not None:
+        path = folder / f"preview-{step:07d}.png"
+        path.write_bytes(picture)
+        return path
+    path = folder / f"preview-{step:07d}.txt"
+    path.write_text("\n".join(str(v) for v in drawn.values) + "\n", encoding="utf-8")
+    return path
