@@ -20,6 +20,7 @@ ALLOWED = {
     "records": set(),
     "scan": {"records", "modalities.base", "modalities.image"},
     "plan": {"catalog", "config", "assemble", "records", "scan", "families.base", "modalities.base"},
+    "budget": {"plan", "config", "draws", "training"},
     "catalog": set(),
     "config": {"catalog", "backbones.base", "families.base", "modalities.base"},
     "assemble": {"spaces", "catalog", "backbones.base", "families.base", "modalities.base"},

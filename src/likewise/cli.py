@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from likewise.version import __version__
 
 _ABOUT = "Point it at your data and get a generative model you can trust."
-_PLAN = ("as_", "given", "target", "family", "backbone", "preset", "unit", "minutes", "steps", "seed")
+_PLAN = ("as_", "given", "target", "family", "backbone", "preset", "unit", "minutes", "steps", "seed", "size")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +48,7 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--preset", help="a shipped preset's name, or a .toml file of yours")
     p.add_argument("--unit", choices=("line", "paragraph", "document"), help="what one record of a text file is")
     p.add_argument("--minutes", type=float, help="how long to train (default 5)")
+    p.add_argument("--size", choices=("tiny", "small", "base", "large"), help="of the network (default: by minutes)")
     p.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
     p.add_argument("--seed", type=int, help="of the weights, the order and the noise (default 0)")
     p.add_argument(

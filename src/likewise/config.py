@@ -77,6 +77,7 @@ class Training(BaseModel):
         default="ddp", description="under torchrun: every process has all weights, or a shard of them"
     )
     exact_elastic: bool = Field(default=False, description="bitwise the same weights with 1, 2, 4 or 8 processes")
+    wait_minutes: float = Field(default=10.0, gt=0, description="how long a process waits for another before it ends")
     checkpoint_activations: bool = Field(default=False, description="compute activations twice to save memory")
     track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
 

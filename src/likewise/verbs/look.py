@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from likewise import budget
 from likewise.draws import derive_seed
 from likewise.plan import Plan, make_plan
 from likewise.training import machine
-from likewise.training.batches import Batches, Channel
-from likewise.training.learner import Learner, parameters
+from likewise.training.learner import parameters
 from likewise.training.order import Order
 from likewise.training.pace import plan_steps
 
@@ -36,6 +34,8 @@ class Look:
     memory: int
     checkpoint_bytes: int
     disk_free: int
+    #: the size chosen for the minutes, and why; empty where sizes were given
+    budget: str = ""
 
     def __str__(self) -> str:
         scan, plan, experiment = self.plan.scan, self.plan, self.plan.experiment
@@ -61,6 +61,8 @@ class Look:
             f"memory about {self.memory / mib:,.0f} MiB; checkpoints up to {self.checkpoint_bytes / mib:,.0f} MiB, "
             f"{self.disk_free / mib:,.0f} MiB free",
         ]
+        if self.budget:
+            lines.append(self.budget)
         if self.checkpoint_bytes > self.disk_free:
             lines.append("note: the disk has too little room for the checkpoints")
         return "\n".join(lines)
@@ -68,20 +70,13 @@ class Look:
 
 def look(path: str | Path, tell: Callable[[int, int], None] = lambda done, count: None, **options: Any) -> Look:
     """Read all of the data, settle the plan that `train` would follow (same options), and try a few real steps."""
+    size = options.pop("size", None)
     plan = make_plan(path, tell=tell, **options)
+    said: list[str] = []
+    plan = budget.fit(plan, {**options, "size": size}, said.append)
     settings = plan.experiment.training
     machine.tune(settings.threads)
-    some = plan.train.subset(range(min(len(plan.train), _TRIED)))
-
-    def channel(name: str, modality: Any, encoding: Any) -> Channel:
-        return Channel(modality, encoding, modality.pack(some.columns[name], encoding))
-
-    batches = Batches(
-        channel(plan.scan.records.target, plan.modality, plan.encoding),
-        {k: channel(k, m, m.encodings[0]) for k, m in plan.conditions.items()},
-    )
-    torch.manual_seed(derive_seed(settings.seed, "weights") >> 1)
-    learner = Learner(plan.untrained(), settings, machine.choose_device(settings.device))
+    learner, batches = budget.begin(plan)
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
     steps, each = plan_steps(learner, batches, order, settings.minutes)
     steps = settings.steps or steps
@@ -90,5 +85,5 @@ def look(path: str | Path, tell: Callable[[int, int], None] = lambda done, count
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Look(
         plan, parameters(learner.model), each, steps, each * steps, peak, size * (settings.keep + 2),
-        shutil.disk_usage(Path.cwd()).free,
+        shutil.disk_usage(Path.cwd()).free, said[0] if said else "",
     )  # fmt: skip

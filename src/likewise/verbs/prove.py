@@ -39,6 +39,7 @@ _SETTINGS: dict[str, Any] = {
     "training.checkpoint_every": 8,
     "training.patience": 100,
     "training.precision": "float32",
+    "training.wait_minutes": 0.5,
     "backbone.width": 16,
 }
 

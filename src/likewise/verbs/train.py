@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from likewise import budget
 from likewise.display import Display
 from likewise.families.base import Model
 from likewise.plan import Plan, make_plan, records_again
@@ -48,6 +49,7 @@ def train(
     minutes: float | None = None,
     steps: int | None = None,
     seed: int | None = None,
+    size: str | None = None,
     set_: dict[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Run:
@@ -60,10 +62,11 @@ def train(
     folder = Path(out) if out else Path("runs") / Path(path).stem
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (folder / "experiment.toml").is_file():
         return resume(folder, say)  # torchrun starts the same command again when a process was lost
-    world = _join(str((set_ or {}).get("training.device", "auto")))
+    asked = set_ or {}
+    world = _join(str(asked.get("training.device", "auto")), float(asked.get("training.wait_minutes", 10.0)))
     options: dict[str, Any] = {
         "as_": as_, "given": given, "target": target, "family": family, "backbone": backbone, "preset": preset,
-        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "set_": set_,
+        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "set_": set_,
     }  # fmt: skip
     if world.first:
         try:
@@ -90,6 +93,7 @@ def _begin(
         folder.is_dir() and ((folder / "experiment.toml").is_file() or not any(folder.iterdir()))
     ):
         raise ValueError(f"{folder}: already holds something that is not a run; give another --out")
+    size = options.pop("size")
     plan = make_plan(path, **options)
     if folder.is_dir() and any(folder.iterdir()):
         difference = _difference(Run(folder).experiment.to_dict(), plan.experiment.to_dict())
@@ -105,6 +109,7 @@ def _begin(
         require(name)
     tell = say or (lambda text: print(text, flush=True))
     tell(plan.guess())
+    plan = budget.fit(plan, {**options, "size": size}, tell)
     _warn(plan, tell)
     # Laid out aside and renamed: a run is there whole, or not at all, wherever the process is killed.
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +131,7 @@ def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
     """Go on with an interrupted run; its weights will be those of a run that was not interrupted."""
     run = Run(Path(path))
     settings = run.experiment.training
-    world = _join(settings.device)
+    world = _join(settings.device, settings.wait_minutes)
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
     train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
     with _locked(run, world):
@@ -134,9 +139,9 @@ def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
     return run
 
 
-def _join(device: str) -> World:
+def _join(device: str, minutes: float) -> World:
     """This process's place among those that torchrun started; every one of them runs the same command."""
-    return distributed.join(machine.choose_device(distributed.local_device(device)))
+    return distributed.join(machine.choose_device(distributed.local_device(device)), minutes)
 
 
 def _writable(folder: Path) -> bool:
