@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from likewise.version import __version__
 
 _ABOUT = "Point it at your data and get a generative model you can trust."
+#: samples above which they are written block by block, and not shown
+_BULK = 4096
 _PLAN = ("as_", "given", "target", "family", "backbone", "preset", "unit", "minutes", "steps", "seed", "size")
 
 
@@ -177,7 +179,7 @@ def _train(a: argparse.Namespace) -> None:
 
 def _sample(a: argparse.Namespace) -> None:
     from likewise.run import Run
-    from likewise.verbs.sample import again, sample
+    from likewise.verbs.sample import again, in_bulk, sample
 
     if a.from_:
         print(again(Path(a.from_), Path(a.out or "again")))
@@ -186,6 +188,13 @@ def _sample(a: argparse.Namespace) -> None:
         raise ValueError("sample what? give a run, or --from FILE")
     out = Path(a.out) if a.out else None
     given, settings = _pairs(a.given, "--given"), _pairs(a.set, "--set")
+    if a.n > _BULK or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from likewise.training import distributed, machine
+
+        run = Run(Path(a.run))
+        device = machine.choose_device(distributed.local_device("auto"))
+        in_bulk(run, a.n, a.seed, given, out or run.path / "samples", settings, distributed.join(device))
+        return
     drawn, folder = sample(Run(Path(a.run)), a.n, a.seed, given, out, settings=settings)
     for value in drawn.values if drawn.modality.suffix is None else []:
         print(value)

@@ -22,7 +22,7 @@ from likewise.families.base import Model
 from likewise.modalities.base import Encoding, Modality, Packed
 from likewise.samples import Samples
 from likewise.spaces import Tokens
-from likewise.training import checkpoint, machine
+from likewise.training import checkpoint, distributed, machine
 from likewise.training.batches import Batches, Channel
 
 
@@ -95,7 +95,7 @@ class Run:
         checkpoint.compare_keys(model.state_dict(), weights, str(self.path))
         model.load_state_dict(weights)
         machine.tune()
-        return model.eval().to(machine.choose_device())
+        return model.eval().to(machine.choose_device(distributed.local_device("auto")))
 
     @property
     def weights_hash(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,10 @@ class Samples:
         """Write samples.jsonl, provenance.json, and a file for each sample or samples.csv."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        finish(folder, self.write(folder), self.provenance)
+
+    def write(self, folder: Path) -> list[str]:
+        """Write a file for each sample where it has one; returns the lines of samples.jsonl."""
         modality, base = self.modality, self.provenance
         lines = []
         for i, (value, asked) in enumerate(zip(self.values, self.given, strict=True), self.start):
@@ -49,10 +54,21 @@ class Samples:
             else:
                 line["row" if isinstance(value, Mapping) else "text"] = modality.to_json(value)
             lines.append(json.dumps(line, ensure_ascii=False))
-        (folder / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (folder / "provenance.json").write_text(json.dumps(base, indent=1), encoding="utf-8")
-        if isinstance(self.values[0], Mapping):
-            with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(self.values[0]))
-                writer.writeheader()
-                writer.writerows(self.values)
+        return lines
+
+
+def finish(folder: Path, lines: Iterable[str], provenance: Mapping[str, Any]) -> None:
+    """Write samples.jsonl, provenance.json, and for rows samples.csv, line by line."""
+    table = None
+    with (folder / "samples.jsonl").open("w", encoding="utf-8") as out, ExitStack() as stack:
+        for line in lines:
+            out.write(line + "\n")
+            row = json.loads(line).get("row")
+            if row is None:
+                continue
+            if table is None:
+                file = stack.enter_context((folder / "samples.csv").open("w", newline="", encoding="utf-8"))
+                table = csv.DictWriter(file, list(row))
+                table.writeheader()
+            table.writerow(row)
+    (folder / "provenance.json").write_text(json.dumps(provenance, indent=1), encoding="utf-8")

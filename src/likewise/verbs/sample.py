@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from likewise import catalog
 from likewise.run import Run
-from likewise.samples import Samples
+from likewise.samples import Samples, finish
+from likewise.training import checkpoint
+from likewise.training.distributed import World
 
 
 def sample(
@@ -20,6 +23,38 @@ def sample(
     folder = out or run.path / "samples"
     drawn.save(folder)
     return drawn, folder
+
+
+def in_bulk(run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[str, Any], world: World) -> Path:
+    """Draw many samples, by blocks of indices that the processes of `world` share out; returns their folder.
+
+    Each block is a pure function of (weights, settings, seed, index), is written whole or not at all, and is not drawn
+    again when it is there: what is written is the same for any number of processes, interrupted or not.
+    """
+    block, parts = run.block(), out / ".parts"
+    asked = {"run": str(run.path.resolve()), "seed": seed, "settings": settings, "weights": run.weights_hash}
+    about = {**asked, "n": n, "given": given}
+    if world.first:
+        known = parts / "asked.json"
+        if parts.is_dir() and (not known.is_file() or json.loads(known.read_text(encoding="utf-8")) != about):
+            raise ValueError(f"{parts}: half of other samples are there; finish them, or remove it")
+        parts.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_json(known, about)
+    world.gather(None)
+    starts = range(0, n, block)
+    for number, start in enumerate(starts):
+        part = parts / f"{start:012d}.jsonl"
+        if number % world.size != world.rank or part.is_file():
+            continue
+        drawn = run.sample(min(block, n - start), seed, given, start, settings)
+        checkpoint.write_text(part, "".join(line + "\n" for line in drawn.write(out)))
+    world.gather(None)
+    if world.first:
+        files = [parts / f"{start:012d}.jsonl" for start in starts]
+        finish(out, (line for f in files for line in f.read_text(encoding="utf-8").splitlines()), asked)
+        shutil.rmtree(parts)
+    world.gather(None)
+    return out
 
 
 def _provenance(file: Path) -> dict[str, Any] | None:
