@@ -193,7 +193,7 @@ def fit(
             if evaluating or now - last > 1.0:
                 last = time.perf_counter() - began
                 (last,) = world.agree(last)
-            if settings.steps is None and evaluating:
+            if settings.steps is None:
                 replan(settings, progress)
     return progress
 

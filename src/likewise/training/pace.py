@@ -13,8 +13,8 @@ from likewise.training.learner import Learner
 from likewise.training.order import Order
 from likewise.training.progress import Progress
 
-#: until this share of the steps is done, a run that was given minutes corrects their number by the speed it sees
-_REPLAN_UNTIL = 0.95
+#: until this share of the minutes is over, a run that was given minutes corrects the number of steps by its speed
+_REPLAN_UNTIL = 0.975
 #: share of the minutes that is left for the last held-out loss, preview and checkpoint
 _SPARE = 0.02
 
@@ -36,17 +36,25 @@ def plan_steps(learner: Learner, batches: Batches, order: Order, minutes: float)
 
 
 def replan(settings: Training, progress: Progress) -> None:
-    """Correct the number of steps by the speed seen since the last correction, so that the run ends on time.
+    """Correct the number of steps by the speed seen lately, so that the run ends on time.
 
     The correction is part of the checkpoint: a resumed run follows what was decided, not the clock. Small ones are left
-    out, and the closer to the end, the smaller: the schedule of the learning rate moves with them.
+    out: the schedule of the learning rate moves with them.
     """
-    if progress.step >= _REPLAN_UNTIL * progress.steps:
+    planned = 60 * settings.minutes
+    done = progress.seconds / planned
+    step, seconds = progress.paced
+    # Speed is seen over a tenth of the time or of the steps, held-out losses and previews included; near the end of
+    # either, more often.
+    window = 0.1 if max(done, progress.step / progress.steps) < 0.8 else 0.03
+    if progress.seconds - seconds < window * planned and progress.step - step < window * progress.steps:
         return
-    step, seconds = progress.replanned[-1][:2] if progress.replanned else (0, 0.0)
-    each = (progress.seconds - seconds) / (progress.step - step)
-    left = 60 * (settings.minutes) * (1 - _SPARE) - progress.seconds
+    if done > _REPLAN_UNTIL:
+        return
+    each = (progress.seconds - seconds) / max(1, progress.step - step)
+    progress.paced = (progress.step, progress.seconds)
+    left = planned * (1 - _SPARE) - progress.seconds
     steps = max(progress.step + 1, progress.step + int(left / each))
-    if abs(steps - progress.steps) > 0.02 * progress.steps:
+    if abs(steps - progress.steps) > 0.01 * progress.steps:
         progress.replanned.append((progress.step, progress.seconds, steps))
         progress.steps = steps

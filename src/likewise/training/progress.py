@@ -22,6 +22,8 @@ class Progress:
     save_every: int = 0
     #: (step, seconds, steps): when the number of steps was corrected, and to what
     replanned: list[tuple[int, float, int]] = field(default_factory=list)
+    #: (step, seconds): since when the speed is being seen
+    paced: tuple[int, float] = (0, 0.0)
     #: steps whose update was left out, because it was not finite
     skipped: list[int] = field(default_factory=list)
     #: steps that led to going back to a checkpoint, and are left out when they come again

@@ -1,0 +1,39 @@
+"""Runs by minutes end on time, whatever happens to the speed."""
+
+import pytest
+
+from likewise.config import Training
+from likewise.training.pace import replan
+from likewise.training.progress import Progress
+
+
+def simulated(minutes, speed, steps, extra=lambda step: 0.0):
+    """Train with steps of speed(share of the time) seconds; returns the progress at the end."""
+    progress = Progress(steps=steps)
+    while progress.step < progress.steps:
+        progress.seconds += speed(progress.seconds / (60 * minutes)) + extra(progress.step)
+        progress.step += 1
+        replan(Training(minutes=minutes), progress)
+    return progress
+
+
+@pytest.mark.parametrize(
+    "speed",
+    [
+        lambda t: 0.05,
+        lambda t: 0.05 if t < 0.5 else 0.15,  # another program begins
+        lambda t: 0.3 if t < 0.7 else 0.05,  # and ends
+        lambda t: 0.05 * (1 + t),
+        lambda t: 0.05 if int(20 * t) % 2 else 0.1,
+        lambda t: 0.05 if t < 0.9 else 0.1,
+    ],
+)
+@pytest.mark.parametrize("guess", [300, 3600, 20_000])
+def test_ends_within_five_percent(speed, guess):
+    progress = simulated(3, speed, guess, lambda step: 1.5 if step % 200 == 199 else 0.0)
+    assert progress.seconds == pytest.approx(180, rel=0.05)
+    assert len(progress.replanned) < 40
+
+
+def test_a_steady_run_is_not_corrected_all_the_time():
+    assert len(simulated(5, lambda t: 0.1, 2940).replanned) <= 2
