@@ -127,7 +127,7 @@ def begin(plan: Plan) -> tuple[Learner, Batches]:
     some = plan.train.subset(range(min(len(plan.train), _TRIED)))
 
     def channel(name: str, modality: Any, encoding: Any) -> Channel:
-        return Channel(modality, encoding, modality.pack(some.columns[name], encoding))
+        return Channel.of(modality, encoding, some.columns[name])
 
     batches = Batches(
         channel(plan.scan.records.target, plan.modality, plan.encoding),

@@ -6,6 +6,7 @@ backbone, `presets/MODALITY-FAMILY-BACKBONE.toml`, is laid over it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +15,7 @@ from typing import Any
 
 from likewise import catalog
 from likewise.assemble import assemble, choose_encoding
-from likewise.config import Experiment, read_toml, set_key, validate
+from likewise.config import Data, Experiment, read_toml, set_key, validate
 from likewise.families.base import Model
 from likewise.modalities.base import BadValue, Encoding, Modality
 from likewise.records import Records, read_records
@@ -22,6 +23,8 @@ from likewise.scan import Scan, scan
 
 #: which family is tried first for a modality
 _FAMILY = {"image": "flow", "text": "autoregressive", "table": "flow", "label": "autoregressive"}
+#: held-out records of which it is asked whether what they are given is known
+_MOST_TRIED = 100_000
 _PRESETS = files("likewise") / "presets"
 
 
@@ -101,7 +104,10 @@ def make_plan(
     data = {**asked.get("data", {}), **own.get("data", {})}
     given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
     as_ = as_ or asked.get("target", {}).get("modality")
-    records = read_records(path, unit=unit or data.get("unit"), as_=as_, target=target, given=given)
+    records = read_records(
+        path, unit=unit or data.get("unit"), as_=as_, target=target, given=given,
+        memory=data.get("memory", Data().memory),
+    )  # fmt: skip
     kind = records.modalities[records.target]
     catalog.find("modality", kind)
     family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name") or _FAMILY[kind]
@@ -173,7 +179,8 @@ def representable(
     """The held-out records that a model of the training data can make at all, and notes of what it knows nothing of."""
     notes = []
     for name, given in conditions.items():
-        if new := given.unseen([v for v in held_out.columns[name] if v is not None]):
+        some = itertools.islice(held_out.columns[name], _MOST_TRIED)
+        if new := given.unseen([v for v in some if v is not None]):
             notes.append(
                 f"held out: {len(new):,} records have an unknown {name}, the first is {next(iter(new.values()))}"
             )
@@ -193,7 +200,8 @@ def records_again(
     target = experiment.target_field
     kind = getattr(experiment.target, "modality", None)
     given = tuple(experiment.condition)
-    found = scan(read_records(data.path, unit=data.unit, as_=kind, target=target, given=given)).records
+    read = read_records(data.path, unit=data.unit, as_=kind, target=target, given=given, memory=data.memory)
+    found = scan(read).records
     rows, held = found.split(data.held_out, data.split)
     train = found.subset(rows)
     held_out, _ = representable(found.subset(held), modality, conditions)

@@ -6,30 +6,40 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from likewise.streams import Files, Lines, Stream, Where, mark, split
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 #: a text longer than this many bytes is not one record of anything that can be learned whole
 _MOST_BYTES = 64 * 2**20
 #: characters from which a file is a collection rather than one record
 _LONG = 4000
+#: what a text takes in memory as records and tokens, as a multiple of its bytes
+_TEXT_MEMORY = 6
+#: files whose paths are kept as such
+_MANY_FILES = 20_000
+_ENDS = {"line": "\n", "paragraph": "\n\n"}
 _TABLES = {".csv", ".tsv", ".parquet", ".jsonl"}
 
 
 @dataclass(frozen=True)
 class Records:
-    """Records by column: columns[field][i] is the raw value of record i (a Path, a string, a mapping)."""
+    """Records by column: columns[field][i] is the raw value of record i (a Path, a string, a mapping).
+
+    Columns are streams where the data are large, or where a field is one of files that are many.
+    """
 
     path: Path
     layout: str
     modalities: dict[str, str]
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[Any] | Stream]
     target: str
     given: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
@@ -38,22 +48,39 @@ class Records:
     def __len__(self) -> int:
         return len(self.columns[self.target])
 
-    def subset(self, indices: Sequence[int] | NDArray[np.int64], digests: list[str] | None = None) -> Records:
+    @property
+    def streamed(self) -> bool:
+        return isinstance(self.columns[self.target], Stream)
+
+    def subset(self, indices: Where, digests: list[str] | None = None) -> Records:
         """The records at `indices`; digests: their content hashes, if somebody has them already."""
-        picked = {k: [v[i] for i in indices] for k, v in self.columns.items()}
+        picked = {
+            k: v.subset(indices) if isinstance(v, Stream) else [v[int(i)] for i in indices]
+            for k, v in self.columns.items()
+        }
         if digests is None and self.known_digests is not None:
-            digests = [self.known_digests[i] for i in indices]
+            digests = [self.known_digests[int(i)] for i in indices]
         return replace(self, columns=picked, known_digests=digests)
 
     def digests(self) -> list[str]:
         """A hash of each record's target: files by their bytes, the rest by their text."""
         return self.known_digests or [_digest(v) for v in self.columns[self.target]]
 
-    def split(self, held_out: float, how: str = "hash") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def fingerprint(self) -> str:
+        """A hash of all records' targets."""
+        column = self.columns[self.target]
+        if isinstance(column, Stream):
+            return column.fingerprint()
+        return hashlib.sha256("".join(self.digests()).encode()).hexdigest()
+
+    def split(self, held_out: float, how: str = "hash") -> tuple[Where, Where]:
         """Indices of the training and the held-out records; equal records are never on both sides.
 
         hash: by each record's own content, so that adding data moves no record. tail: the last share of them.
         """
+        column = self.columns[self.target]
+        if isinstance(column, Stream):
+            return split(column, held_out, how)
         digests = self.digests()
         count = len(digests)
         if how == "tail":
@@ -61,7 +88,8 @@ class Records:
             seen = set(digests[:first])
             kept = [i for i in range(first, count) if digests[i] not in seen]
             return np.arange(first), np.array(kept, np.int64)
-        place = np.array([int(d[:12], 16) / 16**12 for d in digests])
+        marks = [mark(v) if isinstance(v, str) else int(d[:16], 16) for v, d in zip(column, digests, strict=True)]
+        place = np.array(marks, np.uint64) / 2.0**64
         chosen = place < held_out
         if not chosen.any() and len(set(digests)) > 1:
             chosen = place == place.min()
@@ -82,14 +110,18 @@ def read_records(
     as_: str | None = None,
     target: str | None = None,
     given: Sequence[str] | None = None,
+    memory: int = 128,
 ) -> Records:
-    """Read what is at `path`. Raises ValueError of one line that names the file and the fix."""
+    """Read what is at `path`. Raises ValueError of one line that names the file and the fix.
+
+    memory: MiB that records may take; of larger data, each is read when it is needed.
+    """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".zip":
         raise ValueError(f"{path}: unpack the archive first, then give its folder")
-    found = _folder(path, unit) if path.is_dir() else _file(path, unit)
+    found = _folder(path, unit, memory) if path.is_dir() else _file(path, unit, memory)
     if not len(found):
         raise ValueError(f"{path}: it holds no records")
     if found.target == "row" and (given or as_ or target):
@@ -108,9 +140,10 @@ def _text(path: Path) -> tuple[str, list[str]]:
     if not raw:
         raise ValueError(f"{path}: the file is empty")
     try:
-        return raw.decode("utf-8-sig").replace("\x00", ""), []
+        text, notes = raw.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:
-        return raw.decode("latin-1"), [f"{path}: not UTF-8 at byte {error.start}; read as latin-1"]
+        text, notes = raw.decode("latin-1"), [f"{path}: not UTF-8 at byte {error.start}; read as latin-1"]
+    return text.replace("\x00", "").replace("\r\n", "\n"), notes
 
 
 def _bounded(path: Path, unit: str) -> None:
@@ -131,18 +164,73 @@ def _bounded(path: Path, unit: str) -> None:
 
 
 def _units(text: str, unit: str) -> list[str]:
-    parts = {"line": text.splitlines, "paragraph": lambda: text.split("\n\n"), "document": lambda: [text]}[unit]()
+    parts = [text] if unit == "document" else text.split(_ENDS[unit])
     return [p.strip() for p in parts if p.strip()]
 
 
-def _file(path: Path, unit: str | None) -> Records:
+def _large(files: Sequence[Path], memory: int) -> bool:
+    """Whether texts take more memory than they may."""
+    return _TEXT_MEMORY * sum(f.stat().st_size for f in files) > memory * 2**20
+
+
+def _lines(files: Sequence[Path], unit: str) -> Lines:
+    end = _ENDS[unit].encode()
+    with files[0].open("rb") as file:
+        if unit == "paragraph" and b"\r\n" in file.read(2**16):
+            end = b"\r\n\r\n"
+    return Lines(files, end, _MOST_BYTES)
+
+
+def _streamed_rows(path: Path, memory: int) -> Records | None:
+    """A large .jsonl or .tsv of texts, read row by row; None where it is small, or a table of other things."""
+    suffix = path.suffix.lower()
+    if suffix not in (".jsonl", ".tsv") or not _large([path], memory):
+        return None
+    lines = _lines([path], "line")
+    if suffix == ".jsonl":
+        some = [_json_row(path, lines[i]) for i in range(min(1000, len(lines)))]
+        names = list(dict.fromkeys(k for row in some for k in row))
+        columns: dict[str, Stream] = {k: lines.map(lambda v, k=k: _json_row(path, v).get(k)) for k in names}
+    else:
+        names = lines[0].split("\t")
+        rest = lines.subset(range(1, len(lines)))
+        columns = {k: rest.map(lambda v, i=i: _cell(path, v, i, len(names))) for i, k in enumerate(names)}
+    values = {k: [column[i] for i in range(min(1000, len(column)))] for k, column in columns.items()}
+    if not names or len(names) > 2 or not all(_is_text(v) for v in values.values()):
+        return None
+    return Records(
+        path, "table of texts", dict.fromkeys(names, "text"), {**columns}, names[-1], tuple(names[:-1]), lines.notes
+    )
+
+
+def _json_row(path: Path, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}): {line[:80]!r}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}: expected an object, with a name for each field: {line[:80]!r}")
+    return row
+
+
+def _cell(path: Path, line: str, number: int, count: int) -> str:
+    cells = line.split("\t")
+    if len(cells) != count:
+        raise ValueError(f"{path}: a row with {len(cells)} cells, its header has {count}: {line[:80]!r}")
+    return cells[number]
+
+
+def _file(path: Path, unit: str | None, memory: int) -> Records:
     suffix = path.suffix.lower()
     if suffix in _TABLES:
-        return _table(path)
+        return _streamed_rows(path, memory) or _table(path)
     if suffix in PICTURES:
         raise ValueError(f"{path}: one picture is not a data set; give the folder of pictures")
     if suffix not in (".txt", ".text", ".md", ""):
         raise ValueError(f"{path}: {suffix} files are not known; give .txt, .csv, .tsv, .jsonl, .parquet or a folder")
+    if _large([path], memory) and unit != "document":
+        lines = _lines([path], unit or "line")
+        return Records(path, "text file", {"text": "text"}, {"text": lines}, "text", (), lines.notes)
     _bounded(path, unit or "line")
     text, notes = _text(path)
     return Records(path, "text file", {"text": "text"}, {"text": _units(text, unit or "line")}, "text", (), notes)
@@ -153,15 +241,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
     if path.suffix.lower() == ".jsonl":
         rows = []
-        for i, line in enumerate(_text(path)[0].splitlines(), 1):
-            try:
-                row = json.loads(line) if line.strip() else None
-            except ValueError as error:
-                raise ValueError(f"{path}, line {i}: not JSON ({error})") from None
-            if row is not None and not isinstance(row, dict):
-                raise ValueError(f"{path}, line {i}: expected an object, with a name for each field")
-            if row is not None:
-                rows.append(row)
+        for i, line in enumerate(_text(path)[0].split("\n"), 1):
+            if line.strip():
+                rows.append(_json_row(Path(f"{path}, line {i}"), line))
         return rows
     try:
         if path.suffix.lower() == ".parquet":
@@ -208,7 +290,7 @@ def _table(path: Path) -> Records:
         raise ValueError(f"{path}: the file has no rows")
     names = list(dict.fromkeys(k for row in rows for k in row))
     rows = [{k: row.get(k) for k in names} for row in rows]  # a name that a row leaves out is a missing cell
-    columns = {k: [row[k] for row in rows] for k in names}
+    columns: dict[str, Any] = {k: [row[k] for row in rows] for k in names}
     texts = [k for k in names if _is_text(columns[k])]
     if len(names) <= 2 and len(texts) == len(names):
         target, given = names[-1], tuple(names[:-1])
@@ -223,42 +305,73 @@ def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Re
     for name in (*given, *([target] if target and target != "row" else [])):
         if name not in names:
             raise ValueError(f"{found.path}: no column {name!r}; its columns are {', '.join(names)}")
-    columns: dict[str, list[Any]] = {k: [row.get(k) for row in rows] for k in names}
+    columns: dict[str, Any] = {k: [row.get(k) for row in rows] for k in names}
     modalities = {k: "text" if _is_text(v) else "label" for k, v in columns.items()}
     columns["row"] = [{k: v for k, v in row.items() if k not in given} for row in rows]
     return Records(found.path, found.layout, {**modalities, "row": "table"}, columns, "row", ())
 
 
-def _folder(path: Path, unit: str | None) -> Records:
+def _folder(path: Path, unit: str | None, memory: int) -> Records:
     for name in ("metadata.jsonl", "metadata.csv"):
         if (path / name).is_file():
             return _metadata(path, path / name)
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    names = _names(path)
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(Path(name).suffix.lower(), []).append(name)
     for suffixes, read in ((PICTURES, _pictures), ({".txt"}, _texts)):
-        chosen = [p for p in files if p.suffix.lower() in suffixes]
+        chosen = sorted((n for s in suffixes for n in kinds.get(s, ())), key=lambda n: n.split(os.sep))
         if chosen:
-            return read(path, chosen, unit)
-    kinds = sorted({p.suffix for p in files})[:5]
+            return read(path, chosen, unit, memory)
+    found = sorted(kinds)[:5]
     raise ValueError(
-        f"{path}: no pictures or .txt files in it" + (f" (only {', '.join(kinds)})" if kinds else "; it is empty")
+        f"{path}: no pictures or .txt files in it" + (f" (only {', '.join(found)})" if found else "; it is empty")
     )
 
 
-_Reader = Callable[[Path, list[Path], str | None], Records]
+def _names(path: Path) -> list[str]:
+    """The files in a folder and below, relative to it; hidden ones are left out."""
+    out, waiting = [], [""]
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(path / inside) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = os.path.join(inside, entry.name)
+                if entry.is_dir(follow_symlinks=False):  # a link may lead round in a circle
+                    waiting.append(name)
+                elif entry.is_file():
+                    out.append(name)
+    return out
 
 
-def _pictures(path: Path, files: list[Path], unit: str | None) -> Records:
-    parents = {p.parent for p in files}
-    if path not in parents and len(parents) > 1 and all(p.parent == path for p in parents):
-        labels = [p.parent.name for p in files]
+def _pictures(path: Path, names: list[str], unit: str | None, memory: int) -> Records:
+    images: list[Any] | Files = [path / n for n in names] if len(names) <= _MANY_FILES else Files(path, names)
+    parents = {os.path.dirname(n) for n in names}
+    if "" not in parents and len(parents) > 1 and not any(os.path.dirname(p) for p in parents):
         fields = {"image": "image", "label": "label"}
+        if isinstance(images, Files):
+            labels = images.map(lambda p: p.parent.name)
+        else:
+            labels = [p.parent.name for p in images]
         return Records(
-            path, "image folder with classes", fields, {"image": files, "label": labels}, "image", ("label",)
+            path, "image folder with classes", fields, {"image": images, "label": labels}, "image", ("label",)
         )
-    return Records(path, "image folder", {"image": "image"}, {"image": files}, "image")
+    return Records(path, "image folder", {"image": "image"}, {"image": images}, "image")
 
 
-def _texts(path: Path, files: list[Path], unit: str | None) -> Records:
+def _texts(path: Path, names: list[str], unit: str | None, memory: int) -> Records:
+    files = [path / n for n in names]
+    if _large(files, memory):
+        if unit is None:
+            unit = "line" if np.median([f.stat().st_size for f in files]) > _LONG else "document"
+        if unit != "document":
+            lines = _lines(files, unit)
+            notes = [*lines.notes, f"the files are large: each {unit} is a record (--unit changes it)"]
+            return Records(path, "text folder", {"text": "text"}, {"text": lines}, "text", (), notes)
+        texts = Files(path, names).map(lambda p: _text(p)[0].strip())
+        return Records(path, "text folder", {"text": "text"}, {"text": texts}, "text")
     values: list[str] = []
     notes: list[str] = []
     for file in files:
@@ -279,7 +392,8 @@ def _metadata(path: Path, table: Path) -> Records:
     missing = [r["file_name"] for r in rows if not (path / str(r["file_name"])).is_file()]
     if missing:
         raise ValueError(f"{table}: {len(missing)} of its files are missing, the first is {missing[0]}")
-    columns: dict[str, list[Any]] = {"image": [path / str(r["file_name"]) for r in rows]}
+    files = [str(r["file_name"]) for r in rows]
+    columns: dict[str, Any] = {"image": [path / f for f in files] if len(rows) <= _MANY_FILES else Files(path, files)}
     modalities = {"image": "image"}
     for name in dict.fromkeys(k for r in rows for k in r if k != "file_name"):
         values = [r.get(name) for r in rows]

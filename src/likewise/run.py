@@ -19,7 +19,7 @@ from likewise.assemble import assemble
 from likewise.config import Experiment, explain, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
-from likewise.modalities.base import Encoding, Modality, Packed
+from likewise.modalities.base import Encoding, Modality
 from likewise.samples import Samples
 from likewise.spaces import Tokens
 from likewise.training import checkpoint, distributed, machine
@@ -108,15 +108,15 @@ class Run:
     def channel(self, values: Sequence[Any], name: str | None = None) -> Channel:
         modality = self.modality if name is None else self.conditions[name]
         encoding = self.encoding if name is None else modality.encodings[0]
-        return Channel(modality, encoding, modality.pack(values, encoding))
+        return Channel.of(modality, encoding, values, self.experiment.data.memory)
 
     def keep_reference(self, split: str, values: Sequence[Any], given: dict[str, list[Any]]) -> None:
         """Keep real data in the run: pictures as an array, anything else as JSON lines."""
         folder = self.path / "reference"
         folder.mkdir(exist_ok=True)
         if self.modality.suffix is not None:
-            packed = self.modality.pack(values, self.modality.encodings[0])
-            np.save(folder / f"{split}.npy", packed.data, allow_pickle=False)
+            packed = Channel.of(self.modality, self.modality.encodings[0], values).packed
+            np.save(folder / f"{split}.npy", packed.take(np.arange(len(values))), allow_pickle=False)
         else:
             given = {**given, "": list(values)}
         (folder / f"{split}.json").write_text(json.dumps(given, ensure_ascii=False, default=str), encoding="utf-8")
@@ -127,7 +127,7 @@ class Run:
         values = given.pop("", None)
         if values is None:
             first = self.modality.encodings[0]
-            batch = Packed(np.load(folder / f"{split}.npy", allow_pickle=False)).data
+            batch = np.load(folder / f"{split}.npy", allow_pickle=False)
             values = self.modality.decode(self.modality.encode(batch, first), first)
         batches = Batches(self.channel(values), {k: self.channel(v, k) for k, v in given.items()})
         x, c = batches.take(np.arange(len(values)))

@@ -24,9 +24,12 @@ from PIL import Image as Pillow
 from likewise.modalities.base import BadValue
 from likewise.modalities.image import open_picture
 from likewise.records import Records
+from likewise.streams import Stream, cache
 
 #: more than this share of unreadable files is an error, not a note
 _MOST_BROKEN = 0.1
+#: records of large data that are looked at, and about how many marks are counted
+_GLANCE, _COUNTED = 2000, 2_000_000
 _SEEN = tuple[str, str, str, str]  # content digest, what it is, a hash of how it looks, why it is broken
 
 
@@ -45,8 +48,10 @@ class Scan:
 
 
 def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count: None) -> Scan:
-    """Read every record's target. Raises ValueError if too many are broken, naming the first."""
+    """Read every record's target; of streamed ones, some. Raises ValueError if too many are broken."""
     values = records.columns[records.target]
+    if isinstance(values, Stream):
+        return _glance(records, values)
     if isinstance(values[0], Path):
         seen = _files([Path(v) for v in values], records.path, tell)
         size = sum(v.stat().st_size for v in values)
@@ -75,6 +80,43 @@ def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count
     )  # fmt: skip
 
 
+def _glance(records: Records, values: Stream) -> Scan:
+    """Look at some records, evenly spread; only their marks are of all."""
+    where = np.linspace(0, len(values) - 1, min(len(values), _GLANCE)).astype(int).tolist()
+    some = [values[i] for i in where]
+    if isinstance(some[0], Path):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            seen = list(pool.map(_picture, some))
+    else:
+        seen = [_inline(v) for v in some]
+    broken = [(str(v), s[3]) for v, s in zip(some, seen, strict=True) if s[3]]
+    if len(broken) > _MOST_BROKEN * len(some):
+        raise ValueError(
+            f"{broken[0][0]}: {broken[0][1]}; and so are {len(broken)} of {len(some)} files that were looked at: "
+            "mend or remove them"
+        )
+    good = [(v, s) for v, s in zip(some, seen, strict=True) if not s[3]]
+    notes = [
+        *records.notes,
+        f"the data are large: {len(some):,} of {len(values):,} records were looked at, and each is read when it is "
+        "needed (data.memory)",
+    ]
+    return Scan(
+        records, len(values), values.bytes, dict(Counter(s[1] for _, s in good).most_common(6)), broken,
+        _doubled(values), _near([v for v, _ in good], [s for _, s in good]), notes,
+    )  # fmt: skip
+
+
+def _doubled(values: Stream) -> int:
+    """About how many items repeat another, by a share of all marks that is drawn by the marks themselves."""
+    share = max(1, len(values) // _COUNTED)
+    marks = np.concatenate([m[m % np.uint64(2**32 + 1) % np.uint64(share) == 0] for m in values.marks()])
+    room = values.kinds / share
+    unlike = len(np.unique(marks))
+    unlike = -room * np.log1p(-unlike / room)  # different items have one mark by chance, too
+    return max(0, round((len(marks) - unlike) * share))
+
+
 def _inline(value: Any) -> _SEEN:
     """A text or a row: its digest, its kind, and for text the hash of its letters alone."""
     digest = hashlib.blake2b(json.dumps(value, default=str).encode(), digest_size=16).hexdigest()
@@ -87,10 +129,9 @@ def _inline(value: Any) -> _SEEN:
 
 def _files(paths: list[Path], root: Path, tell: Callable[[int, int], None]) -> list[_SEEN]:
     name = hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = cache_home / "likewise" / f"scan-{name}.json"
+    file = cache() / f"scan-{name}.json"
     try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
+        known = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no cache, or not ours: the files are read again
         known = {}
     keys = []
@@ -105,10 +146,10 @@ def _files(paths: list[Path], root: Path, tell: Callable[[int, int], None]) -> l
                 tell(done, len(missing))
     if missing:
         try:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            aside = cache.with_suffix(f".{os.getpid()}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            aside = file.with_suffix(f".{os.getpid()}")
             aside.write_text(json.dumps({key: known[key] for key in keys}), encoding="utf-8")
-            aside.replace(cache)
+            aside.replace(file)
         except OSError:  # a cache that cannot be written costs only time
             pass
     return [tuple(known[key]) for key in keys]

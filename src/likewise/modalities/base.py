@@ -46,6 +46,10 @@ class Packed:
         return len(self.data) if self.offsets is None else len(self.offsets) - 1
 
     @property
+    def ragged(self) -> bool:
+        return self.offsets is not None
+
+    @property
     def lengths(self) -> NDArray[np.int64] | None:
         return None if self.offsets is None else np.diff(self.offsets)
 
@@ -96,6 +100,10 @@ class Modality(ABC):
     @abstractmethod
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """Read the values into compact arrays. Raises BadValue for one that cannot be read."""
+
+    def packed_bytes(self, encoding: Encoding) -> int | None:
+        """How many bytes an item takes when it is packed; None where that depends on the item."""
+        return None
 
     def unseen(self, values: Sequence[Any]) -> dict[int, str]:
         """Which of the values hold what `fit` never saw and no model can make, by index: what that is."""

@@ -117,6 +117,11 @@ class Image(Modality):
         side = self.size // self.patch
         return Tokens(side * side, 256 if self.codebook is None else len(self.codebook), grid=(side, side))
 
+    def packed_bytes(self, encoding: Encoding) -> int | None:
+        if encoding == "continuous" or self._codes is None:
+            return self.channels * self.size**2
+        return 2 * (self.size // self.patch) ** 2
+
     def patches(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """(N, C, H, W) as (N, H/p * W/p, C * p * p)."""
         p, side = self.patch, self.size // self.patch

@@ -56,6 +56,9 @@ class Label(Modality):
     def space(self, encoding: Encoding) -> Space:
         return Tokens(1, len(self.classes))
 
+    def packed_bytes(self, encoding: Encoding) -> int | None:
+        return 4
+
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """A label not seen in training is missing: the model can say nothing of it."""
         codes = [MISSING_TOKEN if v is None else self._index.get(str(v), MISSING_TOKEN) for v in values]

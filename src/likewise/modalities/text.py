@@ -20,6 +20,8 @@ from likewise.spaces import Space, Tokens
 
 #: tokens of the longest item unless a user asks for more
 _LONGEST = 1024
+#: of larger data, a vocabulary is learned from so many texts, and at most so many characters of them
+_LEARNED, _MOST_CHARACTERS = 50_000, 32 * 2**20
 
 
 class TextSettings(ModalitySettings):
@@ -55,6 +57,7 @@ class Text(Modality):
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: TextSettings, seed: int = 0) -> Text:
+        values = _some(values, seed)
         count = Counter()
         for text in values:
             count.update(text)
@@ -140,6 +143,20 @@ class Text(Modality):
 
     def describe(self) -> str:
         return f"text by {self.kind}, {self.end + 1} tokens, at most {self.length} each"
+
+
+def _some(values: Sequence[Any], seed: int) -> Sequence[Any]:
+    """The values, or where they are many, some from all over."""
+    if len(values) <= 2 * _LEARNED and isinstance(values, list):
+        return values
+    out, size = [], 0
+    where = np.linspace(0, len(values) - 1, min(len(values), _LEARNED)).astype(np.int64)
+    for i in np.random.default_rng(seed).permutation(where):
+        out.append(values[int(i)])
+        size += len(out[-1])
+        if size > _MOST_CHARACTERS:
+            break
+    return out
 
 
 def _learn(values: Sequence[str], size: int) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,8 +16,127 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.modalities.base import Encoding, Modality, Packed
+from likewise.modalities.base import BadValue, Encoding, Modality, Packed
 from likewise.spaces import Tokens
+from likewise.streams import Stream
+
+#: bytes of packed items that a stream keeps at hand
+_AT_HAND = 64 * 2**20
+#: more than this share of unreadable items ends training
+_MOST_BROKEN = 0.1
+
+
+class Streamed:
+    """Values of one field that are packed when a batch needs them; what the next one needs is read meanwhile.
+
+    As `Packed` to those who take from it. An unreadable item is replaced by the next one that can be read: always the
+    same, so that a run repeats.
+    """
+
+    def __init__(self, modality: Modality, encoding: Encoding, values: Sequence[Any]) -> None:
+        self.modality, self.values = modality, values
+        self.encoding: Encoding = encoding
+        self._rows: dict[int, NDArray[Any]] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._reader = ThreadPoolExecutor(1, "reader")
+        self._reading: Future[None] | None = None
+        #: which items could not be read, and why
+        self.broken: dict[int, str] = {}
+        self._seen = 0
+        space = modality.space(encoding)
+        self.ragged = isinstance(space, Tokens) and space.end is not None
+        self.pad = space.end or 0 if isinstance(space, Tokens) else 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def lengths(self) -> Lengths | None:
+        return _StreamedLengths(self) if self.ragged else None
+
+    def ahead(self, indices: NDArray[np.int64]) -> None:
+        """Begin to read what will be asked for soon."""
+        if self._reading is None or self._reading.done():
+            self._reading = self._reader.submit(self._load, indices)
+
+    def rows(self, indices: NDArray[np.int64]) -> list[NDArray[Any]]:
+        """Each item by itself."""
+        while True:
+            with self._lock:
+                found = [self._rows.get(int(i)) for i in indices]
+            if all(row is not None for row in found):
+                return [row for row in found if row is not None]
+            if self._reading is None:
+                self._load(indices)
+            else:
+                self._reading.result()  # raises what went wrong there
+                self._reading = None
+
+    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """The values at `indices`, shape (B, ...), padded to the longest of them."""
+        rows = self.rows(indices)
+        if not self.ragged:
+            return np.stack(rows)
+        batch = np.full((len(rows), max(1, *(len(r) for r in rows))), self.pad, rows[0].dtype)
+        for place, row in zip(batch, rows, strict=True):
+            place[: len(row)] = row
+        return batch
+
+    def _load(self, indices: NDArray[np.int64]) -> None:
+        wanted = list(dict.fromkeys(int(i) for i in indices))
+        missing = [i for i in wanted if i not in self._rows]
+        try:
+            fresh = self._pack([self.values[i] for i in missing])
+        except BadValue:
+            fresh = [self._one(i) for i in missing]
+        with self._lock:
+            self._seen += len(missing)
+            for i in wanted:  # the newest last: the oldest are forgotten first
+                if i in self._rows:
+                    self._rows[i] = self._rows.pop(i)
+            for i, row in zip(missing, fresh, strict=True):
+                self._rows[i] = row
+                self._bytes += row.nbytes
+            few = len(wanted)
+            while self._bytes > _AT_HAND and len(self._rows) > few:
+                self._bytes -= self._rows.pop(next(iter(self._rows))).nbytes
+
+    def _one(self, index: int) -> NDArray[Any]:
+        for step in range(len(self.values)):
+            i = (index + step) % len(self.values)
+            try:
+                return self._pack([self.values[i]])[0]
+            except BadValue as error:
+                self.broken[i] = str(error)
+                if len(self.broken) > max(20, _MOST_BROKEN * self._seen):
+                    raise ValueError(
+                        f"{self.values[i]}: {error}; and so are {len(self.broken)} of the {self._seen} files read so "
+                        "far: mend or remove them"
+                    ) from None
+        raise ValueError("none of the records can be read")
+
+    def _pack(self, values: list[Any]) -> list[NDArray[Any]]:
+        if not values:
+            return []
+        packed = self.modality.pack(values, self.encoding)
+        if packed.offsets is None:
+            return list(packed.data)
+        return [packed.data[a:b].copy() for a, b in itertools.pairwise(packed.offsets)]
+
+
+class Lengths(Protocol):
+    """The length of each item, by index: an array, or read as needed."""
+
+    def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.int64]: ...
+
+
+class _StreamedLengths:
+    def __init__(self, source: Streamed) -> None:
+        self.source = source
+
+    def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.int64]:
+        return np.array([len(row) for row in self.source.rows(indices)], np.int64)
 
 
 @dataclass(frozen=True)
@@ -21,12 +145,22 @@ class Channel:
 
     modality: Modality
     encoding: Encoding
-    packed: Packed
+    packed: Packed | Streamed
+
+    @classmethod
+    def of(cls, modality: Modality, encoding: Encoding, values: Sequence[Any], memory: int = 128) -> Channel:
+        """values: a column of records. memory: MiB of it that may be packed at once; more are packed batch by batch."""
+        each = modality.packed_bytes(encoding)
+        # a stream's files were not all tried: what cannot be read is found, and left out, when its turn comes
+        unknown = isinstance(values, Stream) and (each is None or isinstance(values[0], Path))
+        if unknown or (each or 0) * len(values) > memory * 2**20:
+            return cls(modality, encoding, Streamed(modality, encoding, values))
+        return cls(modality, encoding, modality.pack(values, encoding))
 
     def encode(self, indices: NDArray[np.int64], draws: Draws | None, trim: bool) -> Tensor:
         batch = self.packed.take(indices)
         space = self.modality.space(self.encoding)
-        if self.packed.offsets is not None and isinstance(space, Tokens) and not trim:
+        if self.packed.ragged and isinstance(space, Tokens) and not trim:
             full = np.full((len(batch), space.length), self.packed.pad, batch.dtype)
             full[:, : batch.shape[1]] = batch
             batch = full
@@ -44,8 +178,18 @@ class Batches:
         return len(self.target.packed)
 
     @property
-    def lengths(self) -> NDArray[np.int64] | None:
+    def lengths(self) -> Lengths | None:
         return self.target.packed.lengths
+
+    def ahead(self, indices: NDArray[np.int64]) -> None:
+        """Begin to read what will be taken soon, where it is not in memory."""
+        for channel in (self.target, *self.condition.values()):
+            if isinstance(channel.packed, Streamed) and len(indices):
+                channel.packed.ahead(indices)
+
+    def broken(self) -> dict[int, str]:
+        """Which targets could not be read so far, and why."""
+        return self.target.packed.broken if isinstance(self.target.packed, Streamed) else {}
 
     def take(
         self, indices: NDArray[np.int64], draws: Draws | None = None, device: torch.device | str = "cpu"

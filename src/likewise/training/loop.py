@@ -104,7 +104,7 @@ def fit(
         progress.save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
     log = (folder / "metrics.jsonl" if world.first else Path(os.devnull)).open("a", encoding="utf-8")
     last = 0.0  # seconds since this process began to train
-    items = tokens = 0
+    items = tokens = broken = 0
     sums: dict[str, Tensor] = {}
     summed = 0
 
@@ -133,6 +133,7 @@ def fit(
         while progress.step < progress.steps and not progress.stopped_early:
             step = progress.step
             indices = order.batch(step)
+            train.ahead(order.ahead(step))
             try:
                 terms = {} if step in progress.avoid else learner.step(train, indices, step, progress.steps)
             except NonFinite as bad:
@@ -168,6 +169,10 @@ def fit(
                     line["tokens_per_second"] = round(tokens / max(now - last, 1e-9), 1)
                 write(line)
                 alarm(watch.losses(progress.step, line))
+                if len(train.broken()) > broken:
+                    broken = len(train.broken())
+                    first, why = next(iter(train.broken().items()))
+                    watcher.say(f"note: {broken} unreadable so far, another item in their place; item {first}: {why}")
                 items = tokens = summed = 0
                 sums = {}
             if evaluating:

@@ -8,12 +8,18 @@ permuted order.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from likewise.draws import derive_seed
 
 _CHUNK = 32
+
+
+class _Lengths(Protocol):
+    def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.int64]: ...
 
 
 def permute(count: int, seed: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -39,8 +45,8 @@ def permute(count: int, seed: int, positions: NDArray[np.int64]) -> NDArray[np.i
 class Order:
     """The batches of a run, by number."""
 
-    def __init__(self, count: int, batch: int, seed: int, lengths: NDArray[np.int64] | None = None) -> None:
-        """count: items >= 1. lengths: of each item, shape (count,), if batches are to hold items of like length."""
+    def __init__(self, count: int, batch: int, seed: int, lengths: _Lengths | None = None) -> None:
+        """count: items >= 1. lengths: of each item, by index, if batches are to hold items of like length."""
         if count < 1:
             raise ValueError("there are no items to train on")
         self.count, self.size, self.seed, self.lengths = count, batch, seed, lengths
@@ -58,6 +64,14 @@ class Order:
                 rows = rows[permute(_CHUNK, derive_seed(self.seed, "chunk", chunk), np.arange(_CHUNK))]
             self._chunk = chunk, rows
         return self._chunk[1][slot]
+
+    def ahead(self, number: int) -> NDArray[np.int64]:
+        """What to read while batch `number` is computed: the next batch, or a whole chunk for its items' lengths."""
+        if self.lengths is None:
+            return self.batch(number + 1)
+        chunk, slot = divmod(number, _CHUNK)
+        size = _CHUNK * self.size if slot == 0 else 0
+        return self._stream((chunk + 1) * _CHUNK * self.size, size)
 
     def _stream(self, start: int, size: int) -> NDArray[np.int64]:
         where = np.arange(start, start + size)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess as _Worker
 from pathlib import Path
 from typing import Any
 
@@ -164,71 +164,56 @@ def _final(run: Path) -> str:
     return hashlib.sha256("".join(checkpoint.sha256(f) for f in files).encode()).hexdigest()
 
 
-def _begin(family: str, data: Path, run: Path, processes: int) -> list[int]:
-    """Start training, or go on with it, in fresh processes; returns their numbers."""
+def _begin(family: str, data: Path, run: Path, processes: int) -> Sequence[_Worker]:
+    """Start training, or go on with it, in fresh processes."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    sys.stdout.flush()
-    workers = []
-    for rank in range(processes):
-        if worker := os.fork():
-            workers.append(worker)
-            continue
-        code = 1
-        try:  # the fork has torch in memory already: a kill costs a second and not ten
-            with Path(f"{run}.log").open("a") as log:
-                os.dup2(log.fileno(), 1)
-                os.dup2(log.fileno(), 2)
-            if processes > 1:
-                os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            _work(family, data, run)
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    # The server has torch in memory, so that a kill costs a second and not ten; and unlike this process it has never
+    # computed, which a process that is forked must not have: OpenMP's threads do not come along.
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["likewise.verbs.train", "likewise.training.loop"])
+    workers = [server.Process(target=_work, args=(family, data, run, r, processes, port)) for r in range(processes)]
+    for worker in workers:
+        worker.start()
     return workers
 
 
-def _work(family: str, data: Path, run: Path) -> None:
+def _work(family: str, data: Path, run: Path, rank: int, processes: int, port: int) -> None:
     from likewise.verbs.train import resume, train
 
+    with Path(f"{run}.log").open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    if processes > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if (run / "manifest.json").is_file():
         resume(run)
     else:
-        shutil.rmtree(run, ignore_errors=True) if os.environ.get("RANK", "0") == "0" else None
+        shutil.rmtree(run, ignore_errors=True) if rank == 0 else None
         train(data, out=run, family=family, steps=_STEPS, set_=dict(_SETTINGS))
 
 
-def _ended(workers: list[int]) -> bool:
-    return all(os.waitid(os.P_PID, w, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None for w in workers)
+def _ended(workers: Sequence[_Worker]) -> bool:
+    return all(w.exitcode is not None for w in workers)
 
 
-def _send(worker: int, number: int) -> None:
-    if os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        os.kill(worker, number)
+def _send(worker: _Worker, number: int) -> None:
+    if worker.exitcode is None and worker.pid is not None:
+        os.kill(worker.pid, number)
 
 
-def _end(workers: list[int], within: float | None) -> list[int | None]:
+def _end(workers: Sequence[_Worker], within: float | None) -> list[int | None]:
     """The exit codes, negative for a signal; None for one that had to be killed because it did not end in time."""
     until = time.monotonic() + (within or 3600.0)
     codes: list[int | None] = []
     for worker in workers:
-        late = False
-        while os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.monotonic() > until:
-                os.kill(worker, signal.SIGKILL)
-                late = True
-                break
-            time.sleep(0.002)
-        code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-        codes.append(None if late else code)
+        worker.join(max(0.0, until - time.monotonic()))
+        codes.append(worker.exitcode)
+        if worker.exitcode is None:
+            worker.kill()
+            worker.join()
     return codes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -119,9 +118,9 @@ def _begin(
     records = plan.scan.records
     for split, part in (("train", plan.train), ("held_out", plan.held_out)):
         # Drawn from all of them: the first ones of a folder of classes are all of one class.
-        chosen = np.random.default_rng(0).permutation(len(part))[:_KEPT]
+        chosen = np.random.default_rng(0).choice(len(part), min(_KEPT, len(part)), replace=False)
         kept = part.subset(np.sort(chosen))
-        run.keep_reference(split, kept.columns[records.target], {k: kept.columns[k] for k in records.given})
+        run.keep_reference(split, kept.columns[records.target], {k: list(kept.columns[k]) for k in records.given})
     checkpoint.seal(aside)
     aside.rename(folder)
     return Run(folder), plan.train, plan.held_out
@@ -212,7 +211,7 @@ def _fit(
     untrained = run.untrained()
     count = parameters(untrained)
     learner = Learner(untrained, settings, device, world)
-    digest = hashlib.sha256("".join(train_part.digests()).encode()).hexdigest()
+    digest = train_part.fingerprint()
     info = {"version": __version__, "device": str(device), "precision": learner.precision, "parameters": count}
     info |= {"fingerprint": digest, "train": len(train_part), "held_out": len(held_out), "processes": world.size}
     if world.first:
