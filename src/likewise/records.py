@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -300,7 +300,7 @@ def _table(path: Path) -> Records:
 
 def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Records:
     """Take the given columns out of the row, and the target too if it is one column."""
-    rows: list[dict[str, Any]] = found.columns["row"]
+    rows = cast(list[dict[str, Any]], found.columns["row"])  # tables are held in memory
     names = list(dict.fromkeys(k for row in rows for k in row))
     for name in (*given, *([target] if target and target != "row" else [])):
         if name not in names:
