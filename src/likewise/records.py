@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from likewise.streams import Files, Lines, Stream, Where, mark, split
+from likewise.sources import Files, Lines, mark
+from likewise.streams import Stream, Where, split
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 #: a text longer than this many bytes is not one record of anything that can be learned whole

@@ -24,7 +24,8 @@ from PIL import Image as Pillow
 from likewise.modalities.base import BadValue
 from likewise.modalities.image import open_picture
 from likewise.records import Records
-from likewise.streams import Stream, cache
+from likewise.sources import cache
+from likewise.streams import Stream
 
 #: more than this share of unreadable files is an error, not a note
 _MOST_BROKEN = 0.1
