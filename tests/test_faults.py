@@ -479,3 +479,31 @@ def test_everything_is_here():
         if name.startswith("test_"):
             here |= {int(n) for n in name.split("_")[1:3] if n.isdigit()}
     assert set(range(1, 36)) - here == {23, 27}  # 23, a spike: tests/training/test_watch.py
+
+
+def test_a_streamed_run_that_is_stopped_and_resumed_is_the_one_in_memory(tmp_path, capsys, monkeypatch):
+    """The same weights, bit for bit: held in memory, read as needed, and read as needed with a stop in between."""
+    data = text(tmp_path / "data", "\n".join(f"{a} and {b}" for a in range(40) for b in "abcdefgh"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    original = learner.Learner.step
+
+    def train(name, memory, code):
+        words = ["train", data, "--out", tmp_path / name, "--steps", "40", *SMALL, "--set", f"data.memory={memory}"]
+        found, out, err = command(capsys, *words)
+        assert found == code, out + err
+        assert ("the data are large" in out) == (memory == 0)
+
+    train("whole", 128, 0)
+    train("streamed", 0, 0)
+
+    def stopped(self, batches, indices, number, steps):
+        if number == 13:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batches, indices, number, steps)
+
+    monkeypatch.setattr(learner.Learner, "step", stopped)
+    train("stopped", 0, 143)
+    monkeypatch.undo()
+    assert "resumed from step 14" in resumed(tmp_path / "stopped", capsys, 0)
+    files = [tmp_path / name / "checkpoints/0000040/weights.safetensors" for name in ("whole", "streamed", "stopped")]
+    assert len({file.read_bytes() for file in files}) == 1

@@ -116,12 +116,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run")
     p = verb(
         "prove", "kill training and damage checkpoints at random, and see that nothing is lost",
-        "kills --count 200 --processes 2", "flips --count 1000",
+        "kills --count 200 --processes 2", "flips --count 1000", "elastic",
     )  # fmt: skip
-    p.add_argument("what", choices=("kills", "flips"))
+    p.add_argument("what", choices=("kills", "flips", "elastic"))
     p.add_argument("--count", type=int, help="how many (default 200 kills, 1000 flips)")
     p.add_argument("--processes", type=int, default=1, help="that train together (kills; default 1)")
-    p.add_argument("--family", action="append", help="of the runs that are killed; repeatable (default three)")
+    p.add_argument(
+        "--family", action="append", help="of the runs; repeatable (default three for kills, all for elastic)"
+    )
     p.add_argument("--seed", type=int, default=0, help="of the moments and places (default 0)")
     p = verb("demo", "train on data that a dependency ships, and write samples and a report", "", "text", "table")
     p.add_argument("kind", nargs="?", default="images", choices=("images", "text", "table"))
@@ -264,17 +266,19 @@ def _verify(a: argparse.Namespace) -> None:
 
 
 def _prove(a: argparse.Namespace) -> None:
-    from likewise.verbs.prove import FAMILIES, flips, kills
+    from likewise.verbs.prove import FAMILIES, elastic, flips, kills
 
     def say(text: str) -> None:
         print(text, flush=True)
 
+    for family in a.family or ():
+        if family not in FAMILIES:
+            raise ValueError(f"--family {family}: there are {', '.join(FAMILIES)}")
     if a.what == "flips":
         found = flips(a.count or 1000, a.seed, say)
+    elif a.what == "elastic":
+        found = elastic(families=tuple(a.family or FAMILIES), say=say)
     else:
-        for family in a.family or ():
-            if family not in FAMILIES:
-                raise ValueError(f"--family {family}: there are {', '.join(FAMILIES)}")
         found = kills(a.count or 200, tuple(a.family or FAMILIES[:3]), a.processes, a.seed, say)
     print(found)
     if found.failures:

@@ -30,7 +30,7 @@ class Data(BaseModel):
     path: str = ""
     unit: Literal["line", "paragraph", "document"] | None = None
     memory: int = Field(
-        default=128, ge=1, description="MiB of records kept in memory; of larger data, each is read when it is needed"
+        default=128, ge=0, description="MiB of records kept in memory; of larger data, each is read when it is needed"
     )
     held_out: float = Field(default=0.05, gt=0, lt=1, description="share of the records kept out of training")
     split: Literal["hash", "tail"] = Field(

@@ -1,7 +1,8 @@
 """Prove: kill training at random moments, damage checkpoints at random places, and see what is lost.
 
 The promise: whatever happens, no acknowledged checkpoint is lost, none is unloadable, and the weights of a run that was
-killed and resumed are bit for bit those of one that was not. `kills` and `flips` try it on this machine.
+killed and resumed are bit for bit those of one that was not, whatever number of processes goes on with it where that is
+asked for (`--exact-elastic`). `kills`, `flips` and `elastic` try it on this machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess as _Worker
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,9 @@ def kills(
         for i, family in enumerate(families):
             data = _lay_out(home / f"{family}-data", family)
             whole = home / f"{family}-whole"
+            starting = _server().Process(target=_nothing)  # the start of the server is not part of a run
+            starting.start()
+            starting.join()
             start = time.monotonic()
             codes = _end(_begin(family, data, whole, processes), None)
             takes = time.monotonic() - start
@@ -164,22 +169,69 @@ def _final(run: Path) -> str:
     return hashlib.sha256("".join(checkpoint.sha256(f) for f in files).encode()).hexdigest()
 
 
-def _begin(family: str, data: Path, run: Path, processes: int) -> Sequence[_Worker]:
+def elastic(
+    worlds: tuple[int, ...] = (4, 2, 1, 4),
+    families: tuple[str, ...] = FAMILIES,
+    say: Callable[[str], None] = print,
+    folder: Path | None = None,
+) -> Found:
+    """Train a part of the way with each number of processes in turn, and compare with one process that did it all."""
+    found, asked = Found(), {"training.exact_elastic": True}
+    with tempfile.TemporaryDirectory(dir=folder, prefix="prove-") as name:
+        home = Path(name)
+        for family in families:
+            data, run = _lay_out(home / f"{family}-data", family), home / family
+            codes = _end(_begin(family, data, home / f"{family}-whole", 1, asked), None)
+            for i, processes in enumerate(worlds, 1):
+                workers = _begin(family, data, run, processes, asked)
+                while i < len(worlds) and not _ended(workers) and _reached(run) < i * _STEPS // len(worlds):
+                    time.sleep(0.01)
+                for worker in workers if i < len(worlds) else ():
+                    _send(worker, signal.SIGTERM)
+                codes = _end(workers, None)
+                if codes != [143 if i < len(worlds) else 0] * processes:
+                    found.failures.append(f"{family}: {processes} processes ended with {codes}; see {run}.log")
+                say(f"{family}: step {_reached(run)} with {processes} processes")
+            if _final(run) != _final(home / f"{family}-whole"):
+                found.failures.append(f"{family}: its final weights differ")
+            found.count("runs compared bit for bit")
+            found.count("changes of the number of processes", len(worlds) - 1)
+    return found
+
+
+def _reached(run: Path) -> int:
+    return max((line["step"] for line in _lines(run) if "step" in line), default=0)
+
+
+def _begin(family: str, data: Path, run: Path, processes: int, more: dict[str, Any] | None = None) -> Sequence[_Worker]:
     """Start training, or go on with it, in fresh processes."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    # The server has torch in memory, so that a kill costs a second and not ten; and unlike this process it has never
-    # computed, which a process that is forked must not have: OpenMP's threads do not come along.
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["likewise.verbs.train", "likewise.training.loop"])
-    workers = [server.Process(target=_work, args=(family, data, run, r, processes, port)) for r in range(processes)]
+    server, settings = _server(), {**_SETTINGS, **(more or {})}
+    workers = [
+        server.Process(target=_work, args=(family, data, run, r, processes, port, settings)) for r in range(processes)
+    ]
     for worker in workers:
         worker.start()
     return workers
 
 
-def _work(family: str, data: Path, run: Path, rank: int, processes: int, port: int) -> None:
+def _server() -> ForkServerContext:
+    """What starts processes that have torch in memory, so that a kill costs a second and not ten.
+
+    Unlike this process it has never computed, as one that is forked must not have: OpenMP does not come along.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["likewise.verbs.train", "likewise.training.loop"])
+    return server
+
+
+def _nothing() -> None:
+    pass
+
+
+def _work(family: str, data: Path, run: Path, rank: int, processes: int, port: int, settings: dict[str, Any]) -> None:
     from likewise.verbs.train import resume, train
 
     with Path(f"{run}.log").open("a") as log:
@@ -192,7 +244,7 @@ def _work(family: str, data: Path, run: Path, rank: int, processes: int, port: i
         resume(run)
     else:
         shutil.rmtree(run, ignore_errors=True) if rank == 0 else None
-        train(data, out=run, family=family, steps=_STEPS, set_=dict(_SETTINGS))
+        train(data, out=run, family=family, steps=_STEPS, set_=settings)
 
 
 def _ended(workers: Sequence[_Worker]) -> bool:
