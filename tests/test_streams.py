@@ -35,7 +35,7 @@ def text(count=3000, seed=0):
         ("\r\n".join(text()).encode(), None),
         (b"\xef\xbb\xbf" + "\n".join(text()).encode() + b"\n\n", None),
         ("\n".join(t.encode("latin-1", "replace").decode("latin-1") for t in text()).encode("latin-1"), None),
-        ("a\0b\n\0\nlast".encode(), None),
+        (b"a\0b\n\0\nlast", None),
         ("\n".join(text()).encode(), "paragraph"),
         ("\r\n".join(text()).encode(), "paragraph"),
         (b"first\n\x1f\n\x1d last\n", None),
@@ -45,7 +45,8 @@ def test_streamed_lines_are_the_lines_in_memory(tmp_path, raw, unit):
     (tmp_path / "t.txt").write_bytes(raw)
     streamed = read_records(tmp_path / "t.txt", unit=unit, memory=0)
     whole = read_records(tmp_path / "t.txt", unit=unit)
-    assert streamed.streamed and not whole.streamed
+    assert streamed.streamed
+    assert not whole.streamed
     column = streamed.columns["text"]
     assert list(column) == whole.columns["text"]
     assert streamed.notes == whole.notes
@@ -72,7 +73,8 @@ def test_the_split_is_that_of_records_in_memory(tmp_path, how):
         assert [streamed[i] for i in range(len(streamed))] == list(whole)
     train, held = parts[0]
     column = read_records(tmp_path / "t.txt", memory=0).columns["text"]
-    assert len(held) and not {column[held[i]] for i in range(len(held))} & {column[train[i]] for i in range(len(train))}
+    assert len(held)
+    assert not {column[held[i]] for i in range(len(held))} & {column[train[i]] for i in range(len(train))}
 
 
 def test_the_split_is_never_empty(tmp_path):
@@ -84,11 +86,13 @@ def test_the_split_is_never_empty(tmp_path):
 def test_rows_of_texts_are_streamed(tmp_path):
     (tmp_path / "p.tsv").write_text("source\ttarget\n" + "".join(f"a {i}\tb {i}\n" for i in range(3000)))
     found = read_records(tmp_path / "p.tsv", memory=0)
-    assert found.streamed and (found.target, found.given) == ("target", ("source",))
+    assert found.streamed
+    assert (found.target, found.given) == ("target", ("source",))
     assert (found.columns["source"][2999], found.columns["target"][2999]) == ("a 2999", "b 2999")
     (tmp_path / "p.jsonl").write_text("".join(f'{{"text": "a {i}"}}\n' for i in range(3000)))
     found = read_records(tmp_path / "p.jsonl", memory=0)
-    assert found.streamed and found.columns["text"][17] == "a 17"
+    assert found.streamed
+    assert found.columns["text"][17] == "a 17"
     (tmp_path / "bad.tsv").write_text("source\ttarget\n" + "a b\tb c\n" * 1500 + "only one\n")
     column = read_records(tmp_path / "bad.tsv", memory=0).columns["target"]
     with pytest.raises(ValueError, match="a row with 1 cells, its header has 2"):
@@ -176,7 +180,8 @@ def test_streamed_batches_are_the_packed_ones(tmp_path):
         for step in range(70):  # more than two chunks
             b.ahead(other.ahead(step))
             x, y = a.take(order.batch(step))[0], b.take(other.batch(step))[0]
-            assert x.shape == y.shape and (x == y).all()
+            assert x.shape == y.shape
+            assert (x == y).all()
 
 
 def test_what_is_at_hand_is_bounded(tmp_path, monkeypatch):
@@ -196,7 +201,8 @@ def test_an_unreadable_picture_is_replaced_by_the_next_and_said(tmp_path):
     found[4].write_bytes(b"not a picture")
     streamed = Streamed(modality, "continuous", found)
     rows = streamed.take(np.arange(8))
-    assert (rows[4] == rows[5]).all() and list(streamed.broken) == [4]
+    assert (rows[4] == rows[5]).all()
+    assert list(streamed.broken) == [4]
     for path in found[5:30]:
         path.write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="mend or remove them"):
