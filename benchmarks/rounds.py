@@ -52,9 +52,9 @@ class Result:
         (folder / f"{self.track}.md").write_text("\n".join(self.lines()), encoding="utf-8")
 
 
-def alternate(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
-    """One untimed turn each, then `rounds` turns each, in an order that reverses from round to round."""
-    for side in sides.values():
+def alternate(sides: dict[str, Side], rounds: int, warm: bool = True) -> dict[str, list[float]]:
+    """One untimed turn each if `warm`, then `rounds` turns each, in an order that reverses from round to round."""
+    for side in sides.values() if warm else ():
         side()
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for k in range(rounds):
