@@ -66,3 +66,20 @@ def test_pruning_deletes_nothing_while_the_newest_is_damaged(tmp_path):
     with pytest.raises(checkpoint.Damaged):
         checkpoint.prune(tmp_path, keep=1, best=None)
     assert len(checkpoint.found(tmp_path)) == 4
+
+
+def test_a_process_killed_while_pruning_leaves_whole_checkpoints(tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        some(step, tmp_path)
+
+    def killed(path):
+        next(path.iterdir()).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.prune(tmp_path, keep=2, best=None)
+    monkeypatch.undo()
+    assert [int(path.name) for path in checkpoint.found(tmp_path)] == [2, 3]
+    checkpoint.recover(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0000002", "0000003"]

@@ -312,4 +312,6 @@ def prune(folder: Path, keep: int, best: int | None) -> None:
     if extra:
         verify(paths[-1])
     for path in extra:
-        shutil.rmtree(path)
+        gone = path.with_name(f".{path.name}.gone.tmp")  # killed between two files, a checkpoint would be half there
+        path.rename(gone)
+        shutil.rmtree(gone)
