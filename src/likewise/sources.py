@@ -85,9 +85,12 @@ class Files(Stream):
         return self._found
 
     def _hash(self, folder: Path) -> None:
+        found = np.empty(len(self), np.uint64)
         with ThreadPoolExecutor(2) as pool:
-            found = pool.map(_mark, self, chunksize=64)
-            np.save(folder / "marks.npy", np.fromiter(found, np.uint64, len(self)))
+            for start in range(0, len(self), 1024):  # a pool holds all that it was given
+                piece = range(start, min(start + 1024, len(self)))
+                found[start : piece.stop] = list(pool.map(_mark, (self[i] for i in piece)))
+        np.save(folder / "marks.npy", found)
 
 
 def _mark(path: Path) -> int:
