@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from likewise.spaces import MISSING_TOKEN, Continuous, Space, Tokens, from_index, to_index
+from likewise.spaces import MISSING_TOKEN, Space, Tokens, from_index, to_index
 
 
 class Columns:
@@ -50,12 +50,17 @@ class Columns:
         """The inverse of `split`: shape (B, *shape), float32 or int64. Numbers go to the nearest level."""
         if isinstance(self.space, Tokens):
             return codes
-        space, count = self.space, len(numbers)
-        x = numbers.new_zeros(count, space.channels, prod(space.positions))
+        space, count, places = self.space, len(numbers), prod(self.space.positions)
         if space.levels:
             numbers = from_index(to_index(numbers, space.levels), space.levels)
-        x[:, self._rest] = numbers.reshape(count, len(self._rest), -1)
-        each = codes.reshape(count, len(space.choices), -1)
+        x = torch.zeros(count, space.channels, places, device=numbers.device)
+        x[:, self._rest] = numbers.reshape(count, len(self._rest), places).float()
+        each = codes.reshape(count, len(space.choices), places)
         for i, (start, stop) in enumerate(space.choices):
-            x[:, start:stop] = F.one_hot(each[:, i], stop - start).transpose(1, 2).to(x.dtype)
-        return x.reshape(count, *space.shape).float()
+            x[:, start:stop] = F.one_hot(each[:, i], stop - start).transpose(1, 2).float()
+        return x.reshape(count, *space.shape)
+
+
+def deviation(numbers: Tensor) -> Tensor:
+    """Of each column of numbers, shape (N, F): shape (F,); torch.std warns where there are no columns."""
+    return (numbers - numbers.mean(0)).square().mean(0).sqrt()

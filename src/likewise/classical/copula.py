@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from likewise.classical.columns import Columns
-from likewise.classical.gaussian import Gaussian
+from likewise.classical.gaussian import Normal
 from likewise.draws import Draws, derive_seed
 from likewise.spaces import Space
 
@@ -28,7 +28,7 @@ class Copula:
         low = torch.searchsorted(self._sorted, values)
         high = torch.searchsorted(self._sorted, values, right=True)
         place = Draws(derive_seed("copula"), torch.arange(len(x))).uniform(len(values)).T
-        self._scores = Gaussian(torch.special.ndtri((low + place * (high - low)) / len(x)).T)
+        self._scores = Normal(torch.special.ndtri((low + place * (high - low)) / len(x)).T)
         self._deviation = self._scores.variance().sqrt()
 
     def sample(self, draws: Draws) -> Tensor:

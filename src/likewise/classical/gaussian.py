@@ -12,7 +12,9 @@ import math
 import torch
 from torch import Tensor
 
+from likewise.classical.columns import Columns
 from likewise.draws import Draws
+from likewise.spaces import Continuous
 
 #: numbers whose covariance is computed whole; of more, the components that `_ITEMS` items span
 _WHOLE, _ITEMS = 2048, 1024
@@ -22,6 +24,25 @@ _LEAST = 1e-6
 
 
 class Gaussian:
+    """Items of real values as one Gaussian; one-hot channels are numbers like any other until an item is drawn."""
+
+    def __init__(self, x: Tensor, space: Continuous) -> None:
+        """x: the items it is fitted to, shape (N, *shape), N >= 1."""
+        self.space = space
+        # Values on levels are anywhere in their bins: that adds the variance of a uniform distribution 2 / levels wide.
+        self._normal = Normal(x.flatten(1), 1 / (3 * space.levels**2) if space.levels else 0.0)
+
+    def sample(self, draws: Draws) -> Tensor:
+        """Shape (B, *shape): on levels where there are levels, one-hot where there are choices."""
+        columns = Columns(self.space)
+        return columns.join(*columns.split(self._normal.sample(draws).view(-1, *self.space.shape)))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Nats of the density in x's units, shape (B,), float64. x: dequantised where there are levels."""
+        return self._normal.log_prob(x.flatten(1))
+
+
+class Normal:
     """N(mean, covariance) over rows of numbers."""
 
     def __init__(self, x: Tensor, noise: float = 0.0) -> None:
@@ -63,7 +84,7 @@ class Gaussian:
 
     def sample(self, draws: Draws) -> Tensor:
         """Shape (B, F), float64."""
-        size, kept = self.axes.shape
+        size = len(self.axes)
         noise = draws.normal(size).double()
         along = noise @ self.axes
         # sqrt(covariance) applied to noise: what lies along an axis is scaled by its deviation, the rest by one.

@@ -96,9 +96,7 @@ class KneserNey:
             rows = np.flatnonzero(state[:, k] >= 0)
             context = state[rows, k]
             p[rows] *= self._back[k][context][:, None]
-            low, high = (
-                np.searchsorted(self._runs[k], context * self._width + edge) for edge in (0, self.vocabulary)
-            )
+            low, high = (np.searchsorted(self._runs[k], context * self._width + edge) for edge in (0, self.vocabulary))
             many = high - low
             run = np.repeat(low - np.cumsum(many) + many, many) + np.arange(many.sum())
             p[np.repeat(rows, many), self._runs[k][run] % self._width] += self._mass[k][run]
@@ -126,7 +124,7 @@ class KneserNey:
 
 
 def _discounts(counts: Array) -> Array:
-    """D(0), D(1), D(2) and D(3 and more) by the numbers of runs with one to four occurrences (Chen and Goodman, eq. 26).
+    """D(0) to D(3 and more) by the numbers of runs with one to four occurrences (Chen and Goodman, equation 26).
 
     Kept inside (0, count): something must be left to shorter contexts, and no chance may be negative. Small data lack
     some of the four numbers; the formula is then taken as that of one discount, a half of each count up to one.

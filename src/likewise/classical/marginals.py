@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from likewise.classical.columns import Columns
+from likewise.classical.columns import Columns, deviation
 from likewise.draws import Draws
 from likewise.spaces import Continuous, Space, Tokens, to_index, token_mask
 
@@ -38,7 +38,7 @@ class Marginals:
             self._histograms = _histogram(to_index(numbers, self._levels), 0, self._levels)
         else:
             self._mean = numbers.mean(0)
-            self._deviation = numbers.std(0, unbiased=False).clamp(min=_LEAST)
+            self._deviation = deviation(numbers).clamp(min=_LEAST)
 
     def sample(self, draws: Draws) -> Tensor:
         """Shape (B, *shape); texts are padded with `end` after their first."""
@@ -60,7 +60,7 @@ class Marginals:
         return self._columns.join(numbers, torch.cat([none, *codes], 1))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Nats, shape (B,), float64; of numbers of a density in x's units, in which a level is a bin 2 / levels wide."""
+        """Nats, shape (B,), float64: for numbers of a density in x's units, where a level is a bin 2 / levels wide."""
         if isinstance(self.space, Tokens) and self.space.end is not None:
             counts = token_mask(x, self.space)
             return torch.where(counts, self._token[x.clamp(min=0)], 0.0).sum(1)

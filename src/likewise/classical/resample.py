@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from likewise.classical.columns import Columns
+from likewise.classical.columns import Columns, deviation
 from likewise.draws import Draws
 from likewise.spaces import Space, Tokens, token_mask
 
@@ -26,7 +26,7 @@ class Resample:
             return
         self._columns = Columns(space)
         self._numbers, self._codes = self._columns.split(x)
-        self._deviation = self._numbers.std(0, unbiased=False)
+        self._deviation = deviation(self._numbers)
 
     def sample(self, draws: Draws) -> Tensor:
         """Shape (B, *shape)."""
@@ -41,7 +41,7 @@ class Resample:
 
     def _text(self, chosen: Tensor, draws: Draws) -> Tensor:
         """Lengths stay: a token becomes one from somewhere in another text, never its end."""
-        assert isinstance(self.space, Tokens) and self.space.end is not None
+        assert isinstance(self.space, Tokens)
         x = self._items[chosen]
         swapped = draws.uniform(x.shape[1]) < self.noise
         row = draws.integers(len(self._items), x.shape[1])
