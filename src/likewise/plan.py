@@ -161,7 +161,7 @@ def make_plan(
         scanned.notes.append("too few different records to hold any out: held-out figures are of the training data")
     encoding = choose_encoding(modality, experiment.family)
     experiment = experiment.model_copy(update={"encoding": encoding})
-    name = preset or (special if special in preset_names() else general if base else "none")
+    name = preset or next((p for p in (special, general) if p in preset_names()), "none")
     plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name)
     plan.untrained()  # refuses what does not fit
     return plan

@@ -29,11 +29,11 @@ class Copula:
         high = torch.searchsorted(self._sorted, values, right=True)
         place = Draws(derive_seed("copula"), torch.arange(len(x))).uniform(len(values)).T
         self._scores = Normal(torch.special.ndtri((low + place * (high - low)) / len(x)).T)
-        self._deviation = self._scores.variance().sqrt()
+        self._spread = self._scores.spread()
 
     def sample(self, draws: Draws) -> Tensor:
         """Shape (B, *shape)."""
-        score = (self._scores.sample(draws) - self._scores.mean) / self._deviation
+        score = (self._scores.sample(draws) - self._scores.mean) / self._spread
         count = self._sorted.shape[1]
         place = (torch.special.ndtr(score) * count).long().clamp(0, count - 1)
         values = self._sorted.gather(1, place.T).T

@@ -72,7 +72,8 @@ class KneserNey:
             chance = np.where(known, own + np.where(known, self._back[k][context], 1.0) * chance, chance)
             context = np.roll(run, 1)
         cost = np.log(chance[places]) * (line[places] < self.vocabulary)
-        return np.bincount(np.repeat(np.arange(len(lengths)), lengths), cost, len(lengths))
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        return np.bincount(rows, cost, len(lengths)).astype(np.float64)
 
     def start(self, batch: int) -> Index:
         """The contexts before the first token, as numbers of runs; shape (batch, order), -1 where never seen."""

@@ -15,15 +15,14 @@ from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens,
 
 
 class Reservoir(nn.Module):
-    """The first `capacity` items it is shown, with the labels they are given; all of it in buffers.
+    """The first `capacity` items it is shown, with the labels they are given.
 
-    The buffers grow with what is kept, so that a checkpoint is as large as that: before weights are loaded,
-    `make_room` gives them the length they had.
+    They are buffers that grow, so that a checkpoint is as large as what is kept: before weights are loaded,
+    `make_room` gives the buffers the length they had.
     """
 
-    items: Tensor
-    labels: Tensor
-    count: Tensor
+    items: Tensor  #: (n, *shape), in the smallest type that holds them
+    labels: Tensor  #: (n, fields)
 
     def __init__(self, space: Space, condition: Condition, memory: int) -> None:
         """condition: of fields of one token each. memory: bytes that may be kept."""
@@ -39,27 +38,29 @@ class Reservoir(nn.Module):
         self.capacity = max(1, memory // each)
         self.register_buffer("items", torch.zeros(0, *shape, dtype=dtype))
         self.register_buffer("labels", torch.zeros(0, len(self.names), dtype=torch.int32))
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        #: what the buffers are the beginnings of
+        self._room = {"items": self.items, "labels": self.labels}
 
     def __len__(self) -> int:
-        return int(self.count)
+        return len(self.items)
 
     def add(self, x: Tensor, c: dict[str, Tensor] | None) -> None:
         """Keep what there is room for. x: shape (B, *shape), or tokens (B, L), L <= length. c: labels, each (B, 1)."""
         start = len(self)
         stop = min(start + len(x), self.capacity)
         x = x[: stop - start]
-        if stop > len(self.items):  # twice as much each time: what is kept is copied only a few times in all
-            self._resize(min(self.capacity, max(stop, 2 * len(self.items))))
+        if stop > len(self._room["items"]):  # twice as much each time: what is kept is copied a few times in all
+            self._resize(min(self.capacity, max(stop, 2 * start)), stop)
+        else:
+            self._show(stop)
         if isinstance(self.space, Tokens):
-            self.items[start:stop] = MISSING_TOKEN if self.space.end is None else self.space.end
-            self.items[start:stop, : x.shape[1]] = x.to(self.items.dtype)
+            self.items[start:] = MISSING_TOKEN if self.space.end is None else self.space.end
+            self.items[start:, : x.shape[1]] = x.to(self.items.dtype)
         else:
             x = to_index(x, self.space.levels) if self.space.levels else x
-            self.items[start:stop] = x.to(self.items.dtype)
+            self.items[start:] = x.to(self.items.dtype)
         for j, name in enumerate(self.names):
-            self.labels[start:stop, j] = MISSING_TOKEN if c is None else c[name][: stop - start, 0].int()
-        self.count.fill_(stop)
+            self.labels[start:, j] = MISSING_TOKEN if c is None else c[name][: stop - start, 0].int()
 
     def take(self, labels: tuple[int, ...]) -> Tensor:
         """The items that were given `labels`, one for each field, MISSING_TOKEN for any; all if none was.
@@ -67,22 +68,24 @@ class Reservoir(nn.Module):
         Shape (n, *shape), n >= 1, as the space has them.
         """
         asked = torch.tensor(labels, dtype=torch.int32)
-        kept = self.labels[: len(self)]
-        same = ((kept == asked) | (asked == MISSING_TOKEN)).all(1)
-        rows = self.items[: len(self)]
-        rows = rows[same] if bool(same.any()) else rows
+        same = ((self.labels == asked) | (asked == MISSING_TOKEN)).all(1)
+        rows = self.items[same] if bool(same.any()) else self.items
         if isinstance(self.space, Tokens):
             return rows.long()
         return from_index(rows.float(), self.space.levels) if self.space.levels else rows
 
     def make_room(self, weights: Mapping[str, Tensor]) -> None:
         """Take the length that the buffers have in `weights`."""
-        if len(found := weights.get("items", self.items)) != len(self.items) and len(found) <= self.capacity:
-            self._resize(len(found))
+        count = len(weights.get("items", self.items))
+        if count != len(self) and count <= self.capacity:
+            self._resize(count, count)
 
-    def _resize(self, count: int) -> None:
-        for name in ("items", "labels"):
-            old: Tensor = getattr(self, name)
-            new = old.new_zeros(count, *old.shape[1:])
-            new[: len(old)] = old[:count]
-            setattr(self, name, new)
+    def _resize(self, room: int, count: int) -> None:
+        for name, old in self._room.items():
+            self._room[name] = old.new_zeros(room, *old.shape[1:])
+            kept = min(len(self), count)
+            self._room[name][:kept] = old[:kept]
+        self._show(count)
+
+    def _show(self, count: int) -> None:
+        self.items, self.labels = self._room["items"][:count], self._room["labels"][:count]
