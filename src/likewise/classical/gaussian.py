@@ -21,8 +21,9 @@ from likewise.spaces import Continuous
 _WHOLE, _ITEMS = 2048, 1024
 #: rows that are in memory as float64 at once
 _ROWS = 4096
-#: the least deviation of a number
-_LEAST = 1e-3
+#: what numbers are measured by is at least this, and this share of their mean deviation: a pixel that was always black
+#: may be lit yet. Of shares from 0 to 3 this one needs the fewest bits for held-out digits
+_LEAST, _SHARE = 1e-3, 0.2
 
 
 class Gaussian:
@@ -54,8 +55,9 @@ class Normal:
         count, parts = len(x), x.split(_ROWS)
         self.mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / count
         squares = torch.stack([(part - self.mean).square().sum(0) for part in parts]).sum(0)
-        #: of each number, (F,)
-        self.deviation = (squares / count).sqrt().clamp(min=_LEAST)
+        variance = squares / count
+        least = max(_LEAST, _SHARE * float(variance.mean().sqrt()))
+        self.deviation = variance.sqrt().clamp(min=least)  #: what each number is measured by, (F,)
         fourth = torch.zeros((), dtype=torch.float64)
         if count < size or size > _WHOLE:  # the nonzero eigenvalues of X'X are those of XX'
             rows = (x - self.mean) / self.deviation
