@@ -15,6 +15,9 @@ from likewise.classical.gaussian import Normal
 from likewise.draws import Draws, derive_seed
 from likewise.spaces import Space
 
+#: numbers that are ranked; of more items, the first
+_CELLS = 2**23
+
 
 class Copula:
     """Columns with the margins of the data, and a Gaussian's dependence between their normal scores."""
@@ -22,6 +25,7 @@ class Copula:
     def __init__(self, x: Tensor, space: Space) -> None:
         """x: the items it is fitted to, shape (N, *shape), N >= 1."""
         self._columns = Columns(space)
+        x = x[: max(2, _CELLS // max(1, self._columns.numbers + len(self._columns.choices)))]
         numbers, codes = self._columns.split(x)
         values = torch.cat((numbers, codes.double()), 1).T.contiguous()
         self._sorted = values.sort(1).values  #: (F, N)

@@ -30,9 +30,10 @@ class Gaussian:
     """Items of real values as one Gaussian; one-hot channels are numbers like any other until an item is drawn."""
 
     def __init__(self, x: Tensor, space: Continuous) -> None:
-        """x: the items it is fitted to, shape (N, *shape), N >= 1; dequantised where there are levels."""
+        """x: the items it is fitted to, shape (N, *shape), N >= 1."""
         self.space = space
-        self._normal = Normal(x.flatten(1))
+        # Values on levels are anywhere in their bins: that adds the variance of a uniform density 2 / levels wide.
+        self._normal = Normal(x.flatten(1), 1 / (3 * space.levels**2) if space.levels else 0.0)
 
     def sample(self, draws: Draws) -> Tensor:
         """Shape (B, *shape): on levels where there are levels, one-hot where there are choices."""
@@ -47,15 +48,15 @@ class Gaussian:
 class Normal:
     """N(mean, covariance) over rows of numbers, each measured by its own deviation."""
 
-    def __init__(self, x: Tensor) -> None:
-        """x: the rows it is fitted to, shape (N, F), N >= 1."""
+    def __init__(self, x: Tensor, noise: float = 0.0) -> None:
+        """x: the rows it is fitted to, shape (N, F), N >= 1. noise: a variance that each number has besides."""
         size = x.shape[1]
         if size > _WHOLE:
             x = x[:_ITEMS]
         count, parts = len(x), x.split(_ROWS)
         self.mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / count
         squares = torch.stack([(part - self.mean).square().sum(0) for part in parts]).sum(0)
-        variance = squares / count
+        variance = squares / count + noise
         least = max(_LEAST, _SHARE * float(variance.mean().sqrt()))
         self.deviation = variance.sqrt().clamp(min=least)  #: what each number is measured by, (F,)
         fourth = torch.zeros((), dtype=torch.float64)
@@ -72,14 +73,15 @@ class Normal:
                 rows = (part - self.mean) / self.deviation
                 covariance += rows.T @ rows
                 fourth += rows.square().sum(1).square().sum()
-            values, axes = torch.linalg.eigh(covariance / count)
+            besides = torch.diag(noise / self.deviation.square())
+            values, axes = torch.linalg.eigh(covariance / count + besides)
             values = values.clamp(min=0)
         #: how far the correlations are drawn towards none, in [0, 1]
         self.shrinkage = _shrinkage(values, fourth / count, count, size)
         level = self.shrinkage * float(values.sum()) / size
         self.axes = axes  #: (F, K), orthonormal columns
         #: in all directions that the axes leave out
-        self.rest = max(level, _LEAST**2)
+        self.rest = max(level, noise * float((1 / self.deviation.square()).mean()), _LEAST**2)
         #: along the axes, (K,)
         self.variances = ((1 - self.shrinkage) * values + level).clamp(min=self.rest)
 

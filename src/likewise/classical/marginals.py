@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from likewise.spaces import Continuous, Space, Tokens, to_index, token_mask
 
 #: the least standard deviation of a number
 _LEAST = 1e-3
+#: items that are looked at together
+_ROWS = 4096
 
 
 class Marginals:
@@ -26,17 +29,21 @@ class Marginals:
         """x: the items it is fitted to, shape (N, *shape), N >= 1."""
         self.space = space
         if isinstance(space, Tokens) and space.end is not None:
-            self._token = _histogram(x[token_mask(x, space)][:, None], 0, space.vocabulary)[0]
+            self._token = _histogram([x[token_mask(x, space)][:, None]], 0, space.vocabulary)[0]
             return
         self._columns = Columns(space)
-        numbers, codes = self._columns.split(x)
         self._levels = space.levels if isinstance(space, Continuous) else None
+        parts = x.split(_ROWS)
+        codes = torch.cat([self._columns.split(part)[1] for part in parts])
         self._choices = [
-            _histogram(codes[:, i : i + 1], low, high)[0] for i, (low, high) in enumerate(self._columns.choices)
+            _histogram([codes[:, i : i + 1]], low, high)[0] for i, (low, high) in enumerate(self._columns.choices)
         ]
         if self._levels:
-            self._histograms = _histogram(to_index(numbers, self._levels), 0, self._levels)
+            levels = self._levels
+            indices = (to_index(self._columns.split(part)[0], levels) for part in parts)
+            self._histograms = _histogram(indices, 0, levels)
         else:
+            numbers = self._columns.split(x)[0]
             self._mean = numbers.mean(0)
             self._deviation = deviation(numbers).clamp(min=_LEAST)
 
@@ -76,11 +83,13 @@ class Marginals:
         return total
 
 
-def _histogram(index: Tensor, low: int, high: int) -> Tensor:
-    """log p of each of high - low kinds for each column of index, shape (N, K): shape (K, kinds), float64."""
-    kinds, columns = high - low, index.shape[1]
-    offset = torch.arange(columns, device=index.device) * kinds
-    counts = (index - low + offset).flatten().bincount(minlength=kinds * columns).view(columns, kinds).double() + 1
+def _histogram(parts: Iterable[Tensor], low: int, high: int) -> Tensor:
+    """log p of each of high - low kinds for each column of integers, in parts of shape (N, K): shape (K, kinds)."""
+    kinds, counts = high - low, torch.ones((), dtype=torch.float64)
+    for index in parts:
+        columns = index.shape[1]
+        offset = torch.arange(columns) * kinds
+        counts = counts + (index - low + offset).flatten().bincount(minlength=kinds * columns).view(columns, kinds)
     return (counts / counts.sum(1, keepdim=True)).log()
 
 

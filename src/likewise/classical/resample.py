@@ -9,6 +9,9 @@ from likewise.classical.columns import Columns, deviation
 from likewise.draws import Draws
 from likewise.spaces import Space, Tokens, token_mask
 
+#: items that say how large the noise is
+_ROWS = 4096
+
 
 class Resample:
     """Items drawn from the data: numbers with Gaussian noise (a kernel density, Parzen 1962), and some of the choices
@@ -25,19 +28,17 @@ class Resample:
             self._lengths = token_mask(x, space).sum(1)
             return
         self._columns = Columns(space)
-        self._numbers, self._codes = self._columns.split(x)
-        self._deviation = deviation(self._numbers)
+        self._deviation = deviation(self._columns.split(x[:_ROWS])[0])
 
     def sample(self, draws: Draws) -> Tensor:
         """Shape (B, *shape)."""
         chosen, other = draws.integers(len(self._items)), draws.integers(len(self._items))
         if isinstance(self.space, Tokens) and self.space.end is not None:
             return self._text(chosen, draws)
-        numbers = self._numbers[chosen]
+        (numbers, codes), (_, others) = (self._columns.split(self._items[each]) for each in (chosen, other))
         numbers = numbers + self.noise * self._deviation * draws.normal(numbers.shape[1])
-        codes = self._codes[chosen]
         swapped = draws.uniform(codes.shape[1]) < self.noise
-        return self._columns.join(numbers, torch.where(swapped, self._codes[other], codes))
+        return self._columns.join(numbers, torch.where(swapped, others, codes))
 
     def _text(self, chosen: Tensor, draws: Draws) -> Tensor:
         """Lengths stay: a token becomes one from somewhere in another text, never its end."""

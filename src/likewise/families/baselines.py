@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Backbone, Predictor, Role
 from likewise.classical import copula, gaussian, marginals, resample
 from likewise.classical.kneser_ney import KneserNey
-from likewise.draws import Draws, derive_seed
+from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
 from likewise.families.likelihoods import dequantise
@@ -118,8 +118,6 @@ class Gaussian(Baseline):
 
     def estimate(self, x: Tensor, target: Space) -> Any:
         assert isinstance(target, Continuous)
-        if target.levels:
-            x = dequantise(x, target.levels, Draws(derive_seed("gaussian"), torch.arange(len(x))))
         return gaussian.Gaussian(x, target)
 
     def log_prob(self, estimate: Any, x: Tensor, draws: Draws) -> Tensor:
