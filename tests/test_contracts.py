@@ -31,6 +31,7 @@ SMALL = {
     "transformer": {"width": 16, "depth": 1},
     "lstm": {"width": 16, "depth": 1},
     "gru": {"width": 16, "depth": 1},
+    "none": {},
 }
 TARGETS = [(m, e) for m in catalog.names("modality") for e in catalog.find("modality", m).encodings]
 CONDITIONS = [None, *catalog.names("modality")]
@@ -63,7 +64,7 @@ def test_fits_or_is_refused(modality, encoding, family, backbone, given, tmp_pat
     condition = {} if given is None else {"given": channel(given)}
     spaces = {k: v.modality.space(v.encoding) for k, v in condition.items()}
     family, backbone = catalog.find("family", family)(), catalog.find("backbone", backbone)(**SMALL[backbone])
-    if unfit(space, family, backbone):
+    if unfit(space, family, backbone, spaces):
         with pytest.raises(Unfit) as refusal:
             assemble(space, spaces, family, backbone)
         assert "what fits" in str(refusal.value)

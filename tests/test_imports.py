@@ -15,8 +15,9 @@ ALLOWED = {
     "version": set(),
     "modalities": {"spaces", "draws"},
     "backbones": {"spaces", "draws"},
-    "metrics": {"spaces", "draws", "version"},
-    "families": {"spaces", "draws", "backbones.base"},
+    "classical": {"spaces", "draws"},
+    "metrics": {"spaces", "draws", "version", "classical"},
+    "families": {"spaces", "draws", "backbones.base", "classical"},
     "streams": set(),
     "sources": {"streams"},
     "records": {"sources", "streams"},
@@ -43,7 +44,7 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "layers"},
     "modalities": {"base"},
-    "families": {"base", "decoding", "likelihoods", "paths"},
+    "families": {"base", "decoding", "likelihoods", "paths", "reservoir"},
 }
 
 

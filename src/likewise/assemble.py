@@ -9,26 +9,32 @@ from likewise.modalities.base import Encoding, Modality
 from likewise.spaces import Condition, Space, Unfit
 
 
-def unfit(target: Space, family: Family, backbone: Backbone) -> str | None:
+def unfit(target: Space, family: Family, backbone: Backbone, condition: Condition | None = None) -> str | None:
     """Why the parts do not work together, as a clause; None if they do."""
     roles = family.roles(target)
     if isinstance(roles, str):
         return roles
-    return next((why for role, space in roles.items() if (why := backbone.unfit(role, space))), None)
+    if family.has_networks != backbone.builds:
+        name, needs = getattr(family, "name", ""), "networks" if family.has_networks else "no network"
+        return f"{name} needs {needs}, not the backbone {getattr(backbone, 'name', '')}"
+    why = next((why for role, space in roles.items() if (why := backbone.unfit(role, space))), None)
+    return why or family.unfit_condition(condition or {})
 
 
-def fitting(target: Space) -> list[tuple[str, str]]:
+def fitting(target: Space, condition: Condition | None = None) -> list[tuple[str, str]]:
     """The (family, backbone) names that fit `target`, with default settings."""
     pairs = [(f, b) for f in catalog.names("family") for b in catalog.names("backbone")]
     return [
-        (f, b) for f, b in pairs if unfit(target, catalog.find("family", f)(), catalog.find("backbone", b)()) is None
+        (f, b)
+        for f, b in pairs
+        if unfit(target, catalog.find("family", f)(), catalog.find("backbone", b)(), condition) is None
     ]
 
 
 def assemble(target: Space, condition: Condition, family: Family, backbone: Backbone) -> Model:
     """The untrained model. Raises Unfit."""
-    if why := unfit(target, family, backbone):
-        pairs = ", ".join(f"{f} with {b}" for f, b in fitting(target))
+    if why := unfit(target, family, backbone, condition):
+        pairs = ", ".join(f"{f} with {b}" for f, b in fitting(target, condition))
         raise Unfit(f"{why}; what fits {target}: {pairs or 'nothing yet'}")
     return family.build(target, condition, backbone)
 

@@ -75,6 +75,12 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None]) -> 
     size = options.get("size")
     if size is not None and size not in SIZES:
         raise ValueError(f"--size {size}: there are {', '.join(SIZES)}")
+    if not plan.has_networks:
+        if size is not None:
+            raise ValueError(
+                f"--size {size}: {getattr(plan.experiment.family, 'name', '')} has no network; leave it out"
+            )
+        return plan
     if size is not None:
         return _with(plan, size)
     settings = plan.experiment.training
@@ -136,7 +142,8 @@ def begin(plan: Plan) -> tuple[Learner, Batches]:
     settings = plan.experiment.training
     torch.manual_seed(derive_seed(settings.seed, "weights") >> 1)
     alone = settings.model_copy(update={"parallel": "ddp", "exact_elastic": False, "compile": False})
-    return Learner(plan.untrained(), alone, machine.choose_device(local_device(settings.device))), batches
+    device = machine.choose_device(local_device(settings.device) if plan.has_networks else "cpu")
+    return Learner(plan.untrained(), alone, device), batches
 
 
 def _with(plan: Plan, size: Size) -> Plan:

@@ -22,6 +22,7 @@ BACKBONES = {
     "transformer": "likewise.backbones.transformer:Transformer",
     "lstm": "likewise.backbones.recurrent:LSTM",
     "gru": "likewise.backbones.recurrent:GRU",
+    "none": "likewise.backbones.none:NoBackbone",
 }
 
 FAMILIES = {
@@ -29,6 +30,11 @@ FAMILIES = {
     "gan": "likewise.families.gan:GAN",
     "autoregressive": "likewise.families.autoregressive:Autoregressive",
     "flow": "likewise.families.flow:Flow",
+    "resample": "likewise.families.baselines:Resample",
+    "marginals": "likewise.families.baselines:Marginals",
+    "gaussian": "likewise.families.baselines:Gaussian",
+    "copula": "likewise.families.baselines:Copula",
+    "ngram": "likewise.families.baselines:NGram",
 }
 
 _KINDS = {"modality": MODALITIES, "backbone": BACKBONES, "family": FAMILIES}

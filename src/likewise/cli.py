@@ -45,7 +45,9 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--target", metavar="FIELD", help="the field to learn")
     p.add_argument("--given", metavar="FIELD", action="append", help="a field to condition on; repeatable")
     p.add_argument("--unconditional", action="store_true", help="condition on nothing")
-    p.add_argument("--family", help="vae, gan, autoregressive or flow")
+    p.add_argument(
+        "--family", help="vae, gan, autoregressive, flow, or a baseline: resample, marginals, gaussian, copula, ngram"
+    )
     p.add_argument("--backbone", help="mlp, conv, transformer, lstm or gru")
     p.add_argument("--preset", help="a shipped preset's name, or a .toml file of yours")
     p.add_argument("--unit", choices=("line", "paragraph", "document"), help="what one record of a text file is")

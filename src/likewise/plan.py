@@ -46,6 +46,10 @@ class Plan:
         target = self.modality.space(self.encoding)
         return assemble(target, spaces, self.experiment.family, self.experiment.backbone)
 
+    @property
+    def has_networks(self) -> bool:
+        return self.experiment.family.has_networks
+
     def guess(self) -> str:
         """What will be learned and how, and what changes each of these."""
         records, experiment = self.scan.records, self.experiment
@@ -53,8 +57,9 @@ class Plan:
         return (
             f"{records.path}: {records.layout}, {self.scan.count:,} records\n"
             f"learning {records.target} (--target) as {self.modality.name} (--as): {self.modality.describe()}{given}\n"
-            f"with {getattr(experiment.family, 'name', '')} (--family) on {getattr(experiment.backbone, 'name', '')} "
-            f"(--backbone), preset {self.preset} (--preset, --set key=value)"
+            f"with {getattr(experiment.family, 'name', '')} (--family)"
+            + (f" on {getattr(experiment.backbone, 'name', '')} (--backbone)" if self.has_networks else ", no network")
+            + f", preset {self.preset} (--preset, --set key=value)"
         )
 
 
@@ -114,7 +119,10 @@ def make_plan(
     backbone = backbone or own.get("backbone", {}).get("name") or asked.get("backbone", {}).get("name")
     general = f"{kind}-{family}"
     base: dict[str, Any] = _preset(general) if general in preset_names() else {}
-    backbone = backbone or base.get("backbone", {}).get("name") or "transformer"
+    networks = catalog.find("family", family).has_networks
+    if not networks:  # one pass, as fast as the data can be read
+        base = _merge({"training": {"batch": 1024}}, base)
+    backbone = backbone or base.get("backbone", {}).get("name") or ("transformer" if networks else "none")
     if backbone != base.get("backbone", {}).get("name"):
         base.pop("backbone", None)  # its sizes are another network's
     special = f"{general}-{backbone}"
@@ -153,7 +161,7 @@ def make_plan(
         scanned.notes.append("too few different records to hold any out: held-out figures are of the training data")
     encoding = choose_encoding(modality, experiment.family)
     experiment = experiment.model_copy(update={"encoding": encoding})
-    name = preset or (special if special in preset_names() else general if base else "none")
+    name = preset or next((p for p in (special, general) if p in preset_names()), "none")
     plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name)
     plan.untrained()  # refuses what does not fit
     return plan

@@ -92,10 +92,15 @@ class Run:
     def model(self) -> Model:
         model = self.untrained()
         weights = checkpoint.load(self.checkpoint())[0]
+        model.make_room(weights)
         checkpoint.compare_keys(model.state_dict(), weights, str(self.path))
         model.load_state_dict(weights)
         machine.tune()
-        return model.eval().to(machine.choose_device(distributed.local_device("auto")))
+        return model.eval().to(self.device("auto"))
+
+    def device(self, name: str) -> torch.device:
+        """Where the model computes, if it may on `name`: what is counted, not multiplied, is on the CPU."""
+        return machine.choose_device(distributed.local_device(name) if self.experiment.family.has_networks else "cpu")
 
     @property
     def weights_hash(self) -> str:
@@ -179,7 +184,7 @@ class Run:
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
-        device = next(model.parameters()).device
+        device = model.device
         for first in range(start - start % block, start + n, block):
             slots = [min(max(i - start, 0), n - 1) for i in range(first, first + block)]
             rows = [each[s] for s in slots]
@@ -219,7 +224,7 @@ class Run:
         if self.model.likelihood is None:
             return None
         parts = []
-        device = next(self.model.parameters()).device
+        device = self.model.device
         for i in range(0, len(x), 64):
             index = torch.arange(i, min(i + 64, len(x)))
             part = None if c is None else {k: v[index].to(device) for k, v in c.items()}

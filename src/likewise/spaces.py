@@ -115,6 +115,16 @@ def token_mask(x: Tensor, space: Tokens) -> Tensor:
     return (ended - (x == space.end).long() == 0) & (x >= 0)
 
 
+def to_index(x: Tensor, levels: int) -> Tensor:
+    """Which of the `levels` bins of width 2 / levels in [-1, 1] each value is in: int64 in [0, levels)."""
+    return ((x + 1) * (levels / 2)).floor().long().clamp(0, levels - 1)
+
+
+def from_index(index: Tensor, levels: int) -> Tensor:
+    """The middles of the bins `index`."""
+    return (2 * index + 1) / levels - 1
+
+
 def drop(c: dict[str, Tensor] | None, where: Tensor) -> dict[str, Tensor] | None:
     """The condition `c` made missing in the rows where `where`, with shape (B,), is True."""
     if c is None:

@@ -7,8 +7,10 @@ import torch
 from toys import draws, gradients
 
 from likewise.backbones.mlp import MLP
+from likewise.backbones.none import NoBackbone
 from likewise.backbones.recurrent import GRU
 from likewise.families.autoregressive import Autoregressive
+from likewise.families.baselines import Copula, Gaussian, Marginals, NGram, Resample
 from likewise.families.flow import Flow, FlowSampling
 from likewise.families.gan import GAN
 from likewise.families.vae import VAE
@@ -18,7 +20,9 @@ PICTURE = Continuous((1, 4, 4), levels=16)
 ROW = Continuous((6,), choices=((1, 3), (3, 6)))
 WORD = Tokens(6, 5, end=4, mean_length=4.0)
 LABEL = {"label": Tokens(1, 3)}
+CODES = Tokens(3, 9, ranges=((0, 2), (2, 5), (5, 9)))
 SMALL = MLP(width=16, depth=1)
+NONE = NoBackbone()
 
 COMBINATIONS = [
     (VAE(latent=3), PICTURE, SMALL),
@@ -35,6 +39,10 @@ COMBINATIONS = [
     (Flow(), PICTURE, SMALL),
     (Flow(path="ddpm"), PICTURE, SMALL),
     (Flow(path="edm", sampling=FlowSampling(sampler="dpm_solver_pp", guidance=2.0)), ROW, SMALL),
+    *[(family, space, NONE) for family in (Resample(), Marginals()) for space in (PICTURE, ROW, CODES, WORD)],
+    *[(Gaussian(), space, NONE) for space in (PICTURE, ROW)],
+    *[(Copula(), space, NONE) for space in (PICTURE, ROW, CODES)],
+    *[(NGram(), space, NONE) for space in (CODES, WORD)],
 ]
 
 
@@ -45,6 +53,8 @@ def _name(part) -> str:
 def _some(space, count, seed=1):
     source = draws(count, seed)
     if isinstance(space, Tokens):
+        if space.ranges:
+            return torch.stack([low + source.integers(high - low) for low, high in space.ranges], 1)
         x = source.integers(space.vocabulary, space.length)
         ended = (x == space.end).cumsum(1) > 0
         return x.masked_fill(ended, space.end)
@@ -63,12 +73,22 @@ def _condition(count):
 def built(request):
     family, space, backbone = request.param
     torch.manual_seed(0)
-    return family, family.build(space, LABEL, backbone), space
+    model = family.build(space, LABEL, backbone)
+    if not model.players():
+        model.observe(_some(space, 60, seed=4), _condition(60))
+    return family, model, space
 
 
 @pytest.mark.parametrize(
     ("family", "space", "fits"),
-    [(GAN(), WORD, "vae"), (Flow(), WORD, "autoregressive"), (Autoregressive(), ROW, "flow")],
+    [
+        (GAN(), WORD, "vae"),
+        (Flow(), WORD, "autoregressive"),
+        (Autoregressive(), ROW, "flow"),
+        (Gaussian(), WORD, "ngram"),
+        (Copula(), WORD, "marginals"),
+        (NGram(), ROW, "gaussian"),
+    ],
     ids=_name,
 )
 def test_a_refusal_names_what_fits(family, space, fits):

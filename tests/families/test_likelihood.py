@@ -14,9 +14,9 @@ from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU
 from likewise.families.autoregressive import Autoregressive
 from likewise.families.flow import Flow
-from likewise.families.likelihoods import Likelihood, dequantise, from_index, to_index
+from likewise.families.likelihoods import Likelihood, dequantise
 from likewise.families.vae import VAE
-from likewise.spaces import Continuous, Tokens
+from likewise.spaces import Continuous, Tokens, from_index, to_index
 
 SMALL = MLP(width=16, depth=1)
 

@@ -259,7 +259,7 @@ def test_texts(tmp_path: Path) -> None:
     )  # fmt: skip
     rows = rows_of(evaluate(run, n=120))
     assert rows["bits"]["title"] == "Bits per byte"
-    assert rows["bits"]["baseline"]["what"] == "a 4-gram model of bytes"
+    assert rows["bits"]["baseline"]["what"] == "a Kneser-Ney 6-gram model of bytes"
     assert rows["ended"]["value"] == pytest.approx(119 / 120)
     assert rows["ended"]["floor"]["value"] == 1
     assert 0 < rows["distinct_2"]["value"] <= 1

@@ -14,7 +14,7 @@ x is a tensor of the space: (B, *shape) float for Continuous, (B, L) int64 for T
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class Backbone(BaseModel, ABC):
     """The sizes of a network, and how to build one for each role. Subclasses add fields and a literal `name`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    #: whether it builds networks at all
+    builds: ClassVar[bool] = True
 
     @abstractmethod
     def unfit(self, role: Role, space: Space) -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Mapping
+from itertools import chain
+from typing import ClassVar, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -24,6 +27,9 @@ class Family(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    #: whether networks are trained; a family without any learns by `Model.observe` alone, on the backbone "none"
+    has_networks: ClassVar[bool] = True
+
     sampling: Sampling = Sampling()
 
     @abstractmethod
@@ -32,6 +38,10 @@ class Family(BaseModel, ABC):
 
         For example {"denoiser": target}, or "gan needs continuous values: a choice between tokens has no gradient".
         """
+
+    def unfit_condition(self, condition: Condition) -> str | None:
+        """Why this family cannot learn given `condition`, as a clause; None if it can, as networks always can."""
+        return None
 
     @abstractmethod
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
@@ -48,6 +58,8 @@ class Model(nn.Module, ABC):
     #: "exact": log_likelihood is log p(x|c); "bound": a lower bound of it; None: it has none. An instance may know
     #: better than its class: a density over one-hot channels, for example, means nothing.
     likelihood: Literal["exact", "bound"] | None = None
+    #: where there are no players: how many items, at most, `observe` is shown, each once
+    observes: int = 0
 
     def __init__(self, target: Space, condition: Condition) -> None:
         super().__init__()
@@ -55,7 +67,7 @@ class Model(nn.Module, ABC):
         self.condition = condition
 
     def players(self) -> dict[str, nn.Module]:
-        """Who is trained, each by its own optimizer, in the order of their turns."""
+        """Who is trained, each by its own optimizer, in the order of their turns; none where `observe` does it all."""
         return {"model": self}
 
     @abstractmethod
@@ -66,6 +78,18 @@ class Model(nn.Module, ABC):
         leading underscore; the loop leaves those out of the sum. Means are over items (never over the tokens of one
         batch), so that accumulated small batches equal a big one.
         """
+
+    def observe(self, x: Tensor, c: dict[str, Tensor] | None) -> None:
+        """Take in items of a single pass over the data, in a random order: how a model without players learns."""
+        raise NotImplementedError(f"{type(self).__name__} is trained by its players")
+
+    def make_room(self, weights: Mapping[str, Tensor]) -> None:
+        """Give buffers whose length depends on the data the length they have in `weights`, which are then loaded."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     def set_progress(self, step: int, steps: int) -> None:
         """Told before each step, for schedules such as KL warm-up; must be a pure function of its arguments."""

@@ -15,22 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likewise.draws import Draws
-from likewise.spaces import Continuous
+from likewise.spaces import Continuous, from_index, to_index
 
 Kind = Literal["gaussian", "bernoulli", "categorical", "discretised_logistic"]
 
 #: Adam moves a parameter by about its rate each step; widths travel far and should arrive early.
 _HASTE = 10.0
-
-
-def to_index(x: Tensor, levels: int) -> Tensor:
-    """Which of the `levels` bins of width 2 / levels in [-1, 1] each value is in: int64 in [0, levels)."""
-    return ((x + 1) * (levels / 2)).floor().long().clamp(0, levels - 1)
-
-
-def from_index(index: Tensor, levels: int) -> Tensor:
-    """The middles of the bins `index`."""
-    return (2 * index + 1) / levels - 1
 
 
 def dequantise(x: Tensor, levels: int, draws: Draws) -> Tensor:

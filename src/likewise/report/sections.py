@@ -111,7 +111,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
 
 def _likelihood_baseline(got: Evidence, values: list[Any], x: Any, amounts: Array) -> dict[str, Any]:
     if isinstance(values[0], str):
-        cost, what = ngram_bits(got.train.values, values), "a 4-gram model of bytes"
+        cost, what = ngram_bits(got.train.values, values), "a Kneser-Ney 6-gram model of bytes"
     else:
         every = got.train.x.cpu().numpy()
         cost, what = independent_bits(every, x.cpu().numpy(), got.run.model.target), "a model of independent positions"

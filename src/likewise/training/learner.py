@@ -43,8 +43,10 @@ class Learner:
         self.world = world or World()
         #: parts each process computes its rows in; doubled when memory runs out
         self.accumulate = settings.accumulate
-        self.precision = machine.precision(settings.precision, device)
-        self.sharded = settings.parallel == "fsdp" and self.world.size > 1
+        #: whether there is nothing to optimize: the model then takes in the data by `observe`
+        self.observing = not self.model.players()
+        self.precision = "float32" if self.observing else machine.precision(settings.precision, device)
+        self.sharded = settings.parallel == "fsdp" and self.world.size > 1 and not self.observing
         if (device.type == "cpu" or self.precision == "bfloat16") and not self.sharded:
             machine.to_channels_last(self.model)
         if settings.checkpoint_activations:
@@ -54,7 +56,7 @@ class Learner:
         self.players = self.model.players()
         self.optimizers = {name: optimizers.build(player, settings) for name, player in self.players.items()}
         self.average: dict[str, Tensor] = {}
-        if settings.ema:
+        if settings.ema and not self.observing:
             self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self._tree: list[Tensor] = []
 
@@ -66,6 +68,9 @@ class Learner:
         """
         if not self.model.training:
             self.model.train()
+        if self.observing:
+            self._observe(batches, indices, number)
+            return {}
         self.model.set_progress(number, steps)
         factor = optimizers.schedule(self.settings, number, steps)
         terms: dict[str, Tensor] = {}
@@ -92,6 +97,16 @@ class Learner:
             self._check_and_update(player, own, factor, terms, number, indices, batches, turn)
         self._average(number)
         return terms
+
+    @torch.no_grad()
+    def _observe(self, batches: Batches, indices: np.ndarray, number: int) -> None:
+        """Every process takes in all items: that is sooner done than agreed upon."""
+        draws = Draws(derive_seed(self.settings.seed, "data", number), torch.arange(len(indices)))
+        x, c = batches.take(indices, draws, self.device)
+        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+            bad = indices[(~torch.isfinite(x).flatten(1).all(1)).cpu().numpy()].tolist()
+            raise NonFinite(f"step {number}: items are not finite", number, "model", bad, True)
+        self.model.observe(x, c)
 
     def _less_memory(self, own: list[torch.optim.Optimizer], items: int) -> None:
         for optimizer in own:
@@ -310,6 +325,7 @@ class Learner:
     def restore(self, weights: dict[str, Tensor], rest: dict[str, Tensor]) -> None:
         """The inverse of `tensors`. Raises ValueError that lists the differences if they are of another model."""
         raw = {k.removeprefix("raw/"): v for k, v in rest.items() if k.startswith("raw/")} if self.average else weights
+        self.model.make_room(raw)
         checkpoint.compare_keys(self.model.state_dict(), raw, "resume")
         if self.average:
             for key, value in self.average.items():

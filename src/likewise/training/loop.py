@@ -79,7 +79,8 @@ def fit(
     `training.on_nonfinite` says, and Interrupted if stopped before the first step.
     """
     settings, world, stop = learner.settings, learner.world, stop or Stop()
-    order = Order(len(train), settings.batch, derive_seed(settings.seed, "order"), train.lengths)
+    seed = derive_seed(settings.seed, "order")
+    order = Order(len(train), settings.batch, seed, train.lengths, once=learner.observing)
     where = folder / "checkpoints"
     progress, watch = Progress(), Watch()
     if resume:
@@ -89,18 +90,23 @@ def fit(
         progress = _resume(learner, where, fingerprint, watcher.say)
         watch.replay(_forget(folder / "metrics.jsonl", progress.step, world))
     with stop.interruptible():
-        if settings.compile and (why := try_compile(learner, train, order)):
+        if settings.compile and not learner.observing and (why := try_compile(learner, train, order)):
             # what was begun compiled and goes on without would not be the same run, but it is a run
             watcher.say(f"note: torch.compile does not work here, training without it ({why})")
     began, before = time.perf_counter(), progress.seconds
     if progress.steps == 0:
-        if settings.steps:
+        if learner.observing:
+            whole = order.batches(learner.model.observes)
+            progress.steps = min(settings.steps or whole, whole)
+        elif settings.steps:
             progress.steps = settings.steps
         else:
             with stop.interruptible():
                 steps, _ = plan_steps(learner, train, order, settings.minutes)
             progress.steps = -int(world.agree(-steps)[0])  # the slowest process's
-        progress.evaluate_every = settings.evaluate_every or max(1, min(1000, progress.steps // 20))
+        # What is counted is not fitted before it is asked for, and only the whole of it is of interest.
+        often = progress.steps if learner.observing else max(1, min(1000, progress.steps // 20))
+        progress.evaluate_every = settings.evaluate_every or often
         progress.save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
     log = (folder / "metrics.jsonl" if world.first else Path(os.devnull)).open("a", encoding="utf-8")
     last = 0.0  # seconds since this process began to train
@@ -198,7 +204,7 @@ def fit(
             if evaluating or now - last > 1.0:
                 last = time.perf_counter() - began
                 (last,) = world.agree(last)
-            if settings.steps is None:
+            if settings.steps is None and not learner.observing:
                 replan(settings, progress)
     return progress
 

@@ -45,15 +45,19 @@ def permute(count: int, seed: int, positions: NDArray[np.int64]) -> NDArray[np.i
 class Order:
     """The batches of a run, by number."""
 
-    def __init__(self, count: int, batch: int, seed: int, lengths: _Lengths | None = None) -> None:
-        """count: items >= 1. lengths: of each item, by index, if batches are to hold items of like length."""
+    def __init__(self, count: int, batch: int, seed: int, lengths: _Lengths | None = None, once: bool = False) -> None:
+        """count: items >= 1. lengths: of each item, by index, if batches are to hold items of like length.
+
+        once: a single pass, in an order that is random whatever the lengths; the last batch is what is left.
+        """
         if count < 1:
             raise ValueError("there are no items to train on")
-        self.count, self.size, self.seed, self.lengths = count, batch, seed, lengths
+        self.count, self.size, self.seed, self.lengths = count, batch, seed, None if once else lengths
+        self.once = once
         self._chunk: tuple[int, NDArray[np.int64]] | None = None
 
     def batch(self, number: int) -> NDArray[np.int64]:
-        """The item indices of batch `number` >= 0, shape (batch,)."""
+        """The item indices of batch `number` >= 0, shape (batch,); fewer at the end of a single pass."""
         chunk, slot = divmod(number, _CHUNK)
         if self._chunk is None or self._chunk[0] != chunk:
             items = self._stream(chunk * _CHUNK * self.size, _CHUNK * self.size)
@@ -63,7 +67,8 @@ class Order:
                 rows = items[np.argsort(self.lengths[items], kind="stable")].reshape(_CHUNK, self.size)
                 rows = rows[permute(_CHUNK, derive_seed(self.seed, "chunk", chunk), np.arange(_CHUNK))]
             self._chunk = chunk, rows
-        return self._chunk[1][slot]
+        left = self.count - number * self.size if self.once else self.size
+        return self._chunk[1][slot][: max(0, left)]
 
     def ahead(self, number: int) -> NDArray[np.int64]:
         """What to read while batch `number` is computed: the next batch, or a whole chunk for its items' lengths."""
@@ -72,6 +77,10 @@ class Order:
         chunk, slot = divmod(number, _CHUNK)
         size = _CHUNK * self.size if slot == 0 else 0
         return self._stream((chunk + 1) * _CHUNK * self.size, size)
+
+    def batches(self, most: int) -> int:
+        """How many batches there are until the pass is over, or until `most` items were seen."""
+        return -(-min(self.count, most) // self.size)
 
     def _stream(self, start: int, size: int) -> NDArray[np.int64]:
         where = np.arange(start, start + size)

@@ -53,9 +53,10 @@ class Look:
         lines += [f"note: {note}" for note in scan.notes]
         batch = experiment.training.batch
         epochs = self.steps * batch / max(1, len(plan.train))
+        trained = f"{self.parameters:,} parameters" if plan.has_networks else "no network is trained: one pass"
         lines += [
             "",
-            f"{self.parameters:,} parameters; a step of {batch} items takes {self.seconds_per_step * 1000:.0f} ms here "
+            f"{trained}; a step of {batch} items takes {self.seconds_per_step * 1000:.0f} ms here "
             f"({batch / self.seconds_per_step:,.0f} items/s, measured)",
             f"{self.steps:,} steps in {self.seconds / 60:.1f} min: every item about {epochs:.1f} times",
             f"memory about {self.memory / mib:,.0f} MiB; checkpoints up to {self.checkpoint_bytes / mib:,.0f} MiB, "
@@ -79,7 +80,9 @@ def look(path: str | Path, tell: Callable[[int, int], None] = lambda done, count
     learner, batches = budget.begin(plan)
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
     steps, each = plan_steps(learner, batches, order, settings.minutes)
-    steps = settings.steps or steps
+    if learner.observing:  # the data set how long a pass is, and not the minutes
+        steps = Order(len(plan.train), settings.batch, 0, once=True).batches(learner.model.observes)
+    steps = min(settings.steps or steps, steps) if learner.observing else settings.steps or steps
     weights, rest = learner.tensors()
     size = sum(t.numel() * t.element_size() for t in (*weights.values(), *rest.values()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

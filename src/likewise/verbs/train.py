@@ -199,7 +199,7 @@ def _fit(
     settings = run.experiment.training
     # The threads decide how products round: exact elastic training needs their number to be the same everywhere.
     machine.tune(settings.threads or (1 if settings.exact_elastic else None))
-    device = machine.choose_device(distributed.local_device(settings.device))
+    device = run.device(settings.device)
 
     def batches(part: Records) -> Batches:
         return Batches(
@@ -218,8 +218,10 @@ def _fit(
         checkpoint.write_json(run.path / "run.json", info)
     with Display(say if world.first else lambda _: None) as display, Stop() as stop:
         display.say(
-            f"{len(train_batches):,} to train on, {len(held_batches):,} held out; {count:,} parameters, "
-            f"{learner.precision} on {device}" + (f", {world.size} processes" if world.size > 1 else "")
+            f"{len(train_batches):,} to train on, {len(held_batches):,} held out; "
+            + _kept(untrained, len(train_batches), count)
+            + f", {learner.precision} on {device}"
+            + (f", {world.size} processes" if world.size > 1 else "")
         )
         watcher = _Tracked(display, [tracker(name, run.path) for name in settings.track if world.first])
         try:
@@ -247,6 +249,14 @@ def _fit(
     if stop.code:
         watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
         raise SystemExit(stop.code)
+
+
+def _kept(model: Model, items: int, count: int) -> str:
+    """What becomes of the data in training: parameters, or where no network is trained a part of them."""
+    if model.players():
+        return f"{count:,} parameters"
+    part = "all of them are" if items <= model.observes else f"{model.observes:,} of them, drawn at random, are"
+    return f"no network is trained: one pass, {part} kept"
 
 
 def _advice(bad: NonFinite, records: Records) -> str:

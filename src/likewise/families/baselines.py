@@ -1,0 +1,276 @@
+"""Trivial baselines: what is known without learning. Each is a family, so that it is sampled and measured as all are.
+
+They train no network: the data are seen once, in a random order, and (a part of) them is kept; what is known of them
+is a closed form of `classical`, made when it is asked for. Where labels are given, each label has its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from likewise.backbones.base import Backbone, Predictor, Role
+from likewise.classical import copula, gaussian, marginals, resample
+from likewise.classical.kneser_ney import KneserNey
+from likewise.draws import Draws
+from likewise.families.base import Family, Model, Sampling
+from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
+from likewise.families.likelihoods import dequantise
+from likewise.families.reservoir import Reservoir
+from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
+
+#: labels, or combinations of them, whose estimates are kept at hand
+_AT_HAND = 64
+
+
+class Baseline(Family):
+    """Settings of a family that keeps data instead of training networks."""
+
+    has_networks: ClassVar[bool] = False
+    memory: int = Field(default=32, ge=1, description="MiB of training items that are kept; of more, a random part is")
+
+    @abstractmethod
+    def unable(self, target: Space) -> str | None:
+        """Why it cannot learn `target`, as a clause; None if it can."""
+
+    @abstractmethod
+    def estimate(self, x: Tensor, target: Space) -> Any:
+        """What is known of the items x, shape (N, *shape), N >= 1."""
+
+    def draw(self, estimate: Any, draws: Draws, settings: Sampling) -> Tensor:
+        """Items by what `estimate` gave, shape (B, *shape)."""
+        return estimate.sample(draws)
+
+    def log_prob(self, estimate: Any, x: Tensor, draws: Draws) -> Tensor:
+        """Nats by what `estimate` gave, shape (B,); only where the likelihood is exact."""
+        return estimate.log_prob(x)
+
+    def exact(self, target: Space) -> bool:
+        """Whether the likelihood of `target` is known, exactly."""
+        return False
+
+    def roles(self, target: Space) -> dict[Role, Space] | str:
+        return self.unable(target) or {}
+
+    def unfit_condition(self, condition: Condition) -> str | None:
+        for name, space in condition.items():
+            if not isinstance(space, Tokens) or space.length != 1:
+                own = getattr(self, "name", "")
+                return f"{own} counts by label, and {name} is none: train --unconditional, or another family"
+        return None
+
+    def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
+        return BaselineModel(self, target, condition)
+
+
+class Resample(Baseline):
+    """Settings of resampling with noise: what a model would do that knows its data by heart."""
+
+    name: Literal["resample"] = "resample"
+    noise: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="of numbers, as a share of their deviation; the chance that a choice or token is another item's",
+    )
+
+    def unable(self, target: Space) -> str | None:
+        return None
+
+    def estimate(self, x: Tensor, target: Space) -> Any:
+        return resample.Resample(x, target, self.noise)
+
+
+class Marginals(Baseline):
+    """Settings of independent numbers and tokens."""
+
+    name: Literal["marginals"] = "marginals"
+
+    def unable(self, target: Space) -> str | None:
+        return None
+
+    def exact(self, target: Space) -> bool:
+        return True
+
+    def estimate(self, x: Tensor, target: Space) -> Any:
+        return marginals.Marginals(x, target)
+
+
+class Gaussian(Baseline):
+    """Settings of one Gaussian with all its correlations."""
+
+    name: Literal["gaussian"] = "gaussian"
+
+    def unable(self, target: Space) -> str | None:
+        if isinstance(target, Continuous):
+            return None
+        return "gaussian is a density of real values, and these are tokens; marginals, resample and ngram fit"
+
+    def exact(self, target: Space) -> bool:
+        return isinstance(target, Continuous) and not target.choices  # the density of a choice means nothing
+
+    def estimate(self, x: Tensor, target: Space) -> Any:
+        assert isinstance(target, Continuous)
+        return gaussian.Gaussian(x, target)
+
+    def log_prob(self, estimate: Any, x: Tensor, draws: Draws) -> Tensor:
+        levels = estimate.space.levels
+        return estimate.log_prob(dequantise(x, levels, draws) if levels else x)
+
+
+class Copula(Baseline):
+    """Settings of a Gaussian copula: the margins of the data, with a Gaussian's dependence."""
+
+    name: Literal["copula"] = "copula"
+
+    def unable(self, target: Space) -> str | None:
+        if isinstance(target, Tokens) and target.end is not None:
+            return "copula needs as many values of each item, and these end anywhere; marginals, resample and ngram fit"
+        return None
+
+    def estimate(self, x: Tensor, target: Space) -> Any:
+        return copula.Copula(x, target)
+
+
+class NGram(Baseline):
+    """Settings of an n-gram model of tokens, with Kneser-Ney smoothing."""
+
+    name: Literal["ngram"] = "ngram"
+    order: int = Field(default=6, ge=1, le=16, description="tokens in a run: the one that is drawn and those before it")
+    sampling: TokenSampling = TokenSampling()
+
+    def unable(self, target: Space) -> str | None:
+        if isinstance(target, Tokens):
+            return None
+        return "ngram counts runs of tokens, and these are real values; gaussian, copula, marginals and resample fit"
+
+    def exact(self, target: Space) -> bool:
+        return True
+
+    def estimate(self, x: Tensor, target: Space) -> Any:
+        assert isinstance(target, Tokens)
+        return NGramPredictor(KneserNey(*_flat(x, target), target.vocabulary, self.order), target)
+
+    def draw(self, estimate: Any, draws: Draws, settings: Sampling) -> Tensor:
+        assert isinstance(settings, TokenSampling)
+        return decode(estimate, estimate.space, None, draws, settings, possible=estimate.possible)
+
+    def log_prob(self, estimate: Any, x: Tensor, draws: Draws) -> Tensor:
+        if estimate.possible is None:
+            return torch.from_numpy(estimate.counts.log_prob(*_flat(x, estimate.space)))
+        # Chances of tokens that cannot occur at a position are shared out among those that can.
+        return -token_nll(estimate(x), x, estimate.space, estimate.possible).double().sum(1)
+
+
+class NGramPredictor(Predictor):
+    """An n-gram model as a predictor, so that tokens are drawn from it as from any network."""
+
+    possible: Tensor | None
+
+    def __init__(self, counts: KneserNey, space: Tokens) -> None:
+        super().__init__()
+        self.counts, self.space = counts, space
+        self.register_buffer("possible", allowed(space), persistent=False)
+
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        logits, state = [], self.start(len(x))
+        for token in (None, *x.T[:-1]):
+            found, state = self.step(token, state)
+            logits.append(found)
+        return torch.stack(logits, 1)
+
+    def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
+        return self.counts.start(batch)
+
+    def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
+        if token is not None:
+            state = self.counts.follow(state, token.numpy())
+        return torch.from_numpy(self.counts.chances(state)).log(), state
+
+
+def _flat(x: Tensor, space: Tokens) -> tuple[Any, Any]:
+    """The tokens that count end to end, and how many each item has. x: shape (N, L)."""
+    if space.end is None:
+        return x.flatten().numpy(), np.full(len(x), x.shape[1])
+    counted = token_mask(x, space)
+    return x[counted].numpy(), counted.sum(1).numpy()
+
+
+class BaselineModel(Model):
+    """The items that are kept, and the estimates made of them."""
+
+    def __init__(self, settings: Baseline, target: Space, condition: Condition) -> None:
+        super().__init__(target, condition)
+        self.settings = settings
+        self.reservoir = Reservoir(target, condition, settings.memory * 2**20)
+        self.observes = self.reservoir.capacity
+        self.likelihood = "exact" if settings.exact(target) else None
+        self._estimates: dict[tuple[int, ...], Any] = {}
+
+    def players(self) -> dict[str, nn.Module]:
+        return {}
+
+    def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
+        raise NotImplementedError("a baseline has no loss: it learns by `observe`")
+
+    @torch.no_grad()
+    def observe(self, x: Tensor, c: dict[str, Tensor] | None) -> None:
+        self.reservoir.add(x, c)
+        self._estimates.clear()
+
+    def make_room(self, weights: Mapping[str, Tensor]) -> None:
+        prefix = "reservoir."
+        self.reservoir.make_room({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        self.make_room(state_dict)
+        self._estimates.clear()
+        return super().load_state_dict(state_dict, strict, assign)
+
+    @torch.no_grad()
+    def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        """Draw items, shape (B, *shape), or tokens (B, length)."""
+        labels = self._labels(c, draws.batch)
+        # Every label's items are drawn for the whole batch and some are used: products of other shapes round otherwise.
+        drawn = {key: self.settings.draw(self._of(key), copy.copy(draws), settings) for key in dict.fromkeys(labels)}
+        return torch.stack([drawn[key][row] for row, key in enumerate(labels)])
+
+    @torch.no_grad()
+    def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
+        """Nats of each item; of tokens also their number, so that it is nats per token. None without a likelihood."""
+        if self.likelihood is None:
+            return None
+        nats = -self.log_likelihood(x, c, draws)
+        many = token_mask(x, self.target).sum(1).double() if isinstance(self.target, Tokens) else torch.ones_like(nats)
+        return nats, many
+
+    @torch.no_grad()
+    def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
+        """log p(x|c) in nats, shape (B,), float64; of a density in x's units for real values."""
+        if self.likelihood is None:
+            return super().log_likelihood(x, c, draws)
+        labels = self._labels(c, len(x))
+        each = {key: self.settings.log_prob(self._of(key), x, copy.copy(draws)) for key in dict.fromkeys(labels)}
+        return torch.stack([each[key][row] for row, key in enumerate(labels)])
+
+    def _labels(self, c: dict[str, Tensor] | None, batch: int) -> list[tuple[int, ...]]:
+        names = self.reservoir.names
+        if not names or c is None:
+            return [(MISSING_TOKEN,) * len(names)] * batch
+        return [tuple(row) for row in torch.cat([c[name] for name in names], 1).tolist()]
+
+    def _of(self, labels: tuple[int, ...]) -> Any:
+        if not len(self.reservoir):
+            raise ValueError("this model has not seen any data yet: train it")
+        if labels not in self._estimates:
+            if len(self._estimates) >= _AT_HAND:
+                self._estimates.pop(next(iter(self._estimates)))
+            self._estimates[labels] = self.settings.estimate(self.reservoir.take(labels), self.target)
+        return self._estimates[labels]
