@@ -53,6 +53,8 @@ class Evidence:
     plain: tuple[Array, Array, Array]  #: of train, held_out, fake: features that are not standardised
     stamp: dict[str, Any] = field(default_factory=dict)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    #: bits per unit of each item scored, by measure: "bits" of held-out items, "bits_train" of training items
+    costs: dict[str, Array] = field(default_factory=dict)
 
     def row(
         self, name: str, estimate: Estimate, n_real: int, n_fake: int, settings: Mapping[str, Any], **more: Any
