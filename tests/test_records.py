@@ -98,3 +98,13 @@ def test_a_long_file_of_short_records_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "_MOST_BYTES", 64)
     (tmp_path / "a.txt").write_text("some line\n" * 100)
     assert len(read_records(tmp_path / "a.txt")) == 100
+
+
+def test_a_folder_that_holds_a_single_table_is_that_table(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1,x\n2,y\n")
+    (tmp_path / "readme.md").write_text("what the rows are\n")
+    found = read_records(tmp_path)
+    assert (found.layout, len(found)) == ("table", 2)
+    (tmp_path / "more.tsv").write_text("a\tb\n1\tx\n")
+    with pytest.raises(ValueError, match="2 tables: give one of them"):
+        read_records(tmp_path)

@@ -102,10 +102,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: steps=8, temperature=0.8, ..."
     )
-    p = verb("evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --seed 1")
+    p = verb("evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --features efficientnet")
     p.add_argument("run")
     p.add_argument("-n", type=int, default=1000, help="samples to draw (default 1000)")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--features", default="pca", metavar="NAME",
+        help="what items are compared by: pca (default), efficientnet, minilm, FILE.onnx or MODULE:CALLABLE",
+    )  # fmt: skip
     p = verb("compare", "measure several runs side by side", "runs/flow runs/gan")
     p.add_argument("runs", nargs="+")
     p.add_argument("--out", help="the page to write")
@@ -209,7 +213,7 @@ def _evaluate(a: argparse.Namespace) -> None:
     from likewise.run import Run
     from likewise.verbs.evaluate import evaluate
 
-    report = evaluate(Run(Path(a.run)), n=a.n, seed=a.seed, progress=print)
+    report = evaluate(Run(Path(a.run)), n=a.n, seed=a.seed, progress=print, features=a.features)
     for sentence in report.get("verdict", []):
         print(sentence)
     print(Path(a.run) / "report" / "index.html")

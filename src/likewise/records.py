@@ -324,10 +324,11 @@ def _folder(path: Path, unit: str | None, memory: int) -> Records:
         chosen = sorted((n for s in suffixes for n in kinds.get(s, ())), key=lambda n: n.split(os.sep))
         if chosen:
             return read(path, chosen, unit, memory)
-    found = sorted(kinds)[:5]
-    raise ValueError(
-        f"{path}: no pictures or .txt files in it" + (f" (only {', '.join(found)})" if found else "; it is empty")
-    )
+    tables = sorted(name for suffix in _TABLES for name in kinds.get(suffix, ()))
+    if len(tables) == 1:
+        return _file(path / tables[0], unit, memory)
+    found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(sorted(kinds)[:5])}"
+    raise ValueError(f"{path}: no pictures, .txt files or single table in it ({found if kinds else 'it is empty'})")
 
 
 def _names(path: Path) -> list[str]:
@@ -356,9 +357,8 @@ def _pictures(path: Path, names: list[str], unit: str | None, memory: int) -> Re
             labels = images.map(lambda p: p.parent.name)
         else:
             labels = [p.parent.name for p in images]
-        return Records(
-            path, "image folder with classes", fields, {"image": images, "label": labels}, "image", ("label",)
-        )
+        columns = {"image": images, "label": labels}
+        return Records(path, "image folder with classes", fields, columns, "image", ("label",))
     return Records(path, "image folder", {"image": "image"}, {"image": images}, "image")
 
 

@@ -233,11 +233,11 @@ class Run:
                 parts.append(self.model.log_likelihood(x[index].to(device), part, noise).cpu())
         return torch.cat(parts).double().numpy()
 
-    def evaluate(self, n: int = 1000, seed: int = 0) -> dict[str, Any]:
+    def evaluate(self, n: int = 1000, seed: int = 0, features: str = "pca") -> dict[str, Any]:
         """Measure n samples and write `report/`; returns what report.json holds (see `likewise.evaluate`)."""
         from likewise.report.build import build
 
-        return build(self, n=n, seed=seed)
+        return build(self, n=n, seed=seed, features=features)
 
 
 def list_runs(folder: Path) -> list[Run]:

@@ -1,56 +1,13 @@
-"""Values that the reference packages agree on, and what each distance must and must not react to."""
+"""What each distance must and must not react to; `test_equality` has the values that reference packages agree on."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from vectors import X, Y
 
-from likewise.metrics.frechet import frechet, frechet_distance, kernel_distance, kid
+from likewise.metrics.frechet import frechet, kid
 from likewise.metrics.neighbours import duplicates, nearest, neighbours
-
-
-def congruential(rows: int, columns: int, state: int) -> np.ndarray:
-    """u = s / 2^31 of s <- (1103515245 s + 12345) mod 2^31, row by row."""
-    numbers = np.empty(rows * columns)
-    for i in range(len(numbers)):
-        state = (1103515245 * state + 12345) % 2**31
-        numbers[i] = state / 2**31
-    return numbers.reshape(rows, columns)
-
-
-X = congruential(64, 4, 1) - 0.5
-Y = (congruential(48, 4, 7) - 0.5) * 0.8 + 0.35
-
-
-def test_vectors_are_the_published_ones() -> None:
-    assert X.sum() == pytest.approx(-0.83535701, abs=1e-8)
-    assert Y.sum() == pytest.approx(65.80732723, abs=1e-8)
-
-
-def test_distances_equal_torch_fidelity_and_torchmetrics() -> None:
-    assert frechet_distance(X, Y) == pytest.approx(0.498568453079, rel=1e-9)
-    assert kernel_distance(X[:48], Y) == pytest.approx(0.368013187789, rel=1e-9)
-    assert kernel_distance(X, Y) == pytest.approx(0.389906814322, rel=1e-9)
-    assert kid(X, Y)["kid"].value == kernel_distance(X, Y)
-    assert frechet(X, Y)["frechet"].value == frechet_distance(X, Y)
-
-
-@pytest.mark.parametrize(
-    ("k", "expected"), [(3, (0.5625, 0.234375, 1 / 3, 0.1875)), (5, (0.8333333333, 0.34375, 0.525, 0.28125))]
-)
-def test_neighbours_equal_the_reference_vectors(k: int, expected: tuple[float, ...]) -> None:
-    found = neighbours(X, Y, k, k)
-    names = ("precision", "recall", "density", "coverage")
-    assert [found[name].value for name in names] == pytest.approx(expected, abs=1e-9)
-
-
-def test_neighbours_equal_prdc() -> None:
-    prdc = pytest.importorskip("prdc")
-    rng = np.random.default_rng(0)
-    real, fake = rng.normal(size=(300, 20)), rng.normal(size=(280, 20)) * 0.9
-    ours, theirs = neighbours(real, fake, 3, 5), {k: prdc.compute_prdc(real, fake, k) for k in (3, 5)}
-    for name, k in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)):
-        assert ours[name].value == pytest.approx(theirs[k][name], abs=1e-9)
 
 
 def test_distance_is_zero_on_average_for_one_distribution_and_grows_with_the_shift() -> None:

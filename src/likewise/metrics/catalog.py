@@ -87,6 +87,19 @@ MEASURES: dict[str, Measure] = {
     "authenticity": Measure(
         "Authenticity", "real", "The share farther from a training item than that item is from its own nearest.", True
     ),
+    # membership, usefulness
+    "membership": Measure(
+        "Membership attack, by distance", "lower",
+        "How well an attacker tells training items by how near a sample is (ROC-AUC); 50% is what guessing gets.", True,
+    ),
+    "membership_loss": Measure(
+        "Membership attack, by likelihood", "lower",
+        "How well an attacker tells training items by the model's likelihood (ROC-AUC); 50% is guessing.", True,
+    ),
+    "tstr": Measure(
+        "Usefulness (TSTR)", "higher",
+        "What a learner trained on samples gets right on real data; beside it, trained on real data.", True,
+    ),
     # text, table
     "distinct_1": Measure("Distinct-1", "real", "Different words over all words.", True),
     "distinct_2": Measure("Distinct-2", "real", "Different pairs of words over all pairs.", True),
@@ -94,6 +107,21 @@ MEASURES: dict[str, Measure] = {
     "length": Measure("Mean length", "real", "Characters in a text."),
     "repeated": Measure("Repeated texts", "real", "The share of texts that equal another one.", True),
     "ended": Measure("Ended by itself", "real", "The share of samples that end before the greatest length.", True),
+    "self_bleu": Measure("Self-BLEU", "real", "How well the other texts foretell each one: high is monotony.", True),
+    "repetition": Measure("Repetition", "real", "Of a text's runs of four words, the share said before in it.", True),
+    "mauve": Measure("MAUVE", "higher", "How alike two collections of texts are, by clusters of features; 1 at best."),
+    "bleu": Measure("BLEU", "higher", "Runs of up to four words shared with the reference; 100 at best."),
+    "chrf": Measure("chrF", "higher", "Runs of up to six characters shared with the reference; 100 at best."),
+    "ter": Measure("TER", "lower", "Edits, moves among them, per 100 words of the reference; 0 at best."),
+    "cer": Measure("Character error rate", "lower", "Edits per character of the reference.", True),
+    "wer": Measure("Word error rate", "lower", "Edits per word of the reference.", True),
+    "quality": Measure(
+        "Quality (SDMetrics)", "higher", "The mean of how alike columns' shapes and pairs' trends are.", True
+    ),
+    "quality_shapes": Measure("Columns' shapes", "higher", "How alike each column's distribution is.", True),
+    "quality_pairs": Measure(
+        "Pairs' trends", "higher", "How alike correlated or associated columns go together.", True
+    ),
     "columns": Measure(
         "Columns' distance", "lower", "The mean over columns of KS (numbers) or total variation (categories)."
     ),

@@ -77,6 +77,13 @@ def mean(values: Array, seed: int = 0) -> Estimate:
     return ratio_of_sums(np.asarray(values, np.float64), np.ones(len(values)), seed)
 
 
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """The mean of one value per seed, at least two, with Student's interval (Gosset, 1908)."""
+    spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    middle, half = float(np.mean(values)), float(t.ppf(0.5 + LEVEL / 2, len(values) - 1)) * spread
+    return Estimate(middle, middle - half, middle + half)
+
+
 def groups_of(n: int, seed: int, count: int = 20) -> NDArray[np.int64]:
     """A group number in [0, count) for each of n items, the groups equal in size to one, dealt at random."""
     return generator(seed, "groups", n).permutation(np.arange(n) % min(count, n))

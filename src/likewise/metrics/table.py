@@ -33,13 +33,13 @@ def columns(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]]
     compared = []
     for name in real[0]:
         x, y = [row.get(name) for row in real], [row.get(name) for row in fake]
-        if _numeric(x):
+        if numeric(x):
             compared.append(Column(name, "KS", _gap(x, y), _number_bins(x, y, bins)))
         else:
             a, b = _shares(x), _shares(y)
             order = sorted(a.keys() | b.keys(), key=lambda key: (-a.get(key, 0), key))
             shown = tuple((key, a.get(key, 0.0), b.get(key, 0.0)) for key in order)
-            compared.append(Column(name, "TV", _variation(a, b), shown))
+            compared.append(Column(name, "TV", variation(a, b), shown))
     return compared
 
 
@@ -59,39 +59,52 @@ def shuffled(rows: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> lis
 
 
 def _distance(x: Sequence[Any], y: Sequence[Any]) -> float:
-    return _gap(x, y) if _numeric(x) else _variation(_shares(x), _shares(y))
+    return _gap(x, y) if numeric(x) else variation(_shares(x), _shares(y))
 
 
-def _missing(value: Any) -> bool:
+def missing(value: Any) -> bool:
+    """Whether a cell is empty: None, or a float that is not finite."""
     return value is None or (isinstance(value, float) and not isfinite(value))
 
 
-def _numeric(values: Sequence[Any]) -> bool:
-    present = [v for v in values if not _missing(v)]
+def numeric(values: Sequence[Any]) -> bool:
+    """Whether all that is there are numbers."""
+    present = [v for v in values if not missing(v)]
     return bool(present) and all(isinstance(v, Real) and not isinstance(v, bool) for v in present)
 
 
+def cells(values: Sequence[Any]) -> np.ndarray:
+    """A column of numbers, float64 with shape (n,); NaN is what is missing or no number."""
+    return np.array([float(v) if isinstance(v, Real) and not missing(v) else np.nan for v in values], np.float64)
+
+
 def _present(values: Sequence[Any]) -> np.ndarray:
-    return np.sort([float(v) for v in values if not _missing(v) and isinstance(v, Real)])
+    column = cells(values)
+    return np.sort(column[~np.isnan(column)])
+
+
+def ks(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest gap between the cumulative distributions of two sorted samples, neither of them empty."""
+    at = np.concatenate([a, b])
+    return float(np.abs(np.searchsorted(a, at, "right") / len(a) - np.searchsorted(b, at, "right") / len(b)).max())
 
 
 def _gap(x: Sequence[Any], y: Sequence[Any]) -> float:
     """The larger of the gap between the distributions of what is there, and the gap between the shares missing."""
     a, b = _present(x), _present(y)
-    missing = abs((1 - len(a) / len(x)) - (1 - len(b) / len(y)))
+    lacking = abs((1 - len(a) / len(x)) - (1 - len(b) / len(y)))
     if not len(b):
         return 1.0
-    at = np.concatenate([a, b])
-    gap = np.abs(np.searchsorted(a, at, "right") / len(a) - np.searchsorted(b, at, "right") / len(b)).max()
-    return float(max(gap, missing))
+    return max(ks(a, b), lacking)
 
 
 def _shares(values: Sequence[Any]) -> dict[str, float]:
-    counts = Counter("(missing)" if _missing(v) else str(v) for v in values)
+    counts = Counter("(missing)" if missing(v) else str(v) for v in values)
     return {key: count / len(values) for key, count in counts.items()}
 
 
-def _variation(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+def variation(a: Mapping[Any, float], b: Mapping[Any, float]) -> float:
+    """The total variation between two distributions, each the shares of some values."""
     return 0.5 * sum(abs(a.get(key, 0.0) - b.get(key, 0.0)) for key in a.keys() | b.keys())
 
 
@@ -104,5 +117,5 @@ def _number_bins(x: Sequence[Any], y: Sequence[Any], bins: int) -> tuple[tuple[s
     # Values beyond the edges stand in the outer bins, so that each side adds up to its share of present values.
     counts = [np.histogram(np.clip(side, low, high), edges)[0] / len(all_of) for side, all_of in ((a, x), (b, y))]
     shown = [(f"{edges[i]:.4g} to {edges[i + 1]:.4g}", float(counts[0][i]), float(counts[1][i])) for i in range(bins)]
-    missing = (1 - len(a) / len(x), 1 - len(b) / len(y))
-    return (*shown, ("(missing)", *missing)) if any(missing) else tuple(shown)
+    lacking = (1 - len(a) / len(x), 1 - len(b) / len(y))
+    return (*shown, ("(missing)", *lacking)) if any(lacking) else tuple(shown)

@@ -1,12 +1,15 @@
 """Texts as lists of words: how varied they are, how long, and how often they repeat one another.
 
 Distinct-n is the number of different n-grams over the number of all n-grams (Li et al., 2016). It falls with the
-number of texts, so it is compared at equal n.
+number of texts, so it is compared at equal n. Self-BLEU is how well the other texts foretell each one (Zhu et al.,
+2018), and repetition how much a text says again within itself (Welleck et al., 2020).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from math import exp, log
 
 import numpy as np
 
@@ -33,12 +36,68 @@ def distinct(texts: Sequence[str], order: int, by_character: bool) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
+def repetition(text: str, by_character: bool, order: int = 4) -> float | None:
+    """The share of a text's n-grams of `order` that it has said before; None where it is shorter than that."""
+    units = words(text, by_character)
+    grams = [tuple(units[i : i + order]) for i in range(len(units) - order + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else None
+
+
+def self_bleu(texts: Sequence[str], by_character: bool) -> np.ndarray:
+    """BLEU-4 of each text with all others as its references, in [0, 1], with shape (n,); n >= 2.
+
+    As sacrebleu's sentence_score of texts cut at spaces, with effective order and its "exp" smoothing.
+    """
+    cut = [words(text, by_character) for text in texts]
+    lengths = Counter(len(units) for units in cut)
+    matches, totals = np.zeros((len(cut), 4), int), np.zeros((len(cut), 4), int)
+    for order in (1, 2, 3, 4):
+        counts = [Counter(zip(*(units[i:] for i in range(order)), strict=False)) for units in cut]
+        # For each n-gram the text that has it most often, and how often the next one has it: what all others have.
+        most: dict[tuple[str, ...], tuple[int, int, int]] = {}
+        for i, grams in enumerate(counts):
+            for gram, count in grams.items():
+                first, where, second = most.get(gram, (0, -1, 0))
+                most[gram] = (count, i, first) if count > first else (first, where, max(second, count))
+        for i, grams in enumerate(counts):
+            totals[i, order - 1] = grams.total()
+            for gram, count in grams.items():
+                first, where, second = most[gram]
+                matches[i, order - 1] += min(count, second if where == i else first)
+    return np.array([_bleu(m, t, len(u), lengths) for m, t, u in zip(matches, totals, cut, strict=True)])
+
+
+def _bleu(matches: np.ndarray, totals: np.ndarray, length: int, lengths: Counter[int]) -> float:
+    """BLEU of one text of `length` units; lengths: of all texts, itself among them."""
+    if not matches[0]:
+        return 0.0
+    others = [other for other, count in lengths.items() if other != length or count > 1]
+    closest = min(others, key=lambda other: (abs(other - length), other))
+    penalty, logs = 1.0, []
+    for match, total in zip(matches, totals, strict=True):
+        if not total:
+            break
+        if not match:
+            penalty *= 2
+        logs.append(log(match / total if match else 1 / (penalty * total)))
+    return exp(min(0.0, 1 - closest / length) + sum(logs) / len(logs))
+
+
 def text_statistics(texts: Sequence[str], by_character: bool, seed: int = 0) -> dict[str, Estimate]:
-    """Keys distinct_1 to distinct_3, length (in characters) and repeated (the share that equal another text)."""
+    """Keys distinct_1 to distinct_3, self_bleu, repetition, length (in characters), repeated (equal to another text).
+
+    Repetition is the mean over the texts of four units or more, and left out where there are none; self-BLEU, over the
+    texts as they are, is left out for a single one. Its interval is over texts, the references staying as they are.
+    """
     result = {
         f"distinct_{order}": jackknife_over(lambda part, k=order: distinct(part, k, by_character), [texts], seed)
         for order in (1, 2, 3)
     }
+    if len(texts) > 1:
+        result["self_bleu"] = mean(self_bleu(texts, by_character), seed)
+    shares = [share for text in texts if (share := repetition(text, by_character)) is not None]
+    if shares:
+        result["repetition"] = mean(np.array(shares), seed)
     result["length"] = mean(np.array([len(text) for text in texts], np.float64), seed)
     seen: dict[str, int] = {}
     for text in texts:

@@ -70,17 +70,33 @@ def _best(x: Array, y: NDArray, judges: Sequence[str]) -> str:
         members = np.flatnonzero(y == label)
         quarter[members[: max(1, len(members) // 4)]] = True
     areas = {
-        name: _area(JUDGES[name]().fit(x[~quarter], y[~quarter]).decision_function(x[quarter]), y[quarter])
+        name: roc_area(JUDGES[name]().fit(x[~quarter], y[~quarter]).decision_function(x[quarter]), y[quarter])
         for name in judges
     }
     return max(areas, key=lambda name: areas[name])
 
 
-def _area(scores: Array, truth: NDArray) -> float:
-    """The area under the ROC curve: the chance that a fake scores above a real item (ties count half)."""
+def roc_area(scores: Array, truth: NDArray) -> float:
+    """The area under the ROC curve: the chance that an item of truth 1 scores above one of truth 0 (ties count half).
+
+    scores, truth: shape (n,).
+    """
     positive = int(truth.sum())
     ranks = rankdata(scores)[truth == 1].sum() - positive * (positive + 1) / 2
     return float(ranks / (positive * (len(truth) - positive)))
+
+
+def area_replicates(below: Array, above: Array, p: Array, q: Array) -> Array:
+    """`roc_area` of bootstrap samples, shape (R,): of scores with shapes (N,) and (M,) by the counts p (R, N), q (R, M).
+    """
+    values = np.concatenate([below, above])
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))  # of each run of equal scores
+    none = np.zeros_like(p[:, :1])
+    counts = (np.hstack([p, none.repeat(len(above), 1)]), np.hstack([none.repeat(len(below), 1), q]))
+    first, second = (np.add.reduceat(each[:, order], starts, axis=1) for each in counts)
+    smaller = np.cumsum(first, 1) - 0.5 * first
+    return (second * smaller).sum(1) / (p.sum(1) * q.sum(1))
 
 
 def _measures(scores: Array, truth: NDArray, seed: int) -> dict[str, Estimate]:
@@ -92,12 +108,11 @@ def _measures(scores: Array, truth: NDArray, seed: int) -> dict[str, Estimate]:
     # Real and fake items are drawn apart, as they were collected.
     real, fake = np.flatnonzero(truth == 0), np.flatnonzero(truth == 1)
     p, q = resamples(len(real), seed, 500), resamples(len(fake), seed + 1, 500)
-    above = (scores[fake][:, None] > scores[real]) + 0.5 * (scores[fake][:, None] == scores[real])
-    areas = ((q @ above) * p).sum(1) / (len(real) * len(fake))
+    areas = area_replicates(scores[real], scores[fake], p, q)
     caught, wrong = q @ said[fake], p @ said[real]
     return {
         "accuracy": proportion(float(right.mean()), len(truth)),
-        "auc": percentiles(_area(scores, truth), areas),
+        "auc": percentiles(roc_area(scores, truth), areas),
         "precision": precision,
         "recall": recall,
         "f1": percentiles(2 * hits / (said.sum() + truth.sum()), 2 * caught / (caught + wrong + len(fake))),

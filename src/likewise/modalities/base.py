@@ -153,6 +153,11 @@ class Modality(ABC):
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """A plain description of each value for two-sample metrics, shape (N, F), that needs no trained network."""
 
+    @property
+    def resize(self) -> str:
+        """How `features` brings pictures to one size: "none", or the filter and the size."""
+        return "none"
+
     @abstractmethod
     def amount(self, value: Any) -> int:
         """How many units (`unit`) a value has: what its likelihood is divided by."""

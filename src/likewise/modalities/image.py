@@ -27,6 +27,8 @@ from likewise.spaces import Continuous, Space, Tokens
 #: only these decoders are ever run on a user's files
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MOST_PIXELS = 100_000_000
+#: pixels a side of what metrics see without a network
+_DESCRIBED = 32
 
 
 class ImageSettings(ModalitySettings):
@@ -204,8 +206,12 @@ class Image(Modality):
         ground.save(buffer, "PNG")
         return buffer.getvalue()
 
+    @property
+    def resize(self) -> str:
+        return "none" if self.size <= _DESCRIBED else f"PIL box to {_DESCRIBED}x{_DESCRIBED}"
+
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        side = min(self.size, 32)
+        side = min(self.size, _DESCRIBED)
         small = [v if v.size == (side, side) else v.resize((side, side), Pillow.Resampling.BOX) for v in values]
         return np.stack([np.asarray(v, np.float64).ravel() / 255 for v in small])
 

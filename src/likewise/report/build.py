@@ -19,14 +19,16 @@ from likewise.version import __version__
 _NOT_LOSSES = {"step", "steps", "seconds", "split", "lr", "items_per_second", "tokens_per_second", "best", "best_step"}
 
 
-def build(run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+def build(
+    run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None] | None = None, features: str = "pca"
+) -> dict[str, Any]:
     """Measure `n` samples of `run`, drawn with `seed`, and write the report: see `verbs.evaluate`."""
     if n < 1:
         raise ValueError(f"n = {n}: evaluate needs at least 1 sample (1000 is usual)")
     tell = progress or (lambda _: None)
     started = time.perf_counter()
     tell(f"drawing {n} samples")
-    got = gather(run, n, seed)
+    got = gather(run, n, seed, features)
     drawn = time.perf_counter()
     report: dict[str, Any] = {
         "schema": SCHEMA,

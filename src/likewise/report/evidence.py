@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from likewise.metrics import table, text
 from likewise.metrics.catalog import MEASURES
+from likewise.metrics.extractors import Extractor, extractor
 from likewise.metrics.features import Projection, shuffled
 from likewise.metrics.intervals import Estimate, generator
 
 #: the protocol's number: changed when a measure's meaning changes, so that stamps of then and now differ
-PROTOCOL = 1
+PROTOCOL = 2
 MOST_COMPARED = 4000
 COMPONENTS = 64
 
@@ -52,6 +53,8 @@ class Evidence:
     plain: tuple[Array, Array, Array]  #: of train, held_out, fake: features that are not standardised
     stamp: dict[str, Any] = field(default_factory=dict)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    #: bits per unit of each item scored, by measure: "bits" of held-out items, "bits_train" of training items
+    costs: dict[str, Array] = field(default_factory=dict)
 
     def row(
         self, name: str, estimate: Estimate, n_real: int, n_fake: int, settings: Mapping[str, Any], **more: Any
@@ -78,7 +81,9 @@ class Evidence:
         }
 
 
-def gather(run: Any, n: int, seed: int) -> Evidence:
+def gather(run: Any, n: int, seed: int, features: str = "pca") -> Evidence:
+    """Draw and measure; features: as `metrics.extractors.extractor` names them."""
+    chosen = extractor(features)  # first: a mistake in its name should not wait for the drawing
     train, held_out = run.reference("train"), run.reference("held_out")
     for name, part in (("training", train), ("held-out", held_out)):
         if len(part.values) < 2:
@@ -94,9 +99,9 @@ def gather(run: Any, n: int, seed: int) -> Evidence:
     fakes = list(samples.values)
 
     name, baseline = _shuffle([train.values[i] for i in order_train[:compared]], rng)
-    raw_train, raw_fake = _features(run, train.values), _features(run, fakes)
-    raw_held_out = _features(run, [held_out.values[i] for i in order[:compared]])
-    raw_baseline = shuffled(raw_train[order_train[:compared]], rng) if baseline is None else _features(run, baseline)
+    raw_train, raw_fake = _features(run, train.values, chosen), _features(run, fakes, chosen)
+    raw_held_out = _features(run, [held_out.values[i] for i in order[:compared]], chosen)
+    raw_baseline = shuffled(raw_train[order_train[:compared]], rng) if baseline is None else _features(run, baseline, chosen)
     # The ruler is made of training items that are not themselves measured by it, where there are enough.
     rest = order_train[compared:] if len(order_train) >= 2 * compared else order_train
     ruler = Projection.fit(raw_train[np.sort(rest)], min(COMPONENTS, max(2, compared // 8)))
@@ -122,8 +127,10 @@ def gather(run: Any, n: int, seed: int) -> Evidence:
     )
     got.stamp = {
         "protocol": PROTOCOL,
-        "features": f"{run.modality.name}, {raw_train.shape[1]} numbers, {ruler.axes.shape[1]} principal components"
-        + (" and the length of the rest" if ruler.rest is not None else ""),
+        "features": f"{chosen.name if chosen else run.modality.name}, {raw_train.shape[1]} numbers, "
+        f"{ruler.axes.shape[1]} principal components" + (" and the length of the rest" if ruler.rest is not None else ""),
+        "extractor": chosen.digest if chosen else "pca",
+        "resize": chosen.resize if chosen else run.modality.resize,
         "ruler_items": len(rest),
         "split": "held-out data against samples",
         "seed": seed,
@@ -133,8 +140,9 @@ def gather(run: Any, n: int, seed: int) -> Evidence:
     return got
 
 
-def _features(run: Any, values: Sequence[Any]) -> Array:
-    features = np.asarray(run.modality.features(values), np.float64).reshape(len(values), -1)
+def _features(run: Any, values: Sequence[Any], chosen: Extractor | None) -> Array:
+    features = chosen(values) if chosen else run.modality.features(values)
+    features = np.asarray(features, np.float64).reshape(len(values), -1)
     broken = ~np.isfinite(features).all(1)
     if broken.any():
         raise ValueError(f"{run.path}: {int(broken.sum())} of {len(values)} items have features that are not finite")

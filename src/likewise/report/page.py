@@ -84,9 +84,13 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
         ("Distance from real data", ["kid", "frechet", "frechet_infinity"]),
         ("Likelihood", ["bits", "bits_train"]),
         ("As asked", [n for n in rows if n.startswith("agreement:")]),
+        ("Usefulness: train on samples, test on real", [n for n in rows if n.partition(":")[0] == "tstr"]),
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
-        ("Texts", ["distinct_1", "distinct_2", "distinct_3", "length", "repeated", "ended"]),
-        ("Columns", ["columns"]),
+        ("Who was in the training data?", ["membership", "membership_loss"]),
+        ("Translation", ["bleu", "chrf", "ter", "cer", "wer"]),
+        ("Texts", ["mauve", "self_bleu", "repetition", "distinct_1", "distinct_2", "distinct_3", "length", "repeated",
+                   "ended"]),
+        ("Columns", ["quality", "quality_shapes", "quality_pairs", "columns"]),
     ]
     return environment().get_template("report.html").render(
         report=report,

@@ -1,26 +1,28 @@
-"""The parts of a report, each a function of the evidence that gives rows: a judge, distances, likelihoods, agreement
-with what was asked for, copies, and what only texts or tables have.
+"""The parts of a report that data of any kind have, each a function of the evidence that gives rows: a judge,
+distances, likelihoods, agreement with what was asked for, copies and membership. `report.tasks` has the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.metrics import table, text
 from likewise.metrics.agreement import Classifier, unclear
 from likewise.metrics.catalog import TWO_SAMPLE
 from likewise.metrics.copies import copy_check
-from likewise.metrics.intervals import generator, proportion
+from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits, bits_per_unit, independent_bits, ngram_bits
+from likewise.metrics.membership import attack_score, distance_attack
 from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, two_sample_test
 from likewise.report.evidence import Array, Evidence, Row, numbers, shown_items
 from likewise.report.page import Shown
-from likewise.spaces import Continuous, Tokens
+from likewise.report.tasks import texts, translation, usefulness
+from likewise.report.tasks import rows as table_rows
+from likewise.spaces import Continuous
 
 MOST_SCORED = 512
 
@@ -102,6 +104,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         baseline = None
         if name == "bits":
             baseline = _likelihood_baseline(got, values, x, amounts)
+        got.costs[name] = bits(nats, space) / amounts
         yield got.row(
             name, bits_per_unit(bits(nats, space), amounts, got.seed), len(picked), 0, {"unit": unit},
             title=title if name == "bits" else f"{title}, training data", baseline=baseline, note=note,
@@ -175,39 +178,29 @@ def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
         )  # fmt: skip
 
 
-def by_value(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    """What only texts or rows have: found by the values themselves, so that any modality of such values has it."""
+def membership(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     m = got.compared
-    real = [got.held_out.values[i] for i in got.pick_held_out]
-    if isinstance(real[0], str):
-        by_character = not text.spaced(real)
-        ours, floor, trivial = (text.text_statistics(each, by_character, got.seed)
-                                for each in (got.fakes[:m], real, got.baseline or real))  # fmt: skip
-        note = "words are characters here: these texts have no spaces" if by_character else None
-        for name, estimate in ours.items():
-            yield got.row(
-                name, estimate, m, m, {"by_character": by_character}, floor=numbers(floor[name]),
-                baseline={**numbers(trivial[name]), "what": got.baseline_name},
-                note=note if name.startswith("distinct") else None,
-            )  # fmt: skip
-        space = got.run.model.target
-        if isinstance(space, Tokens) and space.end is not None:
-            ended, real_ended = (
-                proportion(float((x == space.end).any(1).double().mean()), len(x))
-                for x in (got.samples.x, got.held_out.x)
-            )
-            yield got.row("ended", ended, len(got.held_out.x), len(got.samples.x), {}, floor=numbers(real_ended))
-    elif isinstance(real[0], Mapping):
-        report["columns"] = [
-            {"name": column.name, "measure": column.measure, "distance": column.distance, "bins": column.bins}
-            for column in table.columns(real, got.fakes[:m])
-        ]
-        train = [got.train.values[i] for i in got.pick_train]
+    members, others = got.x_train[got.pick_train], got.x_held_out
+    note = None
+    if report["judge"] and report["judge"]["floor_p_value"] < 1e-3:
+        note = "training and held-out data differ by themselves, which an attack may see instead of membership"
+    # Samples that know no training item: other held-out items, half of them against the other half.
+    half = m // 2
+    if half < 2:
+        got.skipped.append({"what": "membership attack", "why": f"{m} held-out items are too few"})
+        return
+    floor = distance_attack(members[:half], others[:half], others[half:], got.seed)
+    trivial = distance_attack(members, others, got.x_train[got.pick_train], got.seed)
+    yield got.row(
+        "membership", distance_attack(members, others, got.x_fake, got.seed), m, len(got.fakes),
+        {"attack": "distance to the nearest sample"}, floor=numbers(floor),
+        baseline={**numbers(trivial), "what": "the training items themselves as samples"}, note=note,
+    )  # fmt: skip
+    if {"bits", "bits_train"} <= got.costs.keys():
+        inside, outside = (-np.minimum(got.costs[name], 1e300) for name in ("bits_train", "bits"))
         yield got.row(
-            "columns", table.mean_distance(real, got.fakes[:m], got.seed), m, m, {},
-            floor=numbers(table.mean_distance(real, train, got.seed)),
-            baseline={**numbers(table.mean_distance(real, got.baseline or train, got.seed)), "what": got.baseline_name},
-            note="columns one at a time: shuffling them changes nothing here",
+            "membership_loss", attack_score(inside, outside, got.seed), len(inside), 0, {"attack": "likelihood"},
+            floor={"value": 0.5, "low": None, "high": None}, note=note,
         )  # fmt: skip
 
 
@@ -224,5 +217,9 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("scoring held-out data", likelihood),
     ("checking that samples are what was asked for", agreement),
     ("looking for copies of training data", copies),
-    ("counting words and columns", by_value),
+    ("guessing who was in the training data", membership),
+    ("training on samples, testing on real data", usefulness),
+    ("reading texts", texts),
+    ("scoring translations", translation),
+    ("comparing columns", table_rows),
 )

@@ -1,4 +1,8 @@
-"""Compare runs: one table over their reports, and a page with their samples side by side."""
+"""Compare runs: one table over their reports, and a page with their samples side by side.
+
+Runs that differ by nothing but the seed they were trained with are one experiment: a column more gives its mean over
+seeds, with Student's 95% interval, which tells what training again would change, as no interval of one run does.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from likewise.metrics.intervals import generator
+from likewise.metrics.intervals import generator, over_seeds
 from likewise.report.build import build
 from likewise.report.charts import number
 from likewise.report.evidence import shown_items
@@ -59,13 +63,19 @@ def compare(
     tell = progress or (lambda _: None)
     reports = [_report(run, seed, tell) for run in runs]
     names = _names(runs)
+    groups = _seeds(runs)
+    columns = [*names, *(f"{names[group[0]]} and {len(group) - 1} more seeds: mean" for group in groups)]
+    grouped = {i for group in groups for i in group}
     rows, best, differing = [], [], []
     tables = [{row["name"]: row for row in report["metrics"]} for report in reports]
     for measure in dict.fromkeys(name for table in tables for name in table):
         row = [table.get(measure) for table in tables]
         stamps = {each["stamp"] for each in row if each}
+        row += [_mean([row[i] for i in group]) for group in groups]
         rows.append(row)
-        best.append(_best(row) if len(stamps) == 1 else set())
+        # A mean over seeds stands for its runs: none of them is best by luck.
+        alone = [None if i in grouped else each for i, each in enumerate(row)]
+        best.append(_best(alone) if len(stamps) == 1 else set())
         if len(stamps) > 1:
             differing.append(next(each["title"] for each in row if each))
     warnings = []
@@ -76,7 +86,7 @@ def compare(
             f"({_why(reports)}); evaluate the runs with equal n and seed on the same data"
         )
     path = Path(out) if out else runs[0].path / "report" / f"compare-{'-'.join(names)[:80].replace('/', '-')}.html"
-    comparison = Comparison(names, rows, best, warnings, path)
+    comparison = Comparison(columns, rows, best, warnings, path)
     tell("drawing samples side by side")
     write_comparison(path, comparison, [_sheet(run, name, seed) for run, name in zip(runs, names, strict=True)])
     return comparison
@@ -96,6 +106,26 @@ def _names(runs: Sequence[Any]) -> list[str]:
     """The runs' names, with their folders where two have one name."""
     names = [run.name for run in runs]
     return [str(run.path) if names.count(run.name) > 1 else run.name for run in runs]
+
+
+def _seeds(runs: Sequence[Any]) -> list[list[int]]:
+    """The runs of one experiment with several seeds, by index: equal in all settings but that, and in their data."""
+    groups: dict[str, list[int]] = {}
+    for i, run in enumerate(runs):
+        plan = run.experiment.to_dict()
+        training = {key: value for key, value in plan.get("training", {}).items() if key != "seed"}
+        one = {**plan, "training": training, "fingerprint": run.info.get("fingerprint")}
+        groups.setdefault(json.dumps(one, sort_keys=True, default=str), []).append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _mean(rows: Sequence[Row | None]) -> Row | None:
+    """One measure's mean over seeds; None where a run lacks it, or where protocols differ."""
+    known = [row for row in rows if row and row["value"] is not None]
+    if len(known) < len(rows) or len({row["stamp"] for row in known}) > 1:
+        return None
+    found = over_seeds([row["value"] for row in known])
+    return {**known[0], "value": found.value, "low": found.low, "high": found.high, "seeds": len(known)}
 
 
 def _best(row: Sequence[Row | None]) -> set[int]:

@@ -8,11 +8,14 @@ from typing import Any
 from likewise.report.build import build
 
 
-def evaluate(run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+def evaluate(
+    run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None] | None = None, features: str = "pca"
+) -> dict[str, Any]:
     """Measure `n` samples of `run`, drawn with `seed`, and write the report. Returns what report.json holds.
 
     As many held-out items as there are, up to n, are compared with as many samples; for a conditional model each sample
-    is given what a held-out item was given. `progress` is told what is being done, in a few words. Raises ValueError
+    is given what a held-out item was given. `features` is what items are compared by: "pca", "efficientnet", "minilm",
+    FILE.onnx or MODULE:CALLABLE (see `metrics.extractors`). `progress` is told what is being done, in a few words. Raises ValueError
     when n < 1, or when the run kept fewer than two real items of a part.
     """
-    return build(run, n, seed, progress)
+    return build(run, n, seed, progress, features)

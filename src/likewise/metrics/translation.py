@@ -1,0 +1,38 @@
+"""Translations beside their references: BLEU (Papineni et al., 2002), chrF (Popovic, 2015) and TER (Snover et al.,
+2006), computed by sacrebleu (Post, 2018) on raw texts, so that they equal what others publish under its signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from likewise.metrics.intervals import Estimate
+
+
+def scores(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenizer: str = "13a", replicates: int = 1000
+) -> dict[str, tuple[Estimate, str]]:
+    """Keys bleu, chrf and ter, each with sacrebleu's signature; the values are in percent of 100, as is its custom.
+
+    references: one or more lists, each with a reference for every hypothesis. tokenizer: of BLEU, by sacrebleu's name.
+    Intervals by sacrebleu's bootstrap over texts (its seed 12345). Raises ValueError where sacrebleu is missing.
+    """
+    try:
+        from sacrebleu.metrics import BLEU, CHRF, TER
+    except ImportError:
+        raise ValueError("sacrebleu is not installed: pip install 'likewise[metrics]'") from None
+    found = {}
+    metrics: dict[str, Any] = {"bleu": BLEU(tokenize=tokenizer), "chrf": CHRF(), "ter": TER()}
+    for name, metric in metrics.items():
+        value = metric.corpus_score(list(hypotheses), [list(part) for part in references]).score
+        spread = metric.corpus_score(list(hypotheses), [list(part) for part in references], n_bootstrap=replicates)
+        low, high = spread._mean - spread._ci, spread._mean + spread._ci
+        found[name] = Estimate(value, min(value, low), max(value, high)), str(metric.get_signature())
+    return found
+
+
+def tokenizer_for(texts: Sequence[str]) -> str:
+    """BLEU's tokenizer: sacrebleu's default, or its "char" for scripts without spaces (as it advises for Chinese)."""
+    with_spaces = sum(any(c.isspace() for c in text.strip()) for text in texts)
+    return "13a" if with_spaces > len(texts) / 2 else "char"

@@ -1,0 +1,158 @@
+"""The parts of a report that only some data have: labels, texts, translations, rows. Each looks at the values itself, so
+that any modality of such values has it; where it does not apply it gives no rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from likewise.metrics import table, text
+from likewise.metrics.agreement import Classifier, unclear
+from likewise.metrics.edits import error_rates
+from likewise.metrics.intervals import generator, proportion
+from likewise.metrics.mauve import ENOUGH, mauve
+from likewise.metrics.quality import quality
+from likewise.metrics.translation import scores, tokenizer_for
+from likewise.metrics.usefulness import Exam
+from likewise.report.evidence import Evidence, Row, numbers
+from likewise.report.page import Shown
+from likewise.spaces import Tokens
+
+#: rows from which forests learn, and translations that are scored
+MOST_TAUGHT, MOST_TRANSLATED = 2000, 1000
+
+
+def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """Train on synthetic, test on real: rows by their columns, anything else by the labels it was asked for."""
+    m = min(got.compared, MOST_TAUGHT)
+    if isinstance(got.held_out.values[0], Mapping):
+        real = [got.train.values[i] for i in got.pick_train[:m]]
+        try:
+            exam = Exam(real, [got.held_out.values[i] for i in got.pick_held_out[:m]])
+        except ValueError as error:
+            got.skipped.append({"what": "usefulness", "why": str(error)})
+            return
+        sides = [exam.taken_by(rows, got.seed) for rows in (got.fakes[:m], real, got.baseline or real)]
+        yield got.row(
+            "tstr", sides[0], m, m, {"learner": "40 trees", "asked": "each column, numbers by quarters"},
+            floor=numbers(sides[1]), baseline={**numbers(sides[2]), "what": got.baseline_name},
+            note="the share of held-out cells told from the other cells of their row",
+        )  # fmt: skip
+        return
+    for name, labels in got.train.given.items():
+        asked = [str(given[name]) for given in got.samples.given]
+        labels = [str(label) for label in labels]
+        if unclear(labels) or unclear(asked):
+            continue  # agreement says why
+        truth = [str(got.held_out.given[name][i]) for i in got.pick_held_out]
+        fakes, tests = (got.x_fake, got.plain[2]), (got.x_held_out, got.plain[1])
+        # As many real items teach as there are samples, or all that are kept.
+        picked = generator(got.seed, "tstr").permutation(len(labels))[: len(asked)]
+        taught = [labels[i] for i in picked]
+        reals = (got.x_train[picked], got.plain[0][picked])
+        dealt = [asked[i] for i in generator(got.seed, "dealt").permutation(len(asked))]
+        ours, floor, trivial = (
+            Classifier(views, told).agreement(tests, truth)
+            for views, told in ((fakes, asked), (reals, taught), (fakes, dealt))
+            if len(set(told)) > 1
+        )
+        yield got.row(
+            f"tstr:{name}", ours, len(truth), len(asked), {"learner": "svm", "C": 10.0, "taught": len(taught)},
+            title=f"Usefulness for {name}", field=name, floor=numbers(floor),
+            baseline={**numbers(trivial), "what": "the labels dealt at random"},
+        )  # fmt: skip
+
+
+def texts(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    m = got.compared
+    real = [got.held_out.values[i] for i in got.pick_held_out]
+    if not isinstance(real[0], str):
+        return
+    by_character = not text.spaced(real)
+    ours, floor, trivial = (text.text_statistics(each, by_character, got.seed)
+                            for each in (got.fakes[:m], real, got.baseline or real))  # fmt: skip
+    note = "words are characters here: these texts have no spaces" if by_character else None
+    for name, estimate in ours.items():
+        yield got.row(
+            name, estimate, m, m, {"by_character": by_character},
+            floor=numbers(floor[name]) if name in floor else None,
+            baseline={**numbers(trivial[name]), "what": got.baseline_name} if name in trivial else None,
+            note=note if name not in ("length", "repeated") else None,
+        )  # fmt: skip
+    space = got.run.model.target
+    if isinstance(space, Tokens) and space.end is not None:
+        ended, real_ended = (
+            proportion(float((x == space.end).any(1).double().mean()), len(x)) for x in (got.samples.x, got.held_out.x)
+        )
+        yield got.row("ended", ended, len(got.held_out.x), len(got.samples.x), {}, floor=numbers(real_ended))
+    try:
+        sides = [
+            mauve(got.x_held_out, x, got.seed) for x in (got.x_fake[:m], got.x_train[got.pick_train], got.x_baseline)
+        ]
+    except ValueError as error:
+        got.skipped.append({"what": "MAUVE", "why": str(error)})
+        return
+    few = f"; of {m:,} texts each, and {ENOUGH:,} are needed for a steady value" if m < ENOUGH else ""
+    yield got.row(
+        "mauve", sides[0], m, m, {"clusters": "n / 10, at most 500", "scaling": 5}, floor=numbers(sides[1]),
+        baseline={**numbers(sides[2]), "what": got.baseline_name}, note=f"relative: only for equal stamps{few}",
+    )  # fmt: skip
+
+
+def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """Text given text: the sample for a held-out source beside that source's own target."""
+    given = got.run.model.condition
+    from_text = [name for name, space in given.items() if isinstance(space, Tokens) and space.end is not None]
+    if not from_text or not isinstance(got.held_out.values[0], str):
+        return
+    m = min(got.compared, MOST_TRANSLATED)
+    picked = got.pick_held_out[:m]
+    references = [got.held_out.values[i] for i in picked]
+    dealt = [got.fakes[i] for i in generator(got.seed, "dealt").permutation(m)]
+    sides = {"value": got.fakes[:m], "baseline": dealt}
+    tokenizer = tokenizer_for(references)
+    what = "the samples dealt to other sources"
+    try:
+        found = {side: scores(each, [references], tokenizer) for side, each in sides.items()}
+    except ValueError as error:
+        got.skipped.append({"what": "BLEU, chrF and TER", "why": str(error)})
+    else:
+        for name, (estimate, signature) in found["value"].items():
+            trivial = numbers(found["baseline"][name][0])
+            yield got.row(
+                name, estimate, m, m, {"signature": signature}, baseline={**trivial, "what": what}, note=signature
+            )
+    try:
+        rates = {side: error_rates(references, each, got.seed) for side, each in sides.items()}
+    except ValueError as error:
+        got.skipped.append({"what": "error rates", "why": str(error)})
+        return
+    for name, estimate in rates["value"].items():
+        yield got.row(name, estimate, m, m, {}, baseline={**numbers(rates["baseline"][name]), "what": what})
+
+
+def rows(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    m = got.compared
+    real = [got.held_out.values[i] for i in got.pick_held_out]
+    if not isinstance(real[0], Mapping):
+        return
+    fakes, train = got.fakes[:m], [got.train.values[i] for i in got.pick_train]
+    baseline = got.baseline or train
+    report["columns"] = [
+        {"name": column.name, "measure": column.measure, "distance": column.distance, "bins": column.bins}
+        for column in table.columns(real, fakes)
+    ]
+    yield got.row(
+        "columns", table.mean_distance(real, fakes, got.seed), m, m, {},
+        floor=numbers(table.mean_distance(real, train, got.seed)),
+        baseline={**numbers(table.mean_distance(real, baseline, got.seed)), "what": got.baseline_name},
+        note="columns one at a time: shuffling them changes nothing here",
+    )  # fmt: skip
+    ours, floor, trivial = (quality(real, each, got.seed) for each in (fakes, train, baseline))
+    for name, estimate in ours.items():
+        yield got.row(
+            name, estimate, m, m, {"as": "SDMetrics 0.32"},
+            floor=numbers(floor[name]) if name in floor else None,
+            baseline={**numbers(trivial[name]), "what": got.baseline_name} if name in trivial else None,
+        )  # fmt: skip
