@@ -217,8 +217,8 @@ class Image(Modality):
         bands = value.split()
         turned = [ImageOps.invert(band) if i < 3 else band for i, band in enumerate(bands)]
         return [
-            ("noise on it", Pillow.fromarray(noisy, value.mode)),
-            ("moved to the right", Pillow.fromarray(np.roll(np.asarray(value), step, 1), value.mode)),
+            ("noise on it", Pillow.fromarray(noisy)),
+            ("moved to the right", Pillow.fromarray(np.roll(np.asarray(value), step, 1))),
             ("blurred", value.filter(ImageFilter.GaussianBlur(max(0.7, self.size / 24)))),
             ("upside down", value.transpose(Pillow.Transpose.FLIP_TOP_BOTTOM)),
             ("as a negative", Pillow.merge(value.mode, turned)),
