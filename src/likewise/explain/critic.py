@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import Draws, derive_seed
-from likewise.explain.page import Section, fragments
+from likewise.explain.page import Section, fragments, paired
 from likewise.explain.probe import Probe, Subject
 
 _COPIES = 16
@@ -39,16 +39,19 @@ def section(probe: Probe) -> Section | None:
         data={"items": []},
     )
     modality = probe.run.modality
+    shown: dict[bool, list[tuple[Subject, str, float]]] = {True: [], False: []}
     for subject, logit in zip(subjects, logits, strict=True):
-        heat = _where(probe, subject)
         rank = float((real < logit).mean())
-        shaded = modality.shade(subject.x[0].cpu(), heat, probe.run.encoding)
-        captions = [subject.name, f"above {100 * rank:.0f}% of real"]
-        items = [modality.show(subject.value), shaded]
-        if modality.suffix is None:
-            items, captions = [shaded], [f"{subject.name}: above {100 * rank:.0f}% of held-out items"]
-        found.strips.append(fragments(modality, "", items, captions))
+        shaded = modality.shade(subject.x[0].cpu(), _where(probe, subject), probe.run.encoding)
+        shown[subject in probe.subjects].append((subject, shaded, rank))
         found.data["items"].append({"name": subject.name, "logit": round(logit, 5), "rank": round(rank, 4)})
+    for mine, title in ((True, "What is explained"), (False, "Held-out items")):
+        if modality.suffix:
+            pairs = [((s.value, s.name), (map_, f"above {100 * rank:.0f}%")) for s, map_, rank in shown[mine]]
+            found.strips += paired(modality, title, pairs)
+        else:
+            captions = [f"{s.name}: above {100 * rank:.0f}% of held-out items" for s, _, rank in shown[mine]]
+            found.strips.append(fragments(modality, title, [map_ for _, map_, _ in shown[mine]], captions))
     return found
 
 

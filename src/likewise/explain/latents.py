@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from likewise.explain.page import Section, strip
+from likewise.explain.page import Section, paired, strip
 from likewise.explain.probe import COUNT, Probe, Subject
 from likewise.spaces import Tokens
 
@@ -57,9 +57,13 @@ def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
 
 def _start(probe: Probe, subject: Subject) -> Tensor:
     """The latent of a subject, shape (1, *shape)."""
-    if subject.drawn:
-        return probe.latent([subject.index])
-    return probe.model.encode(subject.x, probe.condition([subject.given]), probe.settings)
+    return probe.latent([subject.index]) if subject.drawn else _encoded(probe, [subject])
+
+
+def _encoded(probe: Probe, items: list[Subject]) -> Tensor:
+    """The latents that items which nobody drew would come from, shape (N, *shape)."""
+    c = probe.condition([s.given for s in items])
+    return probe.model.encode(probe.encoded([s.value for s in items]), c, probe.settings)
 
 
 def _between(probe: Probe, found: Section) -> None:
@@ -89,7 +93,8 @@ def _units(probe: Probe, found: Section) -> None:
     try:
         z = _start(probe, subject)
     except NotImplementedError:
-        subject, z = probe.subjects[0], probe.latent([subject.index])
+        subject = next(s for s in probe.subjects if s.drawn)
+        z = _start(probe, subject)
     for unit in order[: 3 if isinstance(probe.model.target, Tokens) else _UNITS].tolist():
         moved = z.repeat(len(_REACH), 1)
         moved[:, unit] = torch.tensor(_REACH, device=z.device)
@@ -134,16 +139,16 @@ def _round_trip(probe: Probe, found: Section, flat: bool) -> None:
     """Real items beside what the model makes of their latents."""
     reals = [s for s in probe.subjects if not s.drawn] + probe.some_held_out(6)
     try:
-        starts = [_start(probe, s) for s in reals]
+        starts = _encoded(probe, reals)
         if flat:
             active = int((_variance(probe) > _ACTIVE).sum())
             found.data["active_units"] = active
-            found.facts.append(f"{active} of {starts[0].shape[1]} units are in use: they tell training items apart.")
+            found.facts.append(f"{active} of {starts.shape[1]} units are in use: they tell training items apart.")
     except NotImplementedError:
         return  # a GAN: said once, where a user's own item is asked for
-    values = probe.draw([s.given for s in reals], [s.index for s in reals], torch.cat(starts))
-    for real, value in zip(reals, values, strict=True):
-        far = probe.moved([value], real.value)[0]
-        captions = [real.name, f"through its latent; moved {far:.2f}"]
-        found.strips.append(strip(probe.run.modality, "There and back", [real.value, value], captions))
-        found.data.setdefault("round_trip", []).append({"item": real.name, "moved": round(float(far), 4)})
+    values = probe.draw([s.given for s in reals], [s.index for s in reals], starts)
+    far = [float(probe.moved([value], real.value)[0]) for real, value in zip(reals, values, strict=True)]
+    title = "There and back: real items, and what is made of their latents"
+    pairs = [((r.value, r.name), (v, f"back, {f:.2f} off")) for r, v, f in zip(reals, values, far, strict=True)]
+    found.strips += paired(probe.run.modality, title, pairs)
+    found.data["round_trip"] = [{"item": r.name, "moved": round(f, 4)} for r, f in zip(reals, far, strict=True)]

@@ -33,7 +33,7 @@ _ROOM = 600_000
 class Strip:
     """Items in a row, the first of them the one that the others are to be compared with.
 
-    kind: "figures", "texts", or "rows", whose cells stand in a table: a line for each field, a column for each item.
+    kind: "figures"; "pairs" of them; "texts"; "wide", one that is scrolled; or "rows", whose cells stand in a table: a line for each field, a column for each item.
     """
 
     title: str
@@ -78,6 +78,17 @@ def strip(
         shown = [marked(first, value) if changes else Markup(modality.show(value)) for value in values]
         return Strip(title, "texts", shown, captions)
     return Strip(title, "figures", [Markup(modality.show(value)) for value in values], captions)
+
+
+def paired(modality: Modality, title: str, pairs: Sequence[tuple[tuple[Any, str], tuple[Any, str]]]) -> list[Strip]:
+    """Two and two values, each with its caption: pictures in one strip, anything else in a strip for each pair."""
+    if modality.suffix is None:
+        return [
+            strip(modality, title, [a, b], [about_a, about_b]) for (a, about_a), (b, about_b) in pairs
+        ]  # fmt: skip
+    flat = [each for pair in pairs for each in pair]
+    items = [Markup(each if isinstance(each, str) else modality.show(each)) for each, _ in flat]
+    return [Strip(title, "pairs", items, [caption for _, caption in flat])]
 
 
 def fragments(modality: Modality, title: str, items: Sequence[str], captions: Sequence[str]) -> Strip:

@@ -15,6 +15,7 @@ from torch import Tensor
 from likewise.draws import Draws, derive_seed
 from likewise.metrics.features import Projection
 from likewise.metrics.intervals import generator
+from likewise.metrics.likelihood import bits
 from likewise.run import Reference, Run
 
 #: how many items an average is taken over; few, so that a page takes seconds
@@ -62,12 +63,19 @@ class Probe:
         return self.run.reference("held_out")
 
     def some_held_out(self, count: int) -> list[Subject]:
-        """The first held-out items, as subjects."""
-        given = self.run.reference_given("held_out", count) or [{}] * count
-        values = self.held_out.values[:count]
+        """A few held-out items, chosen by the seed, as subjects."""
+        values, given = self.held_out.values, self.held_out.given
+        chosen = generator(self.seed, "held out").permutation(len(values))[:count].tolist()
         return [
-            Subject(f"held-out item {i}", value, self.encoded([value]), asked, i, False)
-            for i, (value, asked) in enumerate(zip(values, given, strict=False))
+            Subject(
+                f"held-out item {i}",
+                values[i],
+                self.encoded([values[i]]),
+                {name: column[i] for name, column in given.items()},
+                place,
+                False,
+            )
+            for place, i in enumerate(chosen)
         ]
 
     def encoded(self, values: Sequence[Any]) -> Tensor:
@@ -113,9 +121,9 @@ class Probe:
         x, c = self.encoded(values), self.condition(rows)
         noise = Draws(derive_seed(self.seed, "likelihood"), torch.zeros(len(values), dtype=torch.long), self.device)
         with torch.no_grad():
-            nats = -self.model.log_likelihood(x, c, noise).double().cpu().numpy()
+            nats = self.model.log_likelihood(x, c, noise).double().cpu().numpy()
         amounts = np.array([self.run.modality.amount(value) for value in values])
-        return nats / amounts / np.log(2)
+        return bits(nats, self.model.target) / amounts
 
     @cached_property
     def ruler(self) -> Projection:

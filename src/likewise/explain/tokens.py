@@ -33,48 +33,43 @@ def surprisal(probe: Probe) -> Section | None:
         "items, it has not learned all that varies.",
         data={"items": []},
     )
-    means = {}
-    held_out = probe.some_held_out(len(probe.subjects))
-    for subject in [*probe.subjects, *held_out]:
+    means: dict[bool, list[float]] = {True: [], False: []}
+    modality, encoding = probe.run.modality, probe.run.encoding
+    pairs = []
+    for subject in [*probe.subjects, *probe.some_held_out(len(probe.subjects))]:
         with torch.no_grad():
             nats = probe.model.surprisal(subject.x, probe.condition([subject.given]))
         bits = nats[0].double().cpu().numpy() / np.log(2)
-        pieces = probe.run.modality.pieces(subject.x[0].cpu(), probe.run.encoding)
-        count = len(pieces) or len(bits)
-        bits = bits[:count]
-        means.setdefault("held out" if subject in held_out else "these", []).append(float(bits.mean()))
+        x = subject.x[0].cpu()
+        pieces = modality.pieces(x, encoding)
+        bits = bits[: len(pieces) or len(bits)]
+        mean = float(bits.mean())
+        means[subject in probe.subjects].append(mean)
         titles = [f"{b:.1f} bits, a chance of {2.0**-b:.2g}" for b in bits] if pieces else []
-        shaded = probe.run.modality.shade(
-            subject.x[0].cpu(), np.clip(bits / _MOST_BITS, 0, 1), probe.run.encoding, titles
-        )
-        caption = f"{subject.name}: {bits.mean():.2f} bits a token, {bits.sum():.0f} bits in all"
-        shown, captions = [shaded], [caption]
-        if probe.run.modality.suffix:
-            shown, captions = (
-                [probe.run.modality.show(subject.value), shaded],
-                [subject.name, f"{bits.mean():.2f} bits a token"],
-            )
-        found.strips.append(fragments(probe.run.modality, _title(subject), shown, captions))
-        line: dict[str, Any] = {
-            "name": subject.name,
-            "given": subject.given,
-            "bits_per_token": round(float(bits.mean()), 4),
-        }
+        shaded = modality.shade(x, np.clip(bits / _MOST_BITS, 0, 1), encoding, titles)
+        if modality.suffix:
+            pairs.append(((subject.value, subject.name), (shaded, f"{mean:.2f} bits a part")))
+        else:
+            caption = f"{subject.name}: {mean:.2f} bits a token, {bits.sum():.0f} in all"
+            title = f"{subject.name}, given {given_words(subject.given)}" if subject.given else ""
+            found.strips.append(fragments(modality, title, [shaded], [caption]))
         rounded = [round(float(b), 3) for b in bits]
-        line["tokens"] = list(zip(pieces, rounded, strict=True)) if pieces else rounded
-        found.data["items"].append(line)
-    if means.get("these") and means.get("held out"):
+        found.data["items"].append(
+            {
+                "name": subject.name,
+                "given": subject.given,
+                "bits_per_token": round(mean, 4),
+                "tokens": list(zip(pieces, rounded, strict=True)) if pieces else rounded,
+            }
+        )
+    if pairs:
+        found.strips += paired(modality, "", pairs)
+    if means[False]:
         found.facts.append(
-            f"On average {np.mean(means['these']):.2f} bits a token in these items, {np.mean(means['held out']):.2f} in "
-            "the held-out items below them."
+            f"On average {np.mean(means[True]):.2f} bits a token in these items, {np.mean(means[False]):.2f} in as many "
+            "held-out items, shown below them."
         )
     return found
-
-
-def _title(subject: Subject) -> str:
-    from likewise.explain.page import given_words
-
-    return f"{subject.name}, given {given_words(subject.given)}" if subject.given else ""
 
 
 def attention(probe: Probe) -> Section | None:
@@ -111,7 +106,8 @@ def _own(probe: Probe, subject: Subject, weights: NDArray[np.float64], pieces: l
     """weights: shape (L, L). A table where the parts have names; else a few parts, and where they looked."""
     if pieces:
         count = min(len(pieces), _SHOWN)
-        title = f"{subject.name}: {'its' if count == len(pieces) else f'its first {count}'} tokens (down) and those before them (across)"
+        which = "its" if count == len(pieces) else f"its first {count}"
+        title = f"{subject.name}: {which} tokens (down) and those before them (across)"
         drawn = matrix(title, weights[:count, :count], pieces[:count], ["start", *pieces[: count - 1]])
         return Strip(title, "wide", [drawn], [""])
     places = np.linspace(1, len(weights) - 1, 8).astype(int)
