@@ -31,8 +31,8 @@ def matrix(title: str, weights: NDArray[np.float64], rows: Sequence[str], column
         ]  # fmt: skip
     inside = "".join(parts)
     return Markup(
-        f'<svg class="matrix" viewBox="0 0 {width} {height}" style="min-width:{width * 0.8:.0f}px;max-width:{width * 1.3:.0f}px" '
-        f'role="img" aria-label="{escape(title)}">{inside}</svg>'
+        f'<svg class="matrix" viewBox="0 0 {width} {height}" style="width:{width}px" role="img" '
+        f'aria-label="{escape(title)}">{inside}</svg>'
     )
 
 

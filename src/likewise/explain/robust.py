@@ -9,7 +9,6 @@ import numpy as np
 from likewise.explain.page import Section, given_words, strip
 from likewise.explain.probe import Probe, Subject
 from likewise.metrics.intervals import generator
-from likewise.modalities.base import BadValue
 
 
 def section(probe: Probe) -> Section | None:
@@ -58,6 +57,7 @@ def _item(probe: Probe, subject: Subject, found: Section) -> None:
     """What the model holds of an item that is not quite it: its likelihood, or its judge's logit; and the way back."""
     modality = probe.run.modality
     slips = modality.slips(subject.value, generator(probe.seed, "slips", subject.name))
+    slips = [slip for slip in slips if _whole(probe, slip[1])]
     values = [subject.value, *[value for _, value in slips]]
     if len(values) == 1:
         return
@@ -73,6 +73,12 @@ def _item(probe: Probe, subject: Subject, found: Section) -> None:
         found.data["items"].append({"name": subject.name, "slip": name, **line})
 
 
+def _whole(probe: Probe, value: Any) -> bool:
+    """Whether a value can be what a model makes, of which no part may be missing."""
+    x = probe.encoded([value])
+    return not bool(x.isnan().any() if x.is_floating_point() else (x < 0).any())
+
+
 def _verdicts(probe: Probe, values: list[Any], rows: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, float]]]:
     """What the model says of each value, in words and as numbers; empty where it can say nothing."""
     bits = probe.bits(values, rows)
@@ -86,6 +92,3 @@ def _verdicts(probe: Probe, values: list[Any], rows: list[dict[str, Any]]) -> tu
     return [f"logit {b - logits[0]:+.2f}" if i else "its logit is 0 here" for i, b in enumerate(logits)], [
         {"logit": round(float(b), 5)} for b in np.asarray(logits)
     ]
-
-
-__all__ = ["BadValue", "section"]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from likewise.explain.matrix import matrix
-from likewise.explain.page import Section, Strip, fragments
+from likewise.explain.page import Section, Strip, fragments, given_words, paired
 from likewise.explain.probe import Probe, Subject
 
 #: bits at which a token is coloured most: one in 256
@@ -66,8 +66,8 @@ def surprisal(probe: Probe) -> Section | None:
         found.strips += paired(modality, "", pairs)
     if means[False]:
         found.facts.append(
-            f"On average {np.mean(means[True]):.2f} bits a token in these items, {np.mean(means[False]):.2f} in as many "
-            "held-out items, shown below them."
+            f"On average {np.mean(means[True]):.2f} bits a token in these items, {np.mean(means[False]):.2f} in as "
+            "many held-out items, shown below them."
         )
     return found
 

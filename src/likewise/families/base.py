@@ -87,27 +87,27 @@ class Model(nn.Module, ABC):
 
     def latent(self, draws: Draws) -> Tensor:
         """What a sample starts from, shape (B, *any), standard normal; `sample` is `from_latent` of it."""
-        raise NotImplementedError(f"{type(self).__name__} draws item by item, from no latent")
+        raise NotImplementedError("the family draws token by token, from no latent")
 
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """The items that the latents z, as `latent` gives them, become; shape as of `sample`."""
-        raise NotImplementedError(f"{type(self).__name__} has no latent")
+        raise NotImplementedError("the family has no latent")
 
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The latents that items would come from, shape as of `latent`: of them, `from_latent` makes nearly x again."""
-        raise NotImplementedError(f"{type(self).__name__} knows no way from an item to a latent")
+        raise NotImplementedError("the family knows no way from an item to a latent; vae and flow do")
 
     def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """-log p of each token given those before it and c, in nats, shape (B, L); 0 for tokens that do not count."""
-        raise NotImplementedError(f"{type(self).__name__} does not predict token by token")
+        raise NotImplementedError("the family does not predict token by token; autoregressive does")
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None) -> Attention:
         """Where the network looked as it predicted each token of x (see `backbones.base.Attention`)."""
-        raise NotImplementedError(f"{type(self).__name__} does not predict token by token")
+        raise NotImplementedError("the family does not predict token by token; autoregressive does")
 
     def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """How real the model's own judge takes items to be, in logits, shape (B,); it can be differentiated by x."""
-        raise NotImplementedError(f"{type(self).__name__} has no discriminator")
+        raise NotImplementedError("the family has no discriminator; gan has")
 
 
 def drop_some(c: dict[str, Tensor] | None, rate: float, draws: Draws) -> dict[str, Tensor] | None:
