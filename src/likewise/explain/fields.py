@@ -9,7 +9,10 @@ import numpy as np
 from likewise.explain.page import Section, given_words, strip
 from likewise.explain.probe import COUNT, Given, Probe
 from likewise.metrics.intervals import Estimate, generator, mean
+from likewise.spaces import Continuous
 
+#: numbers in an item beyond which fewer likelihoods are asked for: a flow's take seconds each
+_LARGE = 1024
 #: other values of a field that are shown
 _OTHERS = 3
 
@@ -23,7 +26,7 @@ def section(probe: Probe) -> Section | None:
         "fields",
         "What each given field does",
         "The first of each row is as asked; the others have the same noise, and one field left out or changed: what "
-        "differs is that field's doing, and the number is how far it moved (1: as far as two unrelated training items).",
+        "differs is that field's doing, and the number is how far it moved (1: as far as two unrelated items).",
         "A field that hardly moves a sample may still matter in other items, or beside other fields; the averages are "
         f"over {COUNT} items only.",
     )
@@ -66,7 +69,8 @@ def _averages(probe: Probe, name: str) -> dict[str, Any]:
         "moved_without": _numbers(mean(_moves(probe, gone, base))),
         "moved_by_another": _numbers(mean(_moves(probe, other, base))),
     }
-    real = probe.some_held_out(COUNT)
+    large = isinstance(probe.model.target, Continuous) and probe.model.target.size > _LARGE
+    real = probe.some_held_out(COUNT // 2 if large else COUNT)
     rows = [s.given for s in real]
     if probe.model.likelihood is None or len(rows) < 2:
         return out

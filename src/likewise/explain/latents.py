@@ -6,6 +6,8 @@ Active units: Burda et al., "Importance weighted autoencoders" (2016), section 5
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,8 +32,8 @@ def section(probe: Probe) -> Section | None:
         "What the latent holds",
         "A sample is made from random numbers, its latent; here they are moved a little at a time, all else unchanged: "
         "a model that has learned the data changes smoothly and stays plausible on the way.",
-        "A smooth way shows that the model does not only store its training data, not that every place on it is likely; "
-        "a unit has a meaning only as far as one can be seen in its row.",
+        "A smooth way shows that the model does not only store its training data, not that every place on it is "
+        "likely; a unit has a meaning only as far as one can be seen in its row.",
     )
     found.data = {"latent": list(z.shape[1:]), "interpolations": [], "units": []}
     _between(probe, found)
@@ -44,7 +46,7 @@ def section(probe: Probe) -> Section | None:
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
-    """The way from a to b on the sphere, at shares in [0, 1] with shape (S,). a, b: (1, *shape). Returns (S, *shape)."""
+    """The way from a to b on the sphere, at shares in [0, 1], shape (S,). a, b: (1, *shape). Returns (S, *shape)."""
     length_a, length_b = a.norm(), b.norm()
     cosine = (a * b).sum() / (length_a * length_b).clamp(min=1e-12)
     angle = cosine.clamp(-1, 1).acos()
@@ -74,7 +76,7 @@ def _between(probe: Probe, found: Section) -> None:
         probe.skipped.append(("the way from your own item", str(error)))
         own = []
     placed = own + [(s, _start(probe, s)) for s in ends]
-    for (one, a), (other, b) in zip(placed[:3], placed[1:4], strict=False):
+    for (one, a), (other, b) in list(itertools.pairwise(placed))[:3]:
         z = slerp(a, b, torch.linspace(0, 1, _STOPS, device=a.device))
         values = probe.draw([one.given] * _STOPS, [one.index] * _STOPS, z)
         title = f"From {one.name} to {other.name}" + (", given what the first was" if one.given else "")

@@ -10,7 +10,7 @@ from likewise.metrics.copies import RATIO
 from likewise.metrics.neighbours import nearest
 
 _SHOWN = 5
-_COMPARED = 500
+_COMPARED = 100
 
 
 def section(probe: Probe) -> Section | None:

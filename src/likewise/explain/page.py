@@ -33,7 +33,8 @@ _ROOM = 600_000
 class Strip:
     """Items in a row, the first of them the one that the others are to be compared with.
 
-    kind: "figures"; "pairs" of them; "texts"; "wide", one that is scrolled; or "rows", whose cells stand in a table: a line for each field, a column for each item.
+    kind: "figures"; "pairs" of them; "texts"; "wide", one that is scrolled; or "rows", whose cells stand in a table: a
+    line for each field, a column for each item.
     """
 
     title: str

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import Draws, derive_seed
-from likewise.metrics.features import Projection
 from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits
 from likewise.run import Reference, Run
@@ -126,13 +125,9 @@ class Probe:
         return bits(nats, self.model.target) / amounts
 
     @cached_property
-    def ruler(self) -> Projection:
-        return Projection.fit(self._features(self.train.values), standardise=False)
-
-    @cached_property
     def train_places(self) -> NDArray[np.float64]:
-        """Where the training items that are kept with the run lie on the ruler, shape (N, D)."""
-        return self.ruler(self._features(self.train.values))
+        """The plain features of the training items that are kept with the run, shape (N, F)."""
+        return self.places(self.train.values)
 
     @cached_property
     def unit(self) -> float:
@@ -142,12 +137,10 @@ class Probe:
         return float(np.median(np.linalg.norm(places[:half] - places[half : 2 * half], axis=1))) or 1.0
 
     def places(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        return self.ruler(self._features(values))
+        """The modality's plain features of each value, shape (N, F); distances between them are Euclidean."""
+        return np.asarray(self.run.modality.features(values), np.float64).reshape(len(values), -1)
 
     def moved(self, values: Sequence[Any], base: Any) -> NDArray[np.float64]:
         """How far each value is from `base`, shape (N,): 0 the same, 1 as far as two unrelated training items."""
         places = self.places([base, *values])
         return np.linalg.norm(places[1:] - places[0], axis=1) / self.unit
-
-    def _features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        return np.asarray(self.run.modality.features(values), np.float64).reshape(len(values), -1)

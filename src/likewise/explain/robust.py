@@ -16,16 +16,16 @@ def section(probe: Probe) -> Section | None:
     found = Section(
         "robustness",
         "What a slip does",
-        "Each row begins with the value as it was, and goes on with the same value misspelt, damaged or out of range; a "
-        "robust model moves little for a slip that means the same, and holds nonsense for unlikely.",
-        "A handful of slips on a handful of items: a model may still break on others. A likelihood can be high for what "
-        "no person would take for real.",
+        "Each row begins with the value as it was, and goes on with the same value misspelt, damaged or out of range: "
+        "a robust model moves little for a slip that means the same, and holds nonsense for unlikely.",
+        "A handful of slips on a handful of items: a model may still break on others. A likelihood can be high for "
+        "what no person would take for real.",
         data={"conditions": [], "items": []},
     )
     for subject in [s for s in probe.subjects if s.drawn][:2]:
         for name in probe.run.conditions:
             _condition(probe, subject, name, found)
-    for subject in probe.subjects[:1] + probe.some_held_out(1):
+    for subject in [s for s in probe.subjects if not s.drawn] or probe.some_held_out(1):
         _item(probe, subject, found)
     if not found.strips:
         raise NotImplementedError("neither what is given nor what is made can be got wrong and still be read")
