@@ -83,7 +83,7 @@ def _between(probe: Probe, found: Section) -> None:
         captions = [one.name, *[f"{100 * i / (_STOPS - 1):.0f}%" for i in range(1, _STOPS - 1)], other.name]
         if one.given != other.given:
             captions[-1] = "100%"
-        found.strips.append(strip(probe.run.modality, title, values, captions, changes=False))
+        found.strips.append(strip(probe.run.modality, title, values, captions))
         found.data["interpolations"].append({"from": one.name, "to": other.name})
 
 
@@ -139,7 +139,7 @@ def _variance(probe: Probe) -> NDArray[np.float64]:
 
 def _round_trip(probe: Probe, found: Section, flat: bool) -> None:
     """Real items beside what the model makes of their latents."""
-    reals = [s for s in probe.subjects if not s.drawn] + probe.some_held_out(6)
+    reals = [s for s in probe.subjects if not s.drawn] + probe.some_held_out(6 if probe.run.modality.suffix else 3)
     try:
         starts = _encoded(probe, reals)
         if flat:

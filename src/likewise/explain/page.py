@@ -21,8 +21,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from likewise.explain.probe import Probe
 from likewise.modalities.base import Modality
 from likewise.report.page import environment, write_whole
+from likewise.spaces import Tokens
 
 SCHEMA = 1
 #: how large the fragments of one section may be together, in characters of HTML
@@ -43,6 +45,7 @@ class Strip:
     captions: Sequence[str]
     #: of rows: (field, (what stands there for each item, whether it differs from the first item's))
     cells: Sequence[tuple[str, Sequence[tuple[str, bool]]]] = ()
+    same: str = ""  #: fields in which no item differs, in words
 
     @property
     def size(self) -> int:
@@ -74,7 +77,11 @@ def strip(
             (name, [(_cell(v.get(name, "?")), changes and v.get(name, "?") != first.get(name, "?")) for v in values])
             for name in names
         ]
-        return Strip(title, "rows", [], captions, cells)
+        if len(values) == 1 or not changes:
+            return Strip(title, "rows", [], captions, cells)
+        same = ", ".join(f"{name} {line[0][0]}" for name, line in cells if not any(differs for _, differs in line))
+        cells = [(name, line) for name, line in cells if any(differs for _, differs in line)]
+        return Strip(title, "rows", [], captions, cells, same)
     if isinstance(first, str):
         shown = [marked(first, value) if changes else Markup(modality.show(value)) for value in values]
         return Strip(title, "texts", shown, captions)
@@ -114,6 +121,13 @@ def _cell(value: Any) -> str:
 def given_words(given: Mapping[str, Any]) -> str:
     """What was given, in words: "label 3, text a red heart"."""
     return ", ".join(f"{name} {'any' if value is None else value}" for name, value in given.items())
+
+
+def token_note(probe: Probe) -> list[str]:
+    """What to know of samples that are made token by token, as sentences."""
+    if not isinstance(probe.model.target, Tokens):
+        return []
+    return ["Its samples are drawn token by token: from the first token that differs on, all that follows may differ."]
 
 
 def write(folder: Path, explained: Mapping[str, Any], sections: Sequence[Section]) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from likewise.explain.page import Section, given_words, strip
+from likewise.explain.page import Section, given_words, strip, token_note
 from likewise.explain.probe import Probe, Subject
 from likewise.metrics.intervals import generator
 
@@ -29,6 +29,7 @@ def section(probe: Probe) -> Section | None:
         _item(probe, subject, found)
     if not found.strips:
         raise NotImplementedError("neither what is given nor what is made can be got wrong and still be read")
+    found.facts += token_note(probe)
     return found
 
 
