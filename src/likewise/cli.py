@@ -113,6 +113,15 @@ def parser() -> argparse.ArgumentParser:
     p = verb("compare", "measure several runs side by side", "runs/flow runs/gan")
     p.add_argument("runs", nargs="+")
     p.add_argument("--out", help="the page to write")
+    p = verb(
+        "explain", "show what a run's samples depend on, on one page",
+        "runs/digits", "runs/digits 17 --seed 3", "runs/digits my-three.png --given label=3", "runs/poems line.txt",
+    )  # fmt: skip
+    p.add_argument("run")
+    p.add_argument("sample", nargs="?", help="the number of a sample, or a file of yours (default: the first samples)")
+    p.add_argument("-n", type=int, default=4, help="how many samples, from that number on (default 4)")
+    p.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
+    p.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="what to draw for; repeatable")
     p = verb("list", "list the runs in a folder", "", "elsewhere/runs")
     p.add_argument("folder", nargs="?", default="runs")
     p = verb("export", "write a run's weights as one safetensors file", "runs/digits --out digits.safetensors")
@@ -219,6 +228,14 @@ def _evaluate(a: argparse.Namespace) -> None:
     print(Path(a.run) / "report" / "index.html")
 
 
+def _explain(a: argparse.Namespace) -> None:
+    from likewise.run import Run
+    from likewise.verbs.explain import explain
+
+    explain(Run(Path(a.run)), a.sample, a.n, a.seed, _pairs(a.given, "--given"), progress=print)
+    print(Path(a.run) / "report" / "explain.html")
+
+
 def _compare(a: argparse.Namespace) -> None:
     from rich import print as show
 
@@ -299,6 +316,7 @@ _VERBS = {
     "train": _train,
     "sample": _sample,
     "evaluate": _evaluate,
+    "explain": _explain,
     "compare": _compare,
     "list": _list,
     "demo": _demo,

@@ -18,10 +18,10 @@ from likewise import catalog
 from likewise.assemble import assemble
 from likewise.config import Experiment, explain, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
-from likewise.families.base import Model
+from likewise.families.base import Model, Sampling
 from likewise.modalities.base import Encoding, Modality
 from likewise.samples import Samples
-from likewise.spaces import Tokens
+from likewise.spaces import Tokens, missing
 from likewise.training import checkpoint, distributed, machine
 from likewise.training.batches import Batches, Channel
 
@@ -172,15 +172,11 @@ class Run:
             raise ValueError(f"-n {n}: at least one sample")
         each = [dict(g) for g in given] if isinstance(given, list) else [dict(given or {}) for _ in range(n)]
         if self.conditions and not given:
-            each = self._some_given(n, seed, start)
+            each = self.some_given(n, seed, start)
         for name in {k for g in each for k in g}:
             if name not in self.conditions:
                 raise ValueError(f"--given {name}: this run is given {', '.join(self.conditions) or 'nothing'}")
-        chosen = self.experiment.family.sampling
-        try:
-            chosen = type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
-        except ValidationError as error:
-            raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
+        chosen = self.sampling(settings)
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
@@ -189,7 +185,7 @@ class Run:
             slots = [min(max(i - start, 0), n - 1) for i in range(first, first + block)]
             rows = [each[s] for s in slots]
             index = torch.arange(first, first + block)
-            c = self._condition(rows, device)
+            c = self.condition(rows, device)
             with torch.no_grad():
                 x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen).cpu()
             decoded = self.modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
@@ -201,22 +197,32 @@ class Run:
             provenance["weights"] = self.weights_hash
         return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance)
 
-    def _some_given(self, n: int, seed: int, start: int) -> list[dict[str, Any]]:
+    def sampling(self, settings: dict[str, Any] | None = None) -> Sampling:
+        """How the run draws, with `settings` changed. Raises ValueError for one that is not there."""
+        chosen = self.experiment.family.sampling
+        try:
+            return type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
+        except ValidationError as error:
+            raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
+
+    def some_given(self, n: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
+        """What the samples start..start + n - 1 of `seed` are given when nobody says: what a training item was."""
         pool = self.reference_given("train", 10**9)
         chosen = Draws(derive_seed(seed, "given"), torch.arange(start, start + n)).integers(len(pool))
         return [pool[i] for i in chosen.tolist()]
 
-    def _condition(self, rows: list[dict[str, Any]], device: torch.device) -> dict[str, Tensor] | None:
+    def condition(self, rows: list[dict[str, Any]], device: torch.device) -> dict[str, Tensor] | None:
+        """What is given in each of the rows, by field, as tensors; a field that a row leaves out is missing there."""
         if not self.conditions or not any(rows):
             return None
         out = {}
         for name, modality in self.conditions.items():
-            values = [modality.read(r[name]) if r.get(name) is not None else None for r in rows]
-            present = [v if v is not None else next(w for w in values if w is not None) for v in values]
-            tensor = self.channel(present, name).encode(np.arange(len(rows)), None, trim=False)
-            missing = float("nan") if tensor.is_floating_point() else -1
-            gone = torch.tensor([v is None for v in values])
-            out[name] = tensor.masked_fill(gone.view(-1, *[1] * (tensor.dim() - 1)), missing).to(device)
+            known = [i for i, row in enumerate(rows) if row.get(name) is not None]
+            tensor = missing(modality.space(modality.encodings[0]), len(rows))
+            if known:
+                channel = self.channel([modality.read(rows[i][name]) for i in known], name)
+                tensor[known] = channel.encode(np.arange(len(known)), None, trim=False)
+            out[name] = tensor.to(device)
         return out
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, seed: int = 0) -> np.ndarray | None:

@@ -125,6 +125,15 @@ def from_index(index: Tensor, levels: int) -> Tensor:
     return (2 * index + 1) / levels - 1
 
 
+def missing(space: Space, count: int) -> Tensor:
+    """`count` items of which nothing is known: (count, *shape) of NaN, or (count, length) of MISSING_TOKEN."""
+    import torch  # here, so that the words of a space are known without it
+
+    if isinstance(space, Tokens):
+        return torch.full((count, space.length), MISSING_TOKEN)
+    return torch.full((count, *space.shape), float("nan"))
+
+
 def drop(c: dict[str, Tensor] | None, where: Tensor) -> dict[str, Tensor] | None:
     """The condition `c` made missing in the rows where `where`, with shape (B,), is True."""
     if c is None:

@@ -14,7 +14,7 @@ x is a tensor of the space: (B, *shape) float for Continuous, (B, L) int64 for T
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -49,6 +49,19 @@ class Backbone(BaseModel, ABC):
         raise Unfit(self.unfit("predictor", space) or "no predictor")
 
 
+class Attention(NamedTuple):
+    """Attention weights as a predictor's blocks had them: how much each place weighed, in [0, 1].
+
+    own: between the item's own places, shape (B, blocks, heads, L, L); None where the network has no such attention.
+        The logits of token i were made at place i, which holds token i - 1 (place 0 holds a learned start).
+    given: for each field that is read as a sequence, shape (B, blocks, heads, L, S). In a field of tokens, place 0 is
+        a learned "any", and place 1 + j is token j. The weights of all fields together sum to 1.
+    """
+
+    own: Tensor | None
+    given: dict[str, Tensor]
+
+
 class Predictor(nn.Module, ABC):
     """A causal network over tokens: the logits at position i depend only on the tokens before i, and on c.
 
@@ -70,3 +83,7 @@ class Predictor(nn.Module, ABC):
         token: the tokens just drawn, shape (B,), or None for the first step. Returns the next position's logits,
         shape (B, V), and the new state (which may reuse the old one's memory).
         """
+
+    def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
+        """Where each block looks as it predicts x, shape (B, L); see `Attention`."""
+        raise NotImplementedError("this backbone has no attention to show; transformer has")

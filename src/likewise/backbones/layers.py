@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -140,16 +141,39 @@ def attend(
     # Forward and backward for 16 x 256 tokens, 6 heads of 64, two Zen 4 cores, ms: written out 40 in fp32, 15 in
     # bf16; fused 37 and 37; at 64 tokens 14, 6 and 15, 30. In fp32 above 512 the scores leave the caches.
     written = q.device.type == "cpu" and k.shape[2] <= (1024 if q.dtype == torch.bfloat16 else 128)
-    keys = None if mask is None else mask[:, None, None, :]
     if not (written or twice):
+        keys = None if mask is None else mask[:, None, None, :]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=causal)
+    return attention_weights(q, k, causal=causal, mask=mask).to(v.dtype) @ v
+
+
+def attention_weights(q: Tensor, k: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(D)), shape (B, H, L, S), of what `attend` takes."""
+    keys = None if mask is None else mask[:, None, None, :]
     score = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     lowest = torch.finfo(score.dtype).min
     if causal:
         score += torch.full(score.shape[-2:], lowest, dtype=score.dtype, device=score.device).triu(1)
     if keys is not None:
         score = score.masked_fill(~keys, lowest)
-    return score.softmax(-1).to(v.dtype) @ v
+    return score.softmax(-1)
+
+
+def watch(modules: Iterable[SelfAttention | CrossAttention], run: Callable[[], object]) -> Tensor:
+    """The weights of each of the attention `modules` while `run` makes them run once, shape (B, modules, H, L, S)."""
+    seen: list[Tensor] = []
+
+    def look(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any], _: Any) -> None:
+        assert isinstance(module, (SelfAttention, CrossAttention))
+        seen.append(module.weights(*args, **options))
+
+    hooks = [module.register_forward_hook(look, with_kwargs=True) for module in modules]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(seen, 1)
 
 
 #: Keys and values kept while decoding, each (B, H, length, D), and how many are filled.
@@ -177,6 +201,22 @@ class SelfAttention(nn.Module):
         twice: bool = False,
     ) -> Tensor:
         """x: shape (B, L, width). table: from `rotation`, for these L places. With a cache, L is 1."""
+        q, k, v = self._heads(x, table)
+        if cache is not None:
+            keys, values, filled = cache
+            keys[:, :, filled : filled + 1], values[:, :, filled : filled + 1] = k, v
+            k, v = keys[:, :, : filled + 1], values[:, :, : filled + 1]
+        return self.out(attend(q, k, v, causal=causal, mask=mask, twice=twice).transpose(1, 2).flatten(2))
+
+    def weights(
+        self, x: Tensor, table: Tensor, *, causal: bool = False, mask: Tensor | None = None, **_: Any
+    ) -> Tensor:
+        """What each place of x weighs for each, as `forward` has it without a cache: shape (B, heads, L, L)."""
+        q, k, _v = self._heads(x, table)
+        return attention_weights(q, k, causal=causal, mask=mask)
+
+    def _heads(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, turned by their places: shape (B, heads, L, D) each."""
         qkv = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)
         qk, v = qkv[:, :, :2], qkv[:, :, 2]
         cos, sin = table[:, :, None, None]
@@ -185,12 +225,7 @@ class SelfAttention(nn.Module):
             # The gain is folded into the small table: one pass less over q and k.
             cos, sin = cos * self.qk_gain, sin * self.qk_gain.roll(self.qk_gain.shape[-1] // 2, -1)
         qk = torch.addcmul(qk * cos.to(qk.dtype), qk.roll(qk.shape[-1] // 2, -1), sin.to(qk.dtype))
-        q, k, v = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), v.transpose(1, 2)
-        if cache is not None:
-            keys, values, filled = cache
-            keys[:, :, filled : filled + 1], values[:, :, filled : filled + 1] = k, v
-            k, v = keys[:, :, : filled + 1], values[:, :, : filled + 1]
-        return self.out(attend(q, k, v, causal=causal, mask=mask, twice=twice).transpose(1, 2).flatten(2))
+        return qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), v.transpose(1, 2)
 
 
 class CrossAttention(nn.Module):
@@ -210,8 +245,14 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None, twice: bool = False) -> Tensor:
         """x: shape (B, L, width). mask: which of the sequence counts, shape (B, S)."""
-        q = self.query(rms_norm(x)).view(*x.shape[:2], self.heads, -1).transpose(1, 2)
-        return self.out(attend(q, *keys, mask=mask, twice=twice).transpose(1, 2).flatten(2))
+        return self.out(attend(self._queries(x), *keys, mask=mask, twice=twice).transpose(1, 2).flatten(2))
+
+    def weights(self, x: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None, **_: Any) -> Tensor:
+        """What each place of the sequence weighs for each of x, as in `forward`: shape (B, heads, L, S)."""
+        return attention_weights(self._queries(x), keys[0], mask=mask)
+
+    def _queries(self, x: Tensor) -> Tensor:
+        return self.query(rms_norm(x)).view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -292,6 +333,17 @@ class Context(nn.Module):
             return Embedded(vector)
         return Embedded(vector, torch.cat(sequences, 1), torch.cat(masks, 1))
 
+    def by_field(self, weights: Tensor, c: dict[str, Tensor] | None) -> dict[str, Tensor]:
+        """Attention to the sequence, shape (..., S), as the parts of it that each field is: (..., S of the field)."""
+        found, start = {}, 0
+        for name, field in zip(self.names, self.fields, strict=True):
+            if not isinstance(field, (_Sequence, _Map)):
+                continue
+            value = None if c is None else c.get(name)
+            stop = start + field.places(field.missing if value is None else value)
+            found[name], start = weights[..., start:stop], stop
+        return found
+
 
 def _field(space: Space, width: int) -> nn.Module:
     if isinstance(space, Tokens):
@@ -329,6 +381,10 @@ class _Sequence(nn.Module):
         self.out = linear(width, width)
         self.size = width // heads
         self.missing = torch.full((1, 1), -1)
+
+    def places(self, x: Tensor) -> int:
+        """How many places of the sequence x becomes."""
+        return 1 + x.shape[1]
 
     def forward(self, x: Tensor) -> Embedded:
         mask = token_mask(x, self.space)
@@ -374,6 +430,10 @@ class _Map(nn.Module):
         self.embed_place = nn.Parameter(torch.randn(math.prod(positions), width))
         self.out = linear(width, width)
         self.missing = torch.full((1, *space.shape), math.nan)
+
+    def places(self, x: Tensor) -> int:
+        """How many places of the sequence x becomes."""
+        return len(self.embed_place)
 
     def forward(self, x: Tensor) -> Embedded:
         gone = x.isnan().any(1, keepdim=True)

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from likewise.backbones.base import Backbone, Predictor, Role
-from likewise.backbones.layers import Context, CrossAttention, Dropout, heads_of, linear
+from likewise.backbones.base import Attention, Backbone, Predictor, Role
+from likewise.backbones.layers import Context, CrossAttention, Dropout, heads_of, linear, watch
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 Cell = Literal["lstm", "gru"]
@@ -92,6 +92,11 @@ class _Predictor(Predictor):
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         before = torch.cat((self.embed_start.expand(len(x), 1, -1), self.embed(x[:, :-1])), 1)
         return self._advance(before, 0, *self._given(c, x))[0]
+
+    def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
+        if self.cross is None:
+            raise NotImplementedError("a recurrent network has no attention, unless it is given a text or a picture")
+        return Attention(None, self.context.by_field(watch([self.cross], lambda: self(x, c)), c))
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
         return (0, *self._given(c, self.embed_start.expand(batch, -1)))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from likewise.backbones.base import Backbone, Predictor, Role
+from likewise.backbones.base import Attention, Backbone, Predictor, Role
 from likewise.backbones.layers import (
     Cache,
     Context,
@@ -31,6 +31,7 @@ from likewise.backbones.layers import (
     rms_norm,
     rotation,
     unfold,
+    watch,
 )
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
@@ -166,6 +167,13 @@ class _Predictor(Predictor):
             assert isinstance(block, Block)
             h = block(h, table, causal=True, given=block.read(given))
         return self.head(rms_norm(h)).float()
+
+    def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        own = watch([block.attention for block in blocks], lambda: self(x, c))
+        crosses = [block.cross for block in blocks if block.cross is not None]
+        given = self.context.by_field(watch(crosses, lambda: self(x, c)), c) if crosses else {}
+        return Attention(own, given)
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
         given = self.context(c, self.embed_start.expand(batch, -1))

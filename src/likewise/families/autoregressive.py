@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from likewise.backbones.base import Backbone, Role
+from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling, drop_some
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
@@ -92,6 +92,16 @@ class AutoregressiveModel(Model):
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """log p(x|c), exact, in nats, shape (B,); the `end` is part of it."""
         return -self._nll(x, c).sum(1)
+
+    @torch.no_grad()
+    def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
+        """-log p(x_i | x_<i, c) in nats, shape (B, L): its sum is the negative log-likelihood."""
+        return self._nll(x, c)
+
+    @torch.no_grad()
+    def attention(self, x: Tensor, c: dict[str, Tensor] | None) -> Attention:
+        """Where the predictor looked; NotImplementedError where it has no attention."""
+        return self.predictor.attention(x, c)
 
     def _nll(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         return token_nll(self.predictor(x, c), x, self.space, self.possible)

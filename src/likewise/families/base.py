@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from likewise.backbones.base import Backbone, Role
+from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
 from likewise.spaces import Condition, Space, drop
 
@@ -108,6 +108,30 @@ class Model(nn.Module, ABC):
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """log p(x|c) in nats, shape (B,), or a bound on it. Of a density in x's own units for Continuous."""
         raise NotImplementedError(f"{type(self).__name__} has no likelihood")
+
+    def latent(self, draws: Draws) -> Tensor:
+        """What a sample starts from, shape (B, *any), standard normal; `sample` is `from_latent` of it."""
+        raise NotImplementedError("the family draws token by token, from no latent")
+
+    def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        """The items that the latents z, as `latent` gives them, become; shape as of `sample`."""
+        raise NotImplementedError("the family has no latent")
+
+    def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
+        """The latents that items would come from, shape as of `latent`: of them, `from_latent` makes nearly x again."""
+        raise NotImplementedError("the family knows no way from an item to a latent; vae and flow do")
+
+    def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
+        """-log p of each token given those before it and c, in nats, shape (B, L); 0 for tokens that do not count."""
+        raise NotImplementedError("the family does not predict token by token; autoregressive does")
+
+    def attention(self, x: Tensor, c: dict[str, Tensor] | None) -> Attention:
+        """Where the network looked as it predicted each token of x (see `backbones.base.Attention`)."""
+        raise NotImplementedError("the family does not predict token by token; autoregressive does")
+
+    def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
+        """How real the model's own judge takes items to be, in logits, shape (B,); it can be differentiated by x."""
+        raise NotImplementedError("the family has no discriminator; gan has")
 
 
 def drop_some(c: dict[str, Tensor] | None, rate: float, draws: Draws) -> dict[str, Tensor] | None:

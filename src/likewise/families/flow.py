@@ -118,10 +118,19 @@ class FlowModel(Model):
     @torch.no_grad()
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """Draw items, shape (B, *shape); in [-1, 1] where the space has levels, one-hot channels only nearly so."""
+        return self.from_latent(self.latent(draws), c, draws, settings)
+
+    def latent(self, draws: Draws) -> Tensor:
+        """The noise that the way begins with, of unit scale, shape (B, *shape)."""
+        return draws.normal(*self.space.shape)
+
+    @torch.no_grad()
+    def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        """The way from the noise z to items, shape (B, *shape)."""
         assert isinstance(settings, FlowSampling)
         times = torch.linspace(0, 1, settings.steps + 1, device=draws.device)
         alphas, sigmas = self.path.alpha_sigma(times)
-        x = draws.normal(*self.space.shape) / self.path.input_scale(alphas[0], sigmas[0])
+        x = z / self.path.input_scale(alphas[0], sigmas[0])
         x_1 = x_1_before = torch.zeros_like(x)
         for i in range(settings.steps):
             alpha, sigma, alpha_next, sigma_next = alphas[i], sigmas[i], alphas[i + 1], sigmas[i + 1]
@@ -143,6 +152,20 @@ class FlowModel(Model):
         x = self._leave(x)
         return x.clamp(-1, 1) if self.space.levels else x
 
+    @torch.no_grad()
+    def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
+        """The noise that items come from: the same way backwards, by the trapezoid rule, in the likelihood's steps."""
+        assert isinstance(settings, FlowSampling)
+        x = self._enter(x)
+        times, alphas, sigmas = self._way_back(x)
+        for i in range(len(times) - 1):
+            rise, fall = alphas[i + 1] - alphas[i], sigmas[i + 1] - sigmas[i]
+            x_0, x_1 = self._ends(x, times[i], alphas[i], sigmas[i], c, settings)
+            tried = x + rise * x_1 + fall * x_0
+            y_0, y_1 = self._ends(tried, times[i + 1], alphas[i + 1], sigmas[i + 1], c, settings)
+            x = x + rise * (x_1 + y_1) / 2 + fall * (x_0 + y_0) / 2
+        return x * self.path.input_scale(alphas[-1], sigmas[-1])
+
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """log p(x|c) in nats, shape (B,), of a density in x's units; values on levels are dequantised.
 
@@ -160,10 +183,7 @@ class FlowModel(Model):
             )
         else:
             probes = [(draws.bits(*self.space.shape) >> 31).float() * 2 - 1]
-        # Finer at both ends, where the way bends: near the data for its details.
-        share = torch.linspace(1, 0, self.settings.likelihood_steps + 1, device=x.device)
-        times = (share * math.pi / 2).sin().square() if self.settings.path == "linear" else share
-        alphas, sigmas = self.path.alpha_sigma(times)
+        times, alphas, sigmas = self._way_back(x)
         total = torch.zeros(len(x), device=x.device)
         for i in range(len(times) - 1):
             rise, fall = alphas[i + 1] - alphas[i], sigmas[i + 1] - sigmas[i]
@@ -176,6 +196,13 @@ class FlowModel(Model):
         spread = 1 / self.path.input_scale(alphas[-1], sigmas[-1])
         prior = -0.5 * (x / spread).square() - spread.log() - 0.5 * math.log(2 * math.pi)
         return prior.flatten(1).sum(1) + total
+
+    def _way_back(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`likelihood_steps` + 1 times from data to noise, with their alpha and sigma; shape (steps + 1,) each."""
+        # Finer at both ends, where the way bends: near the data for its details.
+        share = torch.linspace(1, 0, self.settings.likelihood_steps + 1, device=x.device)
+        times = (share * math.pi / 2).sin().square() if self.settings.path == "linear" else share
+        return times, *self.path.alpha_sigma(times)
 
     def _traced(
         self, x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor, c: dict[str, Tensor] | None, probes: list[Tensor]

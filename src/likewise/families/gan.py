@@ -128,7 +128,7 @@ class GANModel(Model):
             _, fake, c = kept
         else:  # the first turn, or one of several accumulated batches: the same draws give the same items
             c = drop_some(c, self.settings.condition_dropout, draws)
-            fake = self._generate(c, draws)
+            fake = self._generate(self.latent(draws), c, draws)
         if player == "generator":
             return self._generator_loss(x, fake, c)
         self._generated = (x, fake, c)
@@ -180,18 +180,26 @@ class GANModel(Model):
     @torch.no_grad()
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """Draw items, shape (B, *shape); in [-1, 1] where the space has levels."""
-        return self._generate(c, draws)
+        return self.from_latent(self.latent(draws), c, draws, settings)
+
+    def latent(self, draws: Draws) -> Tensor:
+        """The noise that the generator starts from, shape (B, latent)."""
+        return draws.normal(self.settings.latent)
 
     @torch.no_grad()
-    def discriminate(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+    def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        """What the generator makes of z, shape (B, *shape)."""
+        return self._generate(z, c, draws)
+
+    def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """The discriminator's logits, shape (B,): the higher, the more real it takes an item to be."""
         return self._logits(x, c)
 
     def _logits(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         return self.discriminator(x, c).float().squeeze(1)
 
-    def _generate(self, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
-        x = self.generator(draws.normal(self.settings.latent), c).float()
+    def _generate(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
+        x = self.generator(z, c).float()
         if self.space.levels:
             x = x.tanh()
         if not self.space.choices:

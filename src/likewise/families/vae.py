@@ -108,15 +108,19 @@ class VAEModel(Model):
     @torch.no_grad()
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """Draw z from the prior, then x: shape (B, *shape), or tokens (B, length)."""
-        return self.decode(draws.normal(self.settings.latent), c, draws, settings)
+        return self.from_latent(self.latent(draws), c, draws, settings)
+
+    def latent(self, draws: Draws) -> Tensor:
+        """Draw z from the prior, shape (B, latent)."""
+        return draws.normal(self.settings.latent)
 
     @torch.no_grad()
-    def encode(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+    def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The mean of q(z|x, c), with shape (B, latent)."""
         return self._posterior(x, c)[0]
 
     @torch.no_grad()
-    def decode(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+    def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """x for the latents z, with shape (B, latent): between two latents lies what is between two items."""
         assert isinstance(settings, VAESampling)
         if isinstance(self.target, Tokens):

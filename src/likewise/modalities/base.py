@@ -149,6 +149,33 @@ class Modality(ABC):
         """The values side by side as one PNG; None where they are not pictures."""
         return None
 
+    def read_file(self, path: Path) -> Any:
+        """The one value that a user's file holds, as `read` would give it. Raises BadValue."""
+        raise BadValue(f"a {self.name} is not read from a file of its own; give the number of a sample")
+
+    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
+        """The parts of one encoded item that words can name: a text's tokens, a row's columns; [] of a picture.
+
+        x: shape (*shape) or (L,). What is behind an `end` is left out.
+        """
+        return []
+
+    @abstractmethod
+    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+        """One encoded item as HTML in which each part is coloured by its weight, which is in [0, 1].
+
+        x, weights: shape (*shape) or (L,); of several numbers of one part (a pixel's channels) the largest weight
+        counts. titles: what is to be said of each piece, one for each of `pieces`. The style of a coloured part is
+        the class "piece", whose variable --heat is its weight.
+        """
+
+    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        """What a user may give instead of `value`, by mistake or to try it: (what was done, the other value).
+
+        Misspelt, damaged, out of the range of the training data. [] where nothing else can be given.
+        """
+        return []
+
     @abstractmethod
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """A plain description of each value for two-sample metrics, shape (N, F), that needs no trained network."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageFilter, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from pydantic import Field
 from torch import Tensor
@@ -29,6 +29,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MOST_PIXELS = 100_000_000
 #: pixels a side of what metrics see without a network
 _DESCRIBED = 32
+#: the colour of what weighs most where a picture is shaded, as the page's --heat-colour
+_HEAT = (226, 84, 26)
 
 
 class ImageSettings(ModalitySettings):
@@ -192,6 +194,37 @@ class Image(Modality):
         data = base64.b64encode(buffer.getvalue()).decode()
         alt = html.escape(f"picture, {self.size} by {self.size} pixels")
         return f'<img alt="{alt}" style="image-rendering:pixelated" src="data:image/png;base64,{data}">'
+
+    def read_file(self, path: Path) -> Any:
+        return self.read(path)
+
+    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+        """The picture in pale grey, and over it a colour as dense as the weight."""
+        if encoding == "continuous":
+            heat = weights.max(0)
+        else:
+            side, patch = self.size // self.patch, self.patch
+            heat = np.kron(weights.reshape(side, side), np.ones((patch, patch)))
+        [value] = self.decode(x[None], encoding)
+        if self.mode == "RGBA":
+            value = Pillow.alpha_composite(Pillow.new("RGBA", value.size, "white"), value)
+        grey = 96 + 0.6 * np.asarray(value.convert("L"), np.float64)[..., None]
+        mixed = grey + 0.9 * heat[..., None] * (np.array(_HEAT) - grey)
+        return self.show(Pillow.fromarray(mixed.round().clip(0, 255).astype(np.uint8)))
+
+    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        pixels = np.asarray(value, np.float64)
+        step = max(1, self.size // 8)
+        noisy = (pixels + 32 * rng.standard_normal(pixels.shape)).round().clip(0, 255).astype(np.uint8)
+        bands = value.split()
+        turned = [ImageOps.invert(band) if i < 3 else band for i, band in enumerate(bands)]
+        return [
+            ("noise on it", Pillow.fromarray(noisy)),
+            ("moved to the right", Pillow.fromarray(np.roll(np.asarray(value), step, 1))),
+            ("blurred", value.filter(ImageFilter.GaussianBlur(max(0.7, self.size / 24)))),
+            ("upside down", value.transpose(Pillow.Transpose.FLIP_TOP_BOTTOM)),
+            ("as a negative", Pillow.merge(value.mode, turned)),
+        ]
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         columns = max(1, min(16, round(len(values) ** 0.5)))

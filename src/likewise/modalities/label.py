@@ -84,6 +84,10 @@ class Label(Modality):
     def show(self, value: Any) -> str:
         return f"<span>{html.escape(str(value))}</span>"
 
+    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+        [label] = self.decode(x[None], encoding)
+        return f'<span class="piece" style="--heat:{weights.max():.2f}">{html.escape(str(label))}</span>'
+
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         return np.eye(len(self.classes))[[self._index[str(v)] for v in values]]
 

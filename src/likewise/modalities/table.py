@@ -7,9 +7,11 @@ every column of a vector is standard normal and decoding gives back the column's
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -255,6 +257,44 @@ class Table(Modality):
     def show(self, value: Any) -> str:
         cells = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in value.items())
         return f"<dl>{cells}</dl>"
+
+    def read_file(self, path: Path) -> dict[str, Any]:
+        try:
+            row = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BadValue(f'not JSON ({error}); a row is an object such as {{"column": value}}') from None
+        known = [c["name"] for c in self.columns]
+        if not isinstance(row, dict) or not row or set(row) - set(known):
+            raise BadValue(f"expected one object whose names are columns: {', '.join(known)}")
+        return row
+
+    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
+        return [f"{name}={value}" for name, value in self.decode(x[None], encoding)[0].items()]
+
+    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+        out, start = [], 0
+        [row] = self.decode(x[None], encoding)
+        for i, ((name, value), size) in enumerate(zip(row.items(), self._sizes(encoding), strict=True)):
+            width = size if encoding == "continuous" else 1
+            title = f' title="{html.escape(titles[i])}"' if titles else ""
+            heat = f'class="piece" style="--heat:{weights[start : start + width].max():.2f}"{title}'
+            start += width
+            out.append(f"<dt>{html.escape(str(name))}</dt><dd {heat}>{html.escape(str(value))}</dd>")
+        return f"<dl>{''.join(out)}</dl>"
+
+    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        found = []
+        for column, knots in zip(self.columns, self._knots, strict=True):
+            name = column["name"]
+            if name not in value:
+                continue
+            if column["kind"] == "number":
+                far = float(knots[-1] + 10 * (knots[-1] - knots[0]))
+                found.append((f"{name} far too large", {**value, name: round(far) if column["whole"] else far}))
+            elif others := [level for level in column["levels"] if _key(level) != _key(value[name])]:
+                found.append((f"another {name}", {**value, name: others[int(rng.integers(len(others)))]}))
+            found.append((f"{name} not known", {k: v for k, v in value.items() if k != name}))
+        return [found[i] for i in sorted(rng.permutation(len(found))[:6])]
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         filled = self.encode(self.pack(values, "continuous").data, "continuous").double().numpy()

@@ -6,6 +6,7 @@ import html
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,13 @@ from pydantic import Field
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed
+from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
 from likewise.spaces import Space, Tokens
 
 #: tokens of the longest item unless a user asks for more
 _LONGEST = 1024
+#: what stands for the end of a text where its tokens are shown
+_END = "∎"
 #: of larger data, a vocabulary is learned from so many texts, and at most so many characters of them
 _LEARNED, _MOST_CHARACTERS = 50_000, 32 * 2**20
 
@@ -127,6 +130,49 @@ class Text(Modality):
     def show(self, value: Any) -> str:
         return f"<p>{html.escape(value)}</p>"
 
+    def read_file(self, path: Path) -> str:
+        try:
+            text = path.read_text(encoding="utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            raise BadValue(f"not UTF-8 at byte {error.start}; save it as UTF-8") from None
+        if not text:
+            raise BadValue("the file is empty")
+        return text
+
+    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
+        """A character of several byte tokens is not cut: it stands with the last of them, behind empty pieces."""
+        ids = x.tolist()
+        ids = ids[: ids.index(self.end) + 1] if self.end in ids else ids
+        found, waiting = [], []
+        for i in ids:
+            if i == self.end:
+                found.append(_END)
+                continue
+            waiting.append(i)
+            [text] = self.decode(torch.tensor([waiting]), encoding)
+            whole = not text.endswith("\ufffd") or len(waiting) > 3
+            found.append(text if whole else "")
+            waiting = [] if whole else waiting
+        return found
+
+    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+        out = []
+        for i, piece in enumerate(self.pieces(x, encoding)):
+            title = f' title="{html.escape(titles[i])}"' if titles else ""
+            out.append(f'<span class="piece" style="--heat:{weights[i]:.2f}"{title}>{html.escape(piece)}</span>')
+        return f"<p>{''.join(out)}</p>"
+
+    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        found = [("in capitals", value.upper()), ("two letters swapped", _swap(value, rng))]
+        if value:
+            at = int(rng.integers(len(value)))
+            found.append(("a letter left out", value[:at] + value[at + 1 :]))
+        words = value.split(" ")
+        shuffled = " ".join(words[i] for i in rng.permutation(len(words)))
+        letters = [chr(97 + int(rng.integers(26))) if c.isalnum() else c for c in value]
+        found += [("words in another order", shuffled), ("words that do not exist", "".join(letters))]
+        return [(what, other) for what, other in found if other != value]
+
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """Counts of one to three characters in a row, hashed into 256 places, and the length."""
         out = np.zeros((len(values), 257))
@@ -143,6 +189,15 @@ class Text(Modality):
 
     def describe(self) -> str:
         return f"text by {self.kind}, {self.end + 1} tokens, at most {self.length} each"
+
+
+def _swap(text: str, rng: np.random.Generator) -> str:
+    """The text with two unlike neighbouring letters swapped, somewhere."""
+    places = [i for i in range(len(text) - 1) if text[i : i + 2].isalnum() and text[i] != text[i + 1]]
+    if not places:
+        return text
+    i = places[int(rng.integers(len(places)))]
+    return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
 
 
 def _some(values: Sequence[Any], seed: int) -> Sequence[Any]:

@@ -1,0 +1,108 @@
+"""What each given field does: the same sample without it, and with another value of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from likewise.explain.page import Section, given_words, strip, token_note
+from likewise.explain.probe import COUNT, Given, Probe
+from likewise.metrics.intervals import Estimate, generator, mean
+from likewise.spaces import Continuous
+
+#: numbers in an item beyond which fewer likelihoods are asked for: a flow's take seconds each
+_LARGE = 1024
+#: other values of a field that are shown
+_OTHERS = 3
+
+
+def section(probe: Probe) -> Section | None:
+    """data: fields by name, each with moved_without, moved_by_another and (where there is a likelihood) worth and
+    worth_over_another, in bits per unit, as value, low, high over `n` items."""
+    if not probe.run.conditions:
+        raise NotImplementedError("this run is given nothing")
+    found = Section(
+        "fields",
+        "What each given field does",
+        "The first of each row is as asked; the others have the same noise, and one field left out or changed: what "
+        "differs is that field's doing, and the number is how far it moved (1: as far as two unrelated items).",
+        "A field that hardly moves a sample may still matter in other items, or beside other fields; the averages are "
+        f"over {COUNT} items only.",
+    )
+    pool = probe.run.reference_given("train", 10**9)
+    fields: dict[str, Any] = {}
+    for name in probe.run.conditions:
+        others = _others(probe, pool, name)
+        for subject in [s for s in probe.subjects if s.drawn][:3]:
+            rows = [subject.given, {**subject.given, name: None}, *[{**subject.given, name: v} for v in others]]
+            values = probe.draw(rows, [subject.index] * len(rows))
+            far = [0.0, *probe.moved(values[1:], values[0])]
+            what = ["as asked", f"without {name}", *[f"{name} {v}" for v in others]]
+            captions = [what[0], *[f"{w}: {f:.2f}" for w, f in zip(what[1:], far[1:], strict=True)]]
+            title = f"{subject.name}, given {given_words(subject.given)}"
+            found.strips.append(strip(probe.run.modality, title, values, captions))
+        fields[name] = _averages(probe, name)
+        found.facts += _sentences(probe, name, fields[name])
+    found.data = {"n": COUNT, "fields": fields}
+    found.facts += token_note(probe)
+    return found
+
+
+def _others(probe: Probe, pool: list[Given], name: str) -> list[Any]:
+    """A few values of the field that training items have, none of them that of a subject."""
+    taken = {str(s.given.get(name)) for s in probe.subjects}
+    order = generator(probe.seed, "others", name).permutation(len(pool))
+    values = (pool[i].get(name) for i in order)
+    distinct = dict.fromkeys(str(v) for v in values if v is not None and str(v) not in taken)
+    return list(distinct)[:_OTHERS]
+
+
+def _averages(probe: Probe, name: str) -> dict[str, Any]:
+    """How far samples move, and how many bits real items cost more, without the field and with a stranger's."""
+    asked = probe.run.some_given(2 * COUNT, probe.seed)
+    mine, strangers = asked[:COUNT], asked[COUNT:]
+    without = [{**row, name: None} for row in mine]
+    swapped = [{**row, name: other.get(name)} for row, other in zip(mine, strangers, strict=True)]
+    indices = list(range(COUNT))
+    base, gone, other = (probe.draw(rows, indices) for rows in (mine, without, swapped))
+    out: dict[str, Any] = {
+        "moved_without": _numbers(mean(_moves(probe, gone, base))),
+        "moved_by_another": _numbers(mean(_moves(probe, other, base))),
+    }
+    large = isinstance(probe.model.target, Continuous) and probe.model.target.size > _LARGE
+    real = probe.some_held_out(COUNT // 2 if large else COUNT)
+    rows = [s.given for s in real]
+    if probe.model.likelihood is None or len(rows) < 2:
+        return out
+    values = [s.value for s in real]
+    shifted = [{**row, name: rows[i - 1].get(name)} for i, row in enumerate(rows)]
+    every = probe.bits(values * 3, [*rows, *[{**row, name: None} for row in rows], *shifted])
+    assert every is not None
+    asked_bits, without_bits, shifted_bits = np.split(every, 3)  # one batch: a flow's take a second each way
+    out["worth"] = _numbers(mean(without_bits - asked_bits))
+    out["worth_over_another"] = _numbers(mean(shifted_bits - asked_bits))
+    return out
+
+
+def _moves(probe: Probe, values: list[Any], base: list[Any]) -> np.ndarray:
+    return np.array([probe.moved([v], b)[0] for v, b in zip(values, base, strict=True)])
+
+
+def _numbers(estimate: Estimate) -> dict[str, float]:
+    return {key: round(getattr(estimate, key), 5) for key in ("value", "low", "high")}
+
+
+def _sentences(probe: Probe, name: str, found: dict[str, Any]) -> list[str]:
+    def said(key: str) -> str:
+        each = found[key]
+        return f"{each['value']:.3g} ({each['low']:.3g} to {each['high']:.3g})"
+
+    out = [f"{name}: left out, samples move by {said('moved_without')}; changed, by {said('moved_by_another')}."]
+    if "worth" in found:
+        unit = probe.run.modality.unit
+        out.append(
+            f"{name}: knowing it saves {said('worth')} bits a {unit} of held-out items; another item's costs "
+            f"{said('worth_over_another')} bits a {unit} more than the right one."
+        )
+    return out

@@ -1,0 +1,156 @@
+"""What the latent holds: the way between two samples, one unit at a time, and what comes back of a real item.
+
+Interpolation on the sphere, where the latents of a wide normal lie: White, "Sampling generative networks" (2016).
+Active units: Burda et al., "Importance weighted autoencoders" (2016), section 5.2.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from likewise.explain.page import Section, paired, strip
+from likewise.explain.probe import COUNT, Probe, Subject
+from likewise.spaces import Tokens
+
+#: stops on the way between two items, both ends included
+_STOPS = 8
+_REACH = (-2.0, -1.0, 0.0, 1.0, 2.0)
+_UNITS = 6
+_ACTIVE = 0.01
+
+
+def section(probe: Probe) -> Section | None:
+    """data: interpolations (from, to), units (number, effect), active_units, latent (its shape)."""
+    z = probe.latent([0])
+    found = Section(
+        "latents",
+        "What the latent holds",
+        "A sample is made from random numbers, its latent; here they are moved a little at a time, all else unchanged: "
+        "a model that has learned the data changes smoothly and stays plausible on the way.",
+        "A smooth way shows that the model does not only store its training data, not that every place on it is "
+        "likely; a unit has a meaning only as far as one can be seen in its row.",
+    )
+    found.data = {"latent": list(z.shape[1:]), "interpolations": [], "units": []}
+    _between(probe, found)
+    if z.dim() == 2:
+        _units(probe, found)
+    else:
+        found.facts.append("Its latent is noise of the data's own shape: no single number of it means anything.")
+    _round_trip(probe, found, z.dim() == 2)
+    return found
+
+
+def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    """The way from a to b on the sphere, at shares in [0, 1], shape (S,). a, b: (1, *shape). Returns (S, *shape)."""
+    length_a, length_b = a.norm(), b.norm()
+    cosine = (a * b).sum() / (length_a * length_b).clamp(min=1e-12)
+    angle = cosine.clamp(-1, 1).acos()
+    share = share.view(-1, *[1] * (a.dim() - 1))
+    if angle < 1e-4 or angle > torch.pi - 1e-4:  # one direction, or opposite ones: no single great circle
+        return a + share * (b - a)
+    ways = ((1 - share) * angle).sin() * a / length_a + (share * angle).sin() * b / length_b
+    return ways / angle.sin() * torch.lerp(length_a.expand(len(share)), length_b, share.flatten()).view_as(share)
+
+
+def _start(probe: Probe, subject: Subject) -> Tensor:
+    """The latent of a subject, shape (1, *shape)."""
+    return probe.latent([subject.index]) if subject.drawn else _encoded(probe, [subject])
+
+
+def _encoded(probe: Probe, items: list[Subject]) -> Tensor:
+    """The latents that items which nobody drew would come from, shape (N, *shape)."""
+    c = probe.condition([s.given for s in items])
+    return probe.model.encode(probe.encoded([s.value for s in items]), c, probe.settings)
+
+
+def _between(probe: Probe, found: Section) -> None:
+    ends = [s for s in probe.subjects if s.drawn]
+    try:
+        own = [(s, _start(probe, s)) for s in probe.subjects if not s.drawn]
+    except NotImplementedError as error:
+        probe.skipped.append(("the way from your own item", str(error)))
+        own = []
+    placed = own + [(s, _start(probe, s)) for s in ends]
+    for (one, a), (other, b) in list(itertools.pairwise(placed))[:3]:
+        z = slerp(a, b, torch.linspace(0, 1, _STOPS, device=a.device))
+        values = probe.draw([one.given] * _STOPS, [one.index] * _STOPS, z)
+        title = f"From {one.name} to {other.name}" + (", given what the first was" if one.given else "")
+        captions = [one.name, *[f"{100 * i / (_STOPS - 1):.0f}%" for i in range(1, _STOPS - 1)], other.name]
+        if one.given != other.given:
+            captions[-1] = "100%"
+        found.strips.append(strip(probe.run.modality, title, values, captions))
+        found.data["interpolations"].append({"from": one.name, "to": other.name})
+
+
+def _units(probe: Probe, found: Section) -> None:
+    """Rows for the units that move samples most."""
+    effect = _effect(probe)
+    order = np.argsort(-effect, kind="stable")
+    subject = probe.subjects[0]
+    try:
+        z = _start(probe, subject)
+    except NotImplementedError:
+        subject = next(s for s in probe.subjects if s.drawn)
+        z = _start(probe, subject)
+    for unit in order[: 3 if isinstance(probe.model.target, Tokens) else _UNITS].tolist():
+        moved = z.repeat(len(_REACH), 1)
+        moved[:, unit] = torch.tensor(_REACH, device=z.device)
+        values = probe.draw([subject.given] * len(moved), [subject.index] * len(moved), moved)
+        captions = [f"{value:+g}" for value in _REACH]
+        found.strips.append(strip(probe.run.modality, f"Unit {unit}, of {subject.name}", values, captions))
+    found.data["units"] = [{"unit": int(u), "effect": round(float(effect[u]), 6)} for u in order[:32]]
+
+
+def _effect(probe: Probe) -> NDArray[np.float64]:
+    """How much each unit matters, shape (units,).
+
+    Of real values: how much samples change, on average, when it goes from -2 to 2 (root mean square). Of tokens, which
+    jump: the variance of its posterior mean over training items.
+    """
+    if isinstance(probe.model.target, Tokens):
+        return _variance(probe)
+    indices = list(range(COUNT))
+    z, rows = probe.latent(indices), [probe.subjects[0].given] * COUNT
+    c = probe.condition(rows)
+    out = []
+    with torch.no_grad():
+        for unit in range(z.shape[1]):
+            ends = []
+            for value in (_REACH[0], _REACH[-1]):
+                moved = z.clone()
+                moved[:, unit] = value
+                draws = probe.noise(indices)
+                probe.model.latent(draws)
+                ends.append(probe.model.from_latent(moved, c, draws, probe.settings))
+            out.append(float((ends[1] - ends[0]).double().square().mean().sqrt()))
+    return np.array(out)
+
+
+def _variance(probe: Probe) -> NDArray[np.float64]:
+    c = None if probe.train.c is None else {k: v[:256].to(probe.device) for k, v in probe.train.c.items()}
+    z = probe.model.encode(probe.train.x[:256].to(probe.device), c, probe.settings)
+    return z.double().var(0, unbiased=False).cpu().numpy()
+
+
+def _round_trip(probe: Probe, found: Section, flat: bool) -> None:
+    """Real items beside what the model makes of their latents."""
+    reals = [s for s in probe.subjects if not s.drawn] + probe.some_held_out(6 if probe.run.modality.suffix else 3)
+    try:
+        starts = _encoded(probe, reals)
+        if flat:
+            active = int((_variance(probe) > _ACTIVE).sum())
+            found.data["active_units"] = active
+            found.facts.append(f"{active} of {starts.shape[1]} units are in use: they tell training items apart.")
+    except NotImplementedError:
+        return  # a GAN: said once, where a user's own item is asked for
+    values = probe.draw([s.given for s in reals], [s.index for s in reals], starts)
+    far = [float(probe.moved([value], real.value)[0]) for real, value in zip(reals, values, strict=True)]
+    title = "There and back: real items, and what is made of their latents"
+    pairs = [((r.value, r.name), (v, f"back, {f:.2f} off")) for r, v, f in zip(reals, values, far, strict=True)]
+    found.strips += paired(probe.run.modality, title, pairs)
+    found.data["round_trip"] = [{"item": r.name, "moved": round(f, 4)} for r, f in zip(reals, far, strict=True)]

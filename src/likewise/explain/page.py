@@ -1,0 +1,154 @@
+"""The page of an explanation, `explain.html`, which needs nothing from outside of itself, and `explain.json` beside it.
+
+explain.json, schema 1:
+
+    schema, run (name, what, given, family, backbone, weights), seed
+    subjects    what was explained: name, given, index, drawn (by the run, or a user's own)
+    sections    by name: title, and what the section measured (each section's file says what)
+    skipped     what could not be shown of this run, and why
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from likewise.explain.probe import Probe
+from likewise.modalities.base import Modality
+from likewise.report.page import environment, write_whole
+from likewise.spaces import Tokens
+
+SCHEMA = 1
+#: how large the fragments of one section may be together, in characters of HTML
+_ROOM = 600_000
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Items in a row, the first of them the one that the others are to be compared with.
+
+    kind: "figures"; "pairs" of them; "texts"; "wide", one that is scrolled; or "rows", whose cells stand in a table: a
+    line for each field, a column for each item.
+    """
+
+    title: str
+    kind: str
+    items: Sequence[Markup]
+    captions: Sequence[str]
+    #: of rows: (field, (what stands there for each item, whether it differs from the first item's))
+    cells: Sequence[tuple[str, Sequence[tuple[str, bool]]]] = ()
+    same: str = ""  #: fields in which no item differs, in words
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.items)) + sum(len(text) for _, line in self.cells for text, _ in line)
+
+
+@dataclass
+class Section:
+    """One question and its answer. how: a sentence on how to read it. limits: what it does not say."""
+
+    name: str
+    title: str
+    how: str
+    limits: str
+    strips: list[Strip] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)  #: sentences
+    data: dict[str, Any] = field(default_factory=dict)  #: for explain.json
+    left_out: int = 0  #: strips for which there was no room
+
+
+def strip(
+    modality: Modality, title: str, values: Sequence[Any], captions: Sequence[str], changes: bool = True
+) -> Strip:
+    """Values side by side. changes: mark in texts and rows what differs from the first value."""
+    first = values[0]
+    if isinstance(first, Mapping):
+        names = list(dict.fromkeys(name for value in values for name in value))
+        cells = [
+            (name, [(_cell(v.get(name, "?")), changes and v.get(name, "?") != first.get(name, "?")) for v in values])
+            for name in names
+        ]
+        if len(values) == 1 or not changes:
+            return Strip(title, "rows", [], captions, cells)
+        same = ", ".join(f"{name} {line[0][0]}" for name, line in cells if not any(differs for _, differs in line))
+        cells = [(name, line) for name, line in cells if any(differs for _, differs in line)]
+        return Strip(title, "rows", [], captions, cells, same)
+    if isinstance(first, str):
+        shown = [marked(first, value) if changes else Markup(modality.show(value)) for value in values]
+        return Strip(title, "texts", shown, captions)
+    return Strip(title, "figures", [Markup(modality.show(value)) for value in values], captions)
+
+
+def paired(modality: Modality, title: str, pairs: Sequence[tuple[tuple[Any, str], tuple[Any, str]]]) -> list[Strip]:
+    """Two and two values, each with its caption: pictures in one strip, anything else in a strip for each pair."""
+    if modality.suffix is None:
+        return [
+            strip(modality, title, [a, b], [about_a, about_b]) for (a, about_a), (b, about_b) in pairs
+        ]  # fmt: skip
+    flat = [each for pair in pairs for each in pair]
+    items = [Markup(each if isinstance(each, str) else modality.show(each)) for each, _ in flat]
+    return [Strip(title, "pairs", items, [caption for _, caption in flat])]
+
+
+def fragments(modality: Modality, title: str, items: Sequence[str], captions: Sequence[str]) -> Strip:
+    """HTML that a modality made, side by side where it is of pictures."""
+    return Strip(title, "figures" if modality.suffix else "texts", [Markup(item) for item in items], captions)
+
+
+def marked(before: str, after: str) -> Markup:
+    """The text `after` as HTML, in which the words that are not in `before` at their place are marked."""
+    old, new = (re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after))
+    out = []
+    for what, _, _, start, stop in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        part = html.escape("".join(new[start:stop]))
+        out.append(part if what == "equal" or not part else f"<mark>{part}</mark>")
+    return Markup(f"<p>{''.join(out)}</p>")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def given_words(given: Mapping[str, Any]) -> str:
+    """What was given, in words: "label 3, text a red heart"."""
+    return ", ".join(f"{name} {'any' if value is None else value}" for name, value in given.items())
+
+
+def token_note(probe: Probe) -> list[str]:
+    """What to know of samples that are made token by token, as sentences."""
+    if not isinstance(probe.model.target, Tokens):
+        return []
+    return ["Its samples are drawn token by token: from the first token that differs on, all that follows may differ."]
+
+
+def write(folder: Path, explained: Mapping[str, Any], sections: Sequence[Section]) -> Path:
+    """Write explain.json and explain.html into `folder`, each whole or not at all; returns the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {**explained, "sections": {s.name: {"title": s.title, **s.data} for s in sections}}
+    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    write_whole(folder / "explain.json", text + "\n")
+    for section in sections:
+        _fit(section)
+    page = environment().get_template("explain.html").render(explained=whole, sections=sections)
+    write_whole(folder / "explain.html", page)
+    return folder / "explain.html"
+
+
+def _fit(section: Section) -> None:
+    """Leave out the last strips of large pictures, so that the page stays small enough to send."""
+    kept, left = [], _ROOM
+    for each in section.strips:
+        left -= each.size
+        if left >= 0 or not kept:
+            kept.append(each)
+    section.left_out = len(section.strips) - len(kept)
+    section.strips = kept

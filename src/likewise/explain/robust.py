@@ -1,0 +1,95 @@
+"""What a slip does: a given value misspelt or damaged, an item disturbed or out of the range of the training data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from likewise.explain.page import Section, given_words, strip, token_note
+from likewise.explain.probe import Probe, Subject
+from likewise.metrics.intervals import generator
+
+
+def section(probe: Probe) -> Section | None:
+    """data: conditions (subject, field, slip, moved) and items (name, slip, bits, logit or moved)."""
+    found = Section(
+        "robustness",
+        "What a slip does",
+        "Each row begins with the value as it was, and goes on with the same value misspelt, damaged or out of range: "
+        "a robust model moves little for a slip that means the same, and holds nonsense for unlikely.",
+        "A handful of slips on a handful of items: a model may still break on others. A likelihood can be high for "
+        "what no person would take for real.",
+        data={"conditions": [], "items": []},
+    )
+    for subject in [s for s in probe.subjects if s.drawn][:2]:
+        for name in probe.run.conditions:
+            _condition(probe, subject, name, found)
+    for subject in [s for s in probe.subjects if not s.drawn] or probe.some_held_out(1):
+        _item(probe, subject, found)
+    if not found.strips:
+        raise NotImplementedError("neither what is given nor what is made can be got wrong and still be read")
+    found.facts += token_note(probe)
+    return found
+
+
+def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> None:
+    """The sample again, for a given value that is not quite it."""
+    modality, value = probe.run.conditions[name], subject.given.get(name)
+    if value is None:
+        return
+    slips = modality.slips(modality.read(value), generator(probe.seed, "slips", subject.index, name))
+    if not slips:
+        return
+    rows = [subject.given, *[{**subject.given, name: other} for _, other in slips]]
+    values = probe.draw(rows, [subject.index] * len(rows))
+    far = probe.moved(values[1:], values[0])
+    captions = [f"as asked: {given_words({name: value})}"]
+    for (what, other), f in zip(slips, far, strict=True):
+        said = f" ({other})" if isinstance(other, str) else ""
+        captions.append(f"{name} {what}{said}: moved {f:.2f}")
+        found.data["conditions"].append(
+            {"subject": subject.name, "field": name, "slip": what, "moved": round(float(f), 4)}
+        )
+    found.strips.append(strip(probe.run.modality, f"{subject.name}, with slips in its {name}", values, captions))
+
+
+def _item(probe: Probe, subject: Subject, found: Section) -> None:
+    """What the model holds of an item that is not quite it: its likelihood, or its judge's logit; and the way back."""
+    modality = probe.run.modality
+    slips = modality.slips(subject.value, generator(probe.seed, "slips", subject.name))
+    slips = [slip for slip in slips if _whole(probe, slip[1])]
+    values = [subject.value, *[value for _, value in slips]]
+    if len(values) == 1:
+        return
+    rows = [subject.given] * len(values)
+    names = [subject.name, *[what for what, _ in slips]]
+    said, numbers = _verdicts(probe, values, rows)
+    if not said:
+        probe.skipped.append(("how likely disturbed items are", "the family has neither a likelihood nor a judge"))
+        return
+    captions = [f"{name}: {words}" for name, words in zip(names, said, strict=True)]
+    found.strips.append(strip(modality, f"{subject.name}, disturbed", values, captions))
+    for name, line in zip(names, numbers, strict=True):
+        found.data["items"].append({"name": subject.name, "slip": name, **line})
+
+
+def _whole(probe: Probe, value: Any) -> bool:
+    """Whether a value can be what a model makes, of which no part may be missing."""
+    x = probe.encoded([value])
+    return not bool(x.isnan().any() if x.is_floating_point() else (x < 0).any())
+
+
+def _verdicts(probe: Probe, values: list[Any], rows: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, float]]]:
+    """What the model says of each value, in words and as numbers; empty where it can say nothing."""
+    bits = probe.bits(values, rows)
+    if bits is not None:
+        unit = probe.run.modality.unit
+        return [f"{b:.2f} bits a {unit}" for b in bits], [{"bits": round(float(b), 5)} for b in bits]
+    try:
+        logits = probe.model.discriminate(probe.encoded(values), probe.condition(rows)).detach().double().cpu().numpy()
+    except NotImplementedError:
+        return [], []
+    return [f"logit {b - logits[0]:+.2f}" if i else "its logit is 0 here" for i, b in enumerate(logits)], [
+        {"logit": round(float(b), 5)} for b in np.asarray(logits)
+    ]

@@ -1,0 +1,143 @@
+"""How expected each token is, and where the network looks as it predicts it.
+
+Surprisal: Shannon (1951); -log2 p of a token given those before it. Attention weights as they are, averaged over blocks
+and heads; what they do not say: Jain and Wallace, "Attention is not explanation" (2019).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from likewise.explain.matrix import matrix
+from likewise.explain.page import Section, Strip, fragments, given_words, paired
+from likewise.explain.probe import Probe, Subject
+
+#: bits at which a token is coloured most: one in 256
+_MOST_BITS = 8.0
+#: tokens of an item that a table of attention shows
+_SHOWN = 36
+
+
+def surprisal(probe: Probe) -> Section | None:
+    """data: items, each with name, given, bits_per_token, and tokens: (piece, bits), or bits alone for a picture."""
+    found = Section(
+        "surprisal",
+        "How expected each part is",
+        "The stronger the colour, the less the model expected that part, given all before it: "
+        f"none at 0 bits, full at {_MOST_BITS:g} bits (one chance in 256) or more.",
+        "It is the model's own expectation, right or wrong; where its samples are far less surprising to it than real "
+        "items, it has not learned all that varies.",
+        data={"items": []},
+    )
+    means: dict[bool, list[float]] = {True: [], False: []}
+    modality, encoding = probe.run.modality, probe.run.encoding
+    pairs = []
+    for subject in [*probe.subjects, *probe.some_held_out(len(probe.subjects))]:
+        with torch.no_grad():
+            nats = probe.model.surprisal(subject.x, probe.condition([subject.given]))
+        bits = nats[0].double().cpu().numpy() / np.log(2)
+        x = subject.x[0].cpu()
+        pieces = modality.pieces(x, encoding)
+        bits = bits[: len(pieces) or len(bits)]
+        mean = float(bits.mean())
+        means[subject in probe.subjects].append(mean)
+        titles = [f"{b:.1f} bits, a chance of {2.0**-b:.2g}" for b in bits] if pieces else []
+        shaded = modality.shade(x, np.clip(bits / _MOST_BITS, 0, 1), encoding, titles)
+        if modality.suffix:
+            pairs.append(((subject.value, subject.name), (shaded, f"{mean:.2f} bits a part")))
+        else:
+            caption = f"{subject.name}: {mean:.2f} bits a token, {bits.sum():.0f} in all"
+            title = f"{subject.name}, given {given_words(subject.given)}" if subject.given else ""
+            found.strips.append(fragments(modality, title, [shaded], [caption]))
+        rounded = [round(float(b), 3) for b in bits]
+        found.data["items"].append(
+            {
+                "name": subject.name,
+                "given": subject.given,
+                "bits_per_token": round(mean, 4),
+                "tokens": list(zip(pieces, rounded, strict=True)) if pieces else rounded,
+            }
+        )
+    if pairs:
+        found.strips += paired(modality, "", pairs)
+    if means[False]:
+        found.facts.append(
+            f"On average {np.mean(means[True]):.2f} bits a token in these items, {np.mean(means[False]):.2f} in as "
+            "many held-out items, shown below them."
+        )
+    return found
+
+
+def attention(probe: Probe) -> Section | None:
+    """data: items, each with name, blocks, heads, and nearest: the mean weight of the token just before."""
+    found = Section(
+        "attention",
+        "Where it looks",
+        "Each line is a token as it is predicted; the darker a place in it, the more the network read from there at "
+        "that moment, on average over its blocks and heads.",
+        "Attention shows what was read, not what was decisive: other weights can lead to the same prediction (Jain and "
+        "Wallace, 2019).",
+        data={"items": []},
+    )
+    for subject in probe.subjects[:2]:
+        seen = probe.model.attention(subject.x, probe.condition([subject.given]))
+        pieces = probe.run.modality.pieces(subject.x[0].cpu(), probe.run.encoding)
+        line: dict[str, Any] = {"name": subject.name}
+        if seen.own is not None:
+            own = seen.own[0].double().cpu().numpy()  # (blocks, heads, L, L)
+            line |= {"blocks": own.shape[0], "heads": own.shape[1], "nearest": round(float(_diagonal(own)), 4)}
+            found.strips.append(_own(probe, subject, own.mean((0, 1)), pieces))
+        for name, weights in seen.given.items():
+            _given(probe, subject, name, weights[0].double().mean((0, 1)).cpu().numpy(), pieces, found)
+        found.data["items"].append(line)
+    return found
+
+
+def _diagonal(own: NDArray[np.float64]) -> float:
+    """The mean weight of each place for itself, which holds the token just before the one predicted."""
+    return float(np.diagonal(own, axis1=-2, axis2=-1)[..., 1:].mean())
+
+
+def _own(probe: Probe, subject: Subject, weights: NDArray[np.float64], pieces: list[str]) -> Strip:
+    """weights: shape (L, L). A table where the parts have names; else a few parts, and where they looked."""
+    if pieces:
+        count = min(len(pieces), _SHOWN)
+        which = "its" if count == len(pieces) else f"its first {count}"
+        title = f"{subject.name}: {which} tokens (down) and those before them (across)"
+        drawn = matrix(title, weights[:count, :count], pieces[:count], ["start", *pieces[: count - 1]])
+        return Strip(title, "wide", [drawn], [""])
+    places = np.linspace(1, len(weights) - 1, 8).astype(int)
+    before = weights[:, 1:]  # place j holds token j - 1; the start is no part of the item
+    shown, captions = [probe.run.modality.show(subject.value)], [subject.name]
+    for i in places:
+        heat = np.append(before[i], 0.0)
+        heat[i:] = 0
+        heat /= heat.max() or 1.0
+        shown.append(probe.run.modality.shade(subject.x[0].cpu(), heat, probe.run.encoding))
+        captions.append(f"for part {i}")
+    return fragments(
+        probe.run.modality, f"{subject.name}: what a few parts looked at, read row by row", shown, captions
+    )
+
+
+def _given(
+    probe: Probe, subject: Subject, name: str, weights: NDArray[np.float64], pieces: list[str], found: Section
+) -> None:
+    """Where it looked in a given field. weights: shape (L, S), of which the first place is a learned "any"."""
+    modality = probe.run.conditions[name]
+    value = subject.given.get(name)
+    if value is None:
+        return
+    channel = probe.run.channel([modality.read(value)], name)
+    x = channel.encode(np.arange(1), None, trim=True)[0]
+    words = modality.pieces(x, channel.encoding)
+    if not words or not pieces:
+        return
+    down, across = min(len(pieces), _SHOWN), min(len(words), _SHOWN)
+    title = f"{subject.name}: what it read of {name} (across) for each token (down)"
+    table = weights[:down, : across + 1]
+    found.strips.append(Strip(title, "wide", [matrix(title, table, pieces[:down], ["any", *words[:across]])], [""]))

@@ -1,0 +1,99 @@
+"""Explain: put every question to a run that it can answer, about some of its samples or an item of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likewise.explain import critic, fields, latents, origins, robust, tokens
+from likewise.explain.page import SCHEMA, Section, write
+from likewise.explain.probe import Probe, Subject
+from likewise.modalities.base import BadValue
+from likewise.run import Run
+
+#: what is asked, in the order of the page, with what it is called where it cannot be answered
+QUESTIONS: list[tuple[str, Callable[[Probe], Section | None]]] = [
+    ("the latent", latents.section),
+    ("the surprisal of tokens", tokens.surprisal),
+    ("attention", tokens.attention),
+    ("the discriminator", critic.section),
+    ("the influence of given fields", fields.section),
+    ("robustness", robust.section),
+    ("nearest training items", origins.section),
+]
+
+
+def explain(
+    run: Run, sample: str | None = None, n: int = 4, seed: int = 0, given: dict[str, Any] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write `report/explain.html` and `explain.json`; returns what explain.json holds (see `explain.page`).
+
+    sample: the number of a sample of `seed`, or the path of an item of one's own, which is explained first; without it
+    the first n samples. given: for all of them; without it each sample is given what a training item was.
+    """
+    if n < 1:
+        raise ValueError(f"-n {n}: at least one sample")
+    tell = progress or (lambda _: None)
+    tell("drawing samples")
+    probe = Probe(run, _subjects(run, sample, n, seed, given), seed)
+    sections = []
+    for name, ask in QUESTIONS:
+        tell(f"asking: {name}")
+        try:
+            found = ask(probe)
+        except NotImplementedError as error:
+            probe.skipped.append((name, str(error)))
+            continue
+        if found is not None:
+            sections.append(found)
+    plan = run.experiment.to_dict()
+    explained: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run": {
+            "name": run.name,
+            "what": run.modality.describe(),
+            "given": {name: modality.describe() for name, modality in run.conditions.items()},
+            "family": plan["family"]["name"],
+            "backbone": plan["backbone"]["name"],
+            "weights": run.weights_hash,
+        },
+        "seed": seed,
+        "subjects": [
+            {"name": s.name, "given": s.given, "index": s.index, "drawn": s.drawn} for s in probe.subjects
+        ],
+        "skipped": [{"what": what, "why": why} for what, why in probe.skipped],
+    }  # fmt: skip
+    write(run.path / "report", explained, sections)
+    return explained
+
+
+def _subjects(run: Run, sample: str | None, n: int, seed: int, given: dict[str, Any] | None) -> list[Subject]:
+    """A user's own item first, then samples: the one asked for and those after it."""
+    own: list[Subject] = []
+    start = 0
+    if sample is not None and sample.isascii() and sample.isdigit():
+        start = int(sample)
+    elif sample is not None:
+        own = [_own(run, Path(sample), given or {})]
+    drawn = run.sample(n, seed, given, start)
+    parts = zip(drawn.values, drawn.x, drawn.given, strict=True)
+    device = next(run.model.parameters()).device
+    return own + [
+        Subject(f"sample {i}", value, x[None].to(device), asked, i, True)
+        for i, (value, x, asked) in enumerate(parts, start)
+    ]
+
+
+def _own(run: Run, path: Path, given: dict[str, Any]) -> Subject:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; SAMPLE is a file, or the number of a sample")
+    try:
+        value = run.modality.read_file(path)
+        x = run.channel([value]).encode(np.arange(1), None, trim=True)
+    except BadValue as error:
+        raise ValueError(f"{path}: {error}") from None
+    return Subject(path.name, value, x.to(next(run.model.parameters()).device), given, 0, False)
