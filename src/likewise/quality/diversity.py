@@ -1,0 +1,77 @@
+"""Diversity against size: how many different items the data hold, and whether twice as many would bring new ones.
+
+The Vendi score (Friedman and Dieng, 2023) is the exponential of the entropy of the eigenvalues of K / n: n where no two
+items are alike, 1 where all are equal. Here two items at the distance of the median item's nearest neighbour are alike
+by exp(-1/2). The other curve is the distance from items to the nearest of a growing number of others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigvalsh
+from scipy.spatial.distance import cdist
+
+from likewise.metrics.intervals import generator
+from likewise.metrics.neighbours import nearest
+from likewise.quality.items import Items
+
+#: items of which the score is computed at most, and items that ask for their nearest neighbour
+MOST, ASKED = 2000, 500
+_SMALLEST = 16
+
+Curve = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """Curves of (items, value), each at doubling sizes."""
+
+    vendi: Curve
+    nearest: Curve  #: mean distance to the nearest, in units of the median item's in all of the data
+
+    @property
+    def gain(self) -> float | None:
+        """By what factor the last doubling raised the score, in [1, 2]; None where there was none."""
+        return self.vendi[-1][1] / self.vendi[-2][1] if len(self.vendi) > 1 else None
+
+    @property
+    def nearer(self) -> float | None:
+        """By what share the last doubling brought the nearest item nearer."""
+        if len(self.nearest) < 2 or not self.nearest[-2][1]:
+            return None
+        return 1 - self.nearest[-1][1] / self.nearest[-2][1]
+
+
+def diversity(items: Items, seed: int = 0) -> Diversity:
+    """Both curves of random items of growing number, each set holding the smaller ones."""
+    order = generator(seed, "diversity").permutation(len(items))
+    x = items.x[order].astype(np.float64)
+    unit = float(np.median(items.distances[:, 0]))
+    if unit <= 0:
+        unit = float(np.mean(items.distances[:, 0])) or 1.0
+    some = x[:MOST]
+    kernel = np.exp(-0.5 * (cdist(some, some) / unit) ** 2)
+    asked = x[: min(ASKED, len(x) // 4)]
+    rest = x[len(asked) :]
+    distances: Curve = []
+    if len(asked):
+        distances = [(n, float(nearest(asked, rest[:n])[0].mean()) / unit) for n in doublings(len(rest))]
+    return Diversity([(n, vendi(kernel[:n, :n])) for n in doublings(len(some))], distances)
+
+
+def vendi(kernel: NDArray[np.float64]) -> float:
+    """exp of the entropy of the eigenvalues of kernel / n; kernel: shape (n, n), positive definite, ones on the diagonal."""
+    values = eigvalsh(kernel / len(kernel))
+    values = values[values > 1e-12]
+    return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def doublings(count: int) -> list[int]:
+    """count, and its halves down to some: ascending."""
+    sizes = [count]
+    while sizes[-1] // 2 >= _SMALLEST:
+        sizes.append(sizes[-1] // 2)
+    return sizes[::-1]
