@@ -20,6 +20,7 @@ ALLOWED = {
     "streams": set(),
     "records": {"streams"},
     "scan": {"records", "streams", "modalities.base", "modalities.image"},
+    "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "plan": {"catalog", "config", "assemble", "records", "scan", "families.base", "modalities.base"},
     "budget": {"plan", "config", "draws", "training"},
     "catalog": set(),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from likewise.metrics.intervals import generator
 from likewise.modalities.base import Modality
@@ -86,7 +87,6 @@ class Quality:
             "looked_at": self.looked,
             "different": self.distinct,
             "suspected": {check: len(self.of(check)) for check in CHECKS},
-            "groups": self.groups,
             "labels": [
                 {
                     "field": each.name,
@@ -217,7 +217,7 @@ def _labels(
         names = dict(zip(all_of, given.labels([*all_of.values()])[""], strict=True))
         judged = labels.judge(items.x, items.nearest, [names[i] for i in which], seed)
         labelled.append(Labelled(name, labels.balance([*names.values()]), judged))
-        suspects += _doubts(name, judged, items, items.where)
+        suspects += _doubts(name, judged, items, np.arange(len(items)))
         for group in equal:
             different = {names.get(i) for i in group} - {None}
             if len(different) > 1:
@@ -226,24 +226,27 @@ def _labels(
                     Suspect(i, "conflict", name, f"equal items have {name} {said}", len(group), tuple(group[:4]))
                     for i in group
                 ]
-    columns = modality.labels([records.columns[records.target][i] for i in which])
+    column = records.columns[records.target]
+    columns = modality.labels([column[i] for i in which] if records.streamed else [*column])
     columns.pop("", None)  # a label that is itself what is learned has no features beside it
     some = np.sort(generator(seed, "columns").permutation(len(items))[: _JUDGED // max(1, len(columns))])
-    values = [records.columns[records.target][which[i]] for i in some.tolist()]
+    values = [column[which[i]] for i in some.tolist()]
     for name, all_of in columns.items():
         rest = standardise(features(modality.without(values, name), modality))
         x = components(rest, seed)
-        judged = labels.judge(x, neighbours(x)[1], [all_of[i] for i in some.tolist()], seed)
+        judged = labels.judge(x, neighbours(x)[1], modality.labels(values)[name], seed)
         labelled.append(Labelled(name, labels.balance(all_of), judged))
-        suspects += _doubts(name, judged, items, items.where[some])
+        suspects += _doubts(name, judged, items, some)
     return labelled, suspects
 
 
-def _doubts(name: str, judged: labels.Judged | None, items: Items, where: Any) -> list[Suspect]:
+def _doubts(name: str, judged: labels.Judged | None, items: Items, which: NDArray[np.int64]) -> list[Suspect]:
+    """which: the items that were judged."""
     return [
         Suspect(
-            int(where[d.item]), "label", name,
-            f"{name} {d.label!r} looks like {d.instead!r} ({d.probability:.0%} sure)", d.probability,
+            int(items.where[which[d.item]]), "label", name,
+            f"{name} {d.label!r} looks like {d.instead!r} (judges: {d.probability:.0%})", d.probability,
+            tuple(items.where[items.nearest[which[d.item], :3]].tolist()),
         )
         for d in (judged.doubts if judged else ())
     ]  # fmt: skip

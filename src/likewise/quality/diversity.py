@@ -63,7 +63,7 @@ def diversity(items: Items, seed: int = 0) -> Diversity:
 
 
 def vendi(kernel: NDArray[np.float64]) -> float:
-    """exp of the entropy of the eigenvalues of kernel / n; kernel: shape (n, n), positive definite, ones on the diagonal."""
+    """exp of the entropy of the eigenvalues of kernel / n; kernel: (n, n), positive definite, its diagonal is 1."""
     values = eigvalsh(kernel / len(kernel))
     values = values[values > 1e-12]
     return float(np.exp(-(values * np.log(values)).sum()))

@@ -40,7 +40,8 @@ def near_pairs(items: Items) -> list[tuple[int, int]]:
     a, k = np.nonzero(items.distances[:, :-1] <= own[:, None])
     b = items.nearest[a, k]
     both = items.distances[a, k] <= own[b]  # each is as near to the other
-    return sorted({(int(min(i, j)), int(max(i, j))) for i, j in zip(items.where[a[both]], items.where[b[both]])})
+    ends = np.sort(np.stack([items.where[a[both]], items.where[b[both]]], 1), 1)
+    return sorted({(int(i), int(j)) for i, j in ends})
 
 
 def groups(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:

@@ -60,7 +60,7 @@ def match(given: Array, target: Array, seed: int = 0) -> Matched | None:
 def _ranks(a: Array, b: Array, seed: int) -> NDArray[np.float64]:
     """For each row, the share of random rows of b that are more like what a says (by cosine) than its own row of b."""
     folds = KFold(FOLDS, shuffle=True, random_state=seed)
-    told = _unit(cross_val_predict(Ridge(alpha=_RIDGE * len(a)), a, b, cv=folds))
+    told = _unit(np.asarray(cross_val_predict(Ridge(alpha=_RIDGE * len(a)), a, b, cv=folds)))
     b = _unit(b)
     others = generator(seed, "pairs").choice(len(b), min(_RANDOM, len(b)), replace=False)
     return (told @ b[others].T > (told * b).sum(1)[:, None]).mean(1)

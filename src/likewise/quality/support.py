@@ -1,7 +1,7 @@
 """What the data can support: a few rules, each with its source, and the command to try.
 
-A rule says a sentence where it applies and nothing where it does not. Numbers are of the sources; what is ours is said to
-be measured, and docs/look.md says how.
+A rule says a sentence where it applies and nothing where it does not. Numbers are of the sources; of those that are ours,
+docs/look.md says how they were measured.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def _gan_overfits(f: Facts) -> Said | None:
     if f.family != "gan" or f.train >= _FEW_FOR_GAN:
         return None
     return Said(
-        f"{f.train:,} items are few for a GAN: below a few thousand its discriminator learns them by heart, unless they "
-        "are augmented (shifted, turned, recoloured), which likewise does not do by itself.",
+        f"{f.train:,} items are few for a GAN: below a few thousand its discriminator learns them by heart, unless "
+        "they are augmented (shifted, turned, recoloured), which likewise does not do by itself.",
         "Karras et al., Training Generative Adversarial Networks with Limited Data, 2020 (arXiv:2006.06676)",
     )
 

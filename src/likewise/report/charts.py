@@ -43,9 +43,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round((first + i) * step, 12) for i in range(int((high - first * step) / step + 1e-9) + 1)]
 
 
-def lines(
-    title: str, series: Mapping[str, Points], width: int = 420, height: int = 210, by: str = "step"
-) -> Markup:
+def lines(title: str, series: Mapping[str, Points], width: int = 420, height: int = 210, by: str = "step") -> Markup:
     """Curves by name over a common x axis, `by`; the y axis is cut so that a first few huge values do not flatten
     the rest."""
     left, right, top, bottom = 46, 10, 10, 24

@@ -88,9 +88,14 @@ class Namer:
             return ["" if value.get(k) is None else str(value[k]) for k in self.columns]
         return self.modality.show(value[:1000] if isinstance(value, str) else value)
 
+    def reason(self, suspect: Suspect) -> str:
+        """Why, with the name of what it repeats."""
+        repeats = suspect.check in ("equal", "near", "conflict") and suspect.beside
+        return f"{suspect.reason}: {self.name(suspect.beside[0])}" if repeats else suspect.reason
+
     def caption(self, record: int) -> str:
-        given = [str(self.records.columns[name][record])[:300] for name in self.conditions]
-        return ", ".join([self.name(record), *given])
+        given = [f"{name} {str(self.records.columns[name][record])[:300]}" for name in self.conditions]
+        return ", ".join([*given, self.name(record)])
 
 
 def sections(quality: Quality, namer: Namer) -> list[Section]:
@@ -138,9 +143,7 @@ def write(
     rows = [
         {
             "record": s.record, "item": namer.excerpt(s.record), "check": s.check, "field": s.field,
-            "reason": s.reason if not s.beside or s.check not in ("equal", "near")
-            else f"{s.reason}: {namer.name(s.beside[0])}",
-            "score": round(float(s.score), 4),
+            "reason": namer.reason(s), "score": round(float(s.score), 4),
         }
         for s in suspects
     ]  # fmt: skip
@@ -167,11 +170,15 @@ def write(
 def _curves(quality: Quality) -> list[tuple[str, str, Any]]:
     """Title, what it says, and chart."""
     both = (
-        ("Different items", "How many different ones that many items count as (Vendi score).", quality.diversity.vendi),
-        ("Nearest neighbour", "How far an item is from the nearest of that many others.", quality.diversity.nearest),
+        ("different ones", "How many different ones that many items count as (Vendi score).", quality.diversity.vendi),
+        (
+            "distance to the nearest",
+            "How far an item is from the nearest of that many others.",
+            quality.diversity.nearest,
+        ),
     )
     return [
-        (title, what, charts.lines(title, {"fake": [(float(n), v) for n, v in curve]}, by="number of items"))
+        (title, what, charts.lines(title, {title: [(float(n), v) for n, v in curve]}, by="number of items"))
         for title, what, curve in both
         if len(curve) > 1
     ]

@@ -1,4 +1,4 @@
-"""Look: the preflight. What the data are, what is wrong with them, what would be learned, and what it would cost here."""
+"""Look: the preflight. What the data are and what is wrong with them, what would be learned, and its cost here."""
 
 from __future__ import annotations
 
@@ -93,24 +93,22 @@ class Look:
             found = quality.of(check)
             if found:
                 first = found[0]
-                lines.append(f"{len(found):,} {title}; first {namer.name(first.record)}: {first.reason}")
+                lines.append(f"{len(found):,} {title}; first {namer.name(first.record)}: {namer.reason(first)}")
         quiet = [title for check, title in CHECKS.items() if not quality.of(check)]
         if quiet:
             lines.append(f"none found: {', '.join(quiet)}")
-        for each in quality.labelled:
-            if each.balance.imbalanced or each.balance.rare:
-                lines.append(_balance(each.name, each.balance))
-        unknowing = [each.name for each in quality.labelled if each.judged and not each.judged.knowing]
-        if unknowing:
-            lines.append(
-                f"labels not checked: {', '.join(unknowing)} (judges tell too few of them from the rest of a record)"
-            )
+        if uneven := [_balance(each.name, each.balance) for each in quality.labelled if each.balance.imbalanced]:
+            lines.append(f"imbalanced, largest class over smallest: {_few(uneven)}")
+        if rare := [f"{len(each.balance.rare):,} of {each.name}" for each in quality.labelled if each.balance.rare]:
+            lines.append(f"rare classes, under {labels.FEWEST} items: {_few(rare)}")
+        if unknowing := [each.name for each in quality.labelled if each.judged and not each.judged.knowing]:
+            lines.append(f"labels not checked, as the rest of a record tells too little of them: {_few(unknowing)}")
         lines += [
             f"pairs not checked: {name} says too little of {self.plan.scan.records.target} to plain features"
             for name, matched in quality.matched.items()
             if not matched.knowing
         ]
-        return [*_folded(lines), *_diversity(quality)]
+        return [*lines, *_diversity(quality)]
 
     def to_json(self) -> dict[str, Any]:
         """What look.json holds beside the quality and its suspects."""
@@ -152,18 +150,13 @@ class Look:
 
 
 def _balance(name: str, found: labels.Balance) -> str:
-    sizes = list(found.counts.items())
-    said = (
-        f"{name} is imbalanced: {sizes[0][0]!r} {sizes[0][1]:,} times, {sizes[-1][0]!r} {sizes[-1][1]:,} times"
-        if found.imbalanced
-        else f"{name} has rare classes"
-    )
-    return said + (f"; {len(found.rare):,} of {len(sizes):,} classes have under {labels.FEWEST}" if found.rare else "")
+    first, *_, last = found.counts.items()
+    return f"{name} {found.ratio:,.0f} times ({first[0]!r} {first[1]:,}, {last[0]!r} {last[1]:,})"
 
 
-def _folded(lines: list[str], most: int = 12) -> list[str]:
-    """As many lines as leave the summary on a screen; the page has the rest."""
-    return lines if len(lines) <= most else [*lines[: most - 1], f"and {len(lines) - most + 1} more (--out DIR)"]
+def _few(names: list[str], most: int = 4) -> str:
+    """As many names as leave the summary on a screen; the page has the rest."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _diversity(quality: Quality) -> list[str]:
@@ -172,7 +165,9 @@ def _diversity(quality: Quality) -> list[str]:
         return []
     count, score = curve[-1]
     adds = "still adds much" if gain >= _ADDS_MUCH else "adds little" if gain < _ADDS_LITTLE else "adds some"
-    line = f"diversity: {count:,} random items count as {score:,.0f} different ones, half of them as {curve[-2][1]:,.0f}"
+    line = (
+        f"diversity: {count:,} random items count as {score:,.0f} different ones, half of them as {curve[-2][1]:,.0f}"
+    )
     if nearer is not None:
         line += f"; the last doubling brought the nearest item {max(0.0, nearer):.0%} nearer"
     return [f"{line}: twice the data {adds}"]
