@@ -15,10 +15,18 @@ def test_vendi_of_known_kernels():
     assert vendi(np.kron(np.eye(3), np.ones((4, 4)))) == pytest.approx(3)
 
 
-def test_many_dimensions_gain_more_from_twice_the_data():
-    flat, deep = (diversity(items_of(gaussian(800, d), raw=True)) for d in (1, 30))
-    assert deep.gain > 1.7
-    assert flat.gain < deep.gain
+def test_few_kinds_gain_nothing_from_twice_the_data():
+    rng = np.random.default_rng(0)
+    same = 50 * gaussian(5, 10)[rng.integers(0, 5, 800)] + 1e-3 * rng.normal(size=(800, 10))
+    few = diversity(items_of(same, raw=True))
+    assert few.vendi[-1][1] == pytest.approx(5, abs=0.2)
+    assert few.gain < 1.05
+
+
+def test_many_dimensions_gain_much():
+    flat, deep = (diversity(items_of(gaussian(800, d), raw=True)) for d in (2, 30))
+    assert flat.gain < 1.1
+    assert deep.gain > 1.8
     assert 0 < deep.nearer < 0.05 < flat.nearer
 
 

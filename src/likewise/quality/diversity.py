@@ -1,8 +1,9 @@
 """Diversity against size: how many different items the data hold, and whether twice as many would bring new ones.
 
 The Vendi score (Friedman and Dieng, 2023) is the exponential of the entropy of the eigenvalues of K / n: n where no two
-items are alike, 1 where all are equal. Here two items at the distance of the median item's nearest neighbour are alike
-by exp(-1/2). The other curve is the distance from items to the nearest of a growing number of others.
+items are alike, 1 where all are equal. Here two items are alike by exp(-1/2) at a third of the median distance of random
+pairs: a scale of the nearest neighbours' own size would call any data diverse, five kinds with a little noise too. The
+other curve is the distance from items to the nearest of a growing number of others.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from likewise.quality.items import Items
 #: items of which the score is computed at most, and items that ask for their nearest neighbour
 MOST, ASKED = 2000, 500
 _SMALLEST = 16
+#: at what share of the median distance two items are alike by exp(-1/2)
+_SCALE = 1 / 3
 
 Curve = list[tuple[int, float]]
 
@@ -30,7 +33,7 @@ class Diversity:
     """Curves of (items, value), each at doubling sizes."""
 
     vendi: Curve
-    nearest: Curve  #: mean distance to the nearest, in units of the median item's in all of the data
+    nearest: Curve  #: mean distance to the nearest, as a share of the median distance of random pairs
 
     @property
     def gain(self) -> float | None:
@@ -49,11 +52,11 @@ def diversity(items: Items, seed: int = 0) -> Diversity:
     """Both curves of random items of growing number, each set holding the smaller ones."""
     order = generator(seed, "diversity").permutation(len(items))
     x = items.x[order].astype(np.float64)
-    unit = float(np.median(items.distances[:, 0]))
-    if unit <= 0:
-        unit = float(np.mean(items.distances[:, 0])) or 1.0
     some = x[:MOST]
-    kernel = np.exp(-0.5 * (cdist(some, some) / unit) ** 2)
+    apart = cdist(some, some)
+    # all pairs alike would have no scale: the mean is zero only where all items are
+    unit = float(np.median(apart[np.triu_indices(len(some), 1)]) or apart.mean() or 1.0)
+    kernel = np.exp(-0.5 * (apart / (_SCALE * unit)) ** 2)
     asked = x[: min(ASKED, len(x) // 4)]
     rest = x[len(asked) :]
     distances: Curve = []

@@ -173,7 +173,7 @@ def _curves(quality: Quality) -> list[tuple[str, str, Any]]:
         ("different ones", "How many different ones that many items count as (Vendi score).", quality.diversity.vendi),
         (
             "distance to the nearest",
-            "How far an item is from the nearest of that many others.",
+            "How far an item is from the nearest of that many others, over the distance of a random pair.",
             quality.diversity.nearest,
         ),
     )
