@@ -1,9 +1,9 @@
 """Diversity against size: how many different items the data hold, and whether twice as many would bring new ones.
 
 The Vendi score (Friedman and Dieng, 2023) is the exponential of the entropy of the eigenvalues of K / n: n where no two
-items are alike, 1 where all are equal. Here two items are alike by exp(-1/2) at a third of the median distance of random
-pairs: a scale of the nearest neighbours' own size would call any data diverse, five kinds with a little noise too. The
-other curve is the distance from items to the nearest of a growing number of others.
+items are alike, 1 where all are equal. Here two items are alike by exp(-1/2) at a third of the median distance of
+random pairs: a scale of the nearest neighbours' own size would call any data diverse, five kinds with a little noise
+too. The other curve is the distance from items to the nearest of a growing number of others.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from likewise.quality import labels
 from likewise.quality.assess import CHECKS, Quality, assess
 from likewise.quality.support import Facts, Support, support
 from likewise.report import look as page
-from likewise.spaces import Tokens
+from likewise.spaces import Continuous, Tokens
 from likewise.training import machine
 from likewise.training.learner import parameters
 from likewise.training.order import Order
@@ -201,6 +201,7 @@ def look(
     facts = Facts(
         path=str(path), train=len(plan.train), held_out=len(plan.held_out),
         tokens=(space.mean_length or space.length) if isinstance(space, Tokens) else None,
+        grid=isinstance(space, Continuous) and len(space.shape) > 1,
         family=getattr(plan.experiment.family, "name", ""), parameters=parameters(learner.model),
         batch=settings.batch, steps=steps, quality=quality,
     )  # fmt: skip
