@@ -22,6 +22,7 @@ ALLOWED = {
     "sources": {"streams"},
     "records": {"sources", "streams"},
     "scan": {"records", "sources", "streams", "modalities.base", "modalities.image"},
+    "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "plan": {"catalog", "config", "assemble", "records", "scan", "families.base", "modalities.base"},
     "budget": {"plan", "config", "draws", "training"},
     "catalog": set(),

@@ -67,10 +67,11 @@ def sized(experiment: Experiment, size: Size) -> Experiment:
     return validate(plan)
 
 
-def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None]) -> Plan:
+def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], trial: float = 20.0) -> Plan:
     """The plan with the size that goes with its minutes, or with the size asked for; says which and why in one line.
 
     options: what the user asked for, as `train` takes it. Sizes that were given, and runs by steps, are left alone.
+    trial: seconds that a size may be tried for.
     """
     size = options.get("size")
     if size is not None and size not in SIZES:
@@ -87,12 +88,12 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None]) -> 
     own = [k for k in (options.get("set_") or {}) if k.startswith("backbone.")]
     if settings.steps is not None or own or str(options.get("preset") or "").endswith(".toml"):
         return plan
-    base = chosen = measure(plan, "base")
+    base = chosen = measure(plan, "base", trial)
     order: list[Size] = ["small", "tiny"] if base.steps < _FEW else []
     if base.steps > _MANY and base.epochs < _OFTEN:
         order = ["large"]
     for other in order:
-        tried = measure(plan, other)
+        tried = measure(plan, other, trial)
         if other == "large" and (tried.steps < _MANY / 3 or tried.epochs > _OFTEN):
             break
         if other != "large" and tried.steps < 1.15 * chosen.steps:
@@ -117,14 +118,14 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None]) -> 
     return found
 
 
-def measure(plan: Plan, size: Size) -> Tried:
+def measure(plan: Plan, size: Size, trial: float = 20.0) -> Tried:
     """Take some real steps at a size. They are undone with the network: nothing of them is left."""
     plan = _with(plan, size)
     settings = plan.experiment.training
     machine.tune(settings.threads)
     learner, batches = begin(plan)
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
-    steps, each = plan_steps(learner, batches, order, settings.minutes)
+    steps, each = plan_steps(learner, batches, order, settings.minutes, trial)
     return Tried(size, each, steps, steps * settings.batch / len(plan.train), parameters(learner.model))
 
 

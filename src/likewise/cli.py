@@ -73,8 +73,12 @@ def parser() -> argparse.ArgumentParser:
         shown = "examples:\n" + "\n".join(f"  likewise {name} {e}".rstrip() for e in examples)
         return verbs.add_parser(name, help=what, description=what[:1].upper() + what[1:] + ".", epilog=shown)
 
-    p = verb("look", "read the data, and say what training would learn and cost", "photos/", "rows.csv --family gan")
+    p = verb(
+        "look", "read the data, and say what is wrong with them, and what training would learn and cost",
+        "photos/ --out looked", "rows.csv --family gan",
+    )  # fmt: skip
     p.add_argument("path")
+    p.add_argument("--out", metavar="DIR", help="write look.html, look.json and suspects.csv, the list of suspects")
     _plan_flags(p)
     p = verb(
         "train", "train a model of what is at PATH",
@@ -173,7 +177,7 @@ def _look(a: argparse.Namespace) -> None:
         if sys.stderr.isatty():
             print(f"\rread {done:,} of {count:,}", end="", file=sys.stderr)
 
-    print(look(a.path, tell, **_plan_options(a)))
+    print(look(a.path, tell, out=a.out, **_plan_options(a)))
 
 
 def _train(a: argparse.Namespace) -> None:

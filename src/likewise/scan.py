@@ -46,6 +46,8 @@ class Scan:
     duplicates: int
     near_duplicates: list[tuple[str, str]]
     notes: list[str] = field(default_factory=list)
+    #: the same pairs as indices of `records`
+    near: list[tuple[int, int]] = field(default_factory=list)
 
 
 def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count: None) -> Scan:
@@ -71,13 +73,14 @@ def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count
     digests = [s[0] for s in kept]
     readable = records.subset(good, digests)
     near = _near([values[i] for i in good], kept)
+    names = [(str(values[good[a]]), str(values[good[b]])) for a, b in near]
     counts = Counter(digests)
     notes = list(records.notes)
     if len(counts) == 1 and len(good) > 1:
         notes.append("all records are equal: there is only one thing to learn")
     return Scan(
         readable, len(values), size, dict(Counter(s[1] for s in kept).most_common(6)), broken,
-        len(good) - len(counts), near, notes,
+        len(good) - len(counts), names, notes, near,
     )  # fmt: skip
 
 
@@ -96,15 +99,17 @@ def _glance(records: Records, values: Stream) -> Scan:
             f"{broken[0][0]}: {broken[0][1]}; and so are {len(broken)} of {len(some)} files that were looked at: "
             "mend or remove them"
         )
-    good = [(v, s) for v, s in zip(some, seen, strict=True) if not s[3]]
+    good = [(i, v, s) for i, v, s in zip(where, some, seen, strict=True) if not s[3]]
+    near = _near([v for _, v, _ in good], [s for _, _, s in good])
     notes = [
         *records.notes,
         f"the data are large: {len(some):,} of {len(values):,} records were looked at, and each is read when it is "
         "needed (data.memory)",
     ]
     return Scan(
-        records, len(values), values.bytes, dict(Counter(s[1] for _, s in good).most_common(6)), broken,
-        _doubled(values), _near([v for v, _ in good], [s for _, s in good]), notes,
+        records, len(values), values.bytes, dict(Counter(s[1] for _, _, s in good).most_common(6)), broken,
+        _doubled(values), [(str(good[a][1]), str(good[b][1])) for a, b in near], notes,
+        [(good[a][0], good[b][0]) for a, b in near],
     )  # fmt: skip
 
 
@@ -168,8 +173,8 @@ def _picture(path: Path) -> _SEEN:
     return digest, f"{picture.width}x{picture.height} {picture.mode}", look, ""
 
 
-def _near(values: list[Any], seen: list[_SEEN], most: int = 1000) -> list[tuple[str, str]]:
-    """Pairs that differ but look alike: texts of the same letters, pictures of like hash and like pixels."""
+def _near(values: list[Any], seen: list[_SEEN], most: int = 1000) -> list[tuple[int, int]]:
+    """Pairs of values that differ but look alike: texts of the same letters, pictures of like hash and like pixels."""
     groups: dict[str, list[int]] = defaultdict(list)
     distinct = set()
     for i, (digest, _, look, _) in enumerate(seen):
@@ -180,7 +185,7 @@ def _near(values: list[Any], seen: list[_SEEN], most: int = 1000) -> list[tuple[
     for group in groups.values():
         for a, b in itertools.pairwise(group):
             if len(pairs) < most and (not isinstance(values[a], Path) or _alike(values[a], values[b])):
-                pairs.append((str(values[a]), str(values[b])))
+                pairs.append((a, b))
     return pairs
 
 

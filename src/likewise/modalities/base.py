@@ -185,6 +185,14 @@ class Modality(ABC):
         """How `features` brings pictures to one size: "none", or the filter and the size."""
         return "none"
 
+    def labels(self, values: Sequence[Any]) -> dict[str, list[str | None]]:
+        """What in raw values is one of a few names, by what it is called ("" for the value itself); None is missing."""
+        return {}
+
+    def without(self, values: Sequence[Any], name: str) -> list[Any]:
+        """Raw values as if the one of `labels` that is called `name` were unknown."""
+        raise NotImplementedError(f"{self.name} has no labels")
+
     @abstractmethod
     def amount(self, value: Any) -> int:
         """How many units (`unit`) a value has: what its likelihood is divided by."""

@@ -91,6 +91,9 @@ class Label(Modality):
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         return np.eye(len(self.classes))[[self._index[str(v)] for v in values]]
 
+    def labels(self, values: Sequence[Any]) -> dict[str, list[str | None]]:
+        return {"": [None if v is None else str(v) for v in values]}
+
     def amount(self, value: Any) -> int:
         return 1
 

@@ -300,6 +300,14 @@ class Table(Modality):
         filled = self.encode(self.pack(values, "continuous").data, "continuous").double().numpy()
         return np.nan_to_num(filled)
 
+    def labels(self, values: Sequence[Any]) -> dict[str, list[str | None]]:
+        """The columns of categories."""
+        names = [c["name"] for c in self.columns if c["kind"] == "category" and len(c["levels"]) > 1]
+        return {name: [_key(row.get(name)) or None for row in values] for name in names}
+
+    def without(self, values: Sequence[Any], name: str) -> list[Any]:
+        return [{k: v for k, v in row.items() if k != name} for row in values]
+
     def amount(self, value: Any) -> int:
         return len(self.columns)
 

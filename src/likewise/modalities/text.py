@@ -6,6 +6,8 @@ import html
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
+from operator import add
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,11 +178,11 @@ class Text(Modality):
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """Counts of one to three characters in a row, hashed into 256 places, and the length."""
         out = np.zeros((len(values), 257))
+        places = _Places()
         for row, text in zip(out, values, strict=True):
-            for n in (1, 2, 3):
-                for i in range(len(text) - n + 1):
-                    row[zlib.crc32(text[i : i + n].encode()) % 256] += 1
-            row[:256] = np.sqrt(row[:256] / max(row[:256].sum(), 1))
+            twos = [*map(add, text, text[1:])]
+            found = np.fromiter(map(places.__getitem__, chain(text, twos, map(add, twos, text[2:]))), np.int64)
+            row[:256] = np.sqrt(np.bincount(found, minlength=256) / max(len(found), 1))
             row[256] = np.log1p(len(text))
         return out
 
@@ -198,6 +200,14 @@ def _swap(text: str, rng: np.random.Generator) -> str:
         return text
     i = places[int(rng.integers(len(places)))]
     return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
+
+
+class _Places(dict[str, int]):
+    """Where a few characters are counted: remembered, as most of them come again and again."""
+
+    def __missing__(self, characters: str) -> int:
+        self[characters] = place = zlib.crc32(characters.encode()) % 256
+        return place
 
 
 def _some(values: Sequence[Any], seed: int) -> Sequence[Any]:

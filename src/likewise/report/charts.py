@@ -43,8 +43,8 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round((first + i) * step, 12) for i in range(int((high - first * step) / step + 1e-9) + 1)]
 
 
-def lines(title: str, series: Mapping[str, Points], width: int = 420, height: int = 210) -> Markup:
-    """Curves by name over a common x axis (steps); the y axis is cut so that a first few huge values do not flatten
+def lines(title: str, series: Mapping[str, Points], width: int = 420, height: int = 210, by: str = "step") -> Markup:
+    """Curves by name over a common x axis, `by`; the y axis is cut so that a first few huge values do not flatten
     the rest."""
     left, right, top, bottom = 46, 10, 10, 24
     points = [p for each in series.values() for p in each if isfinite(p[1])]
@@ -67,7 +67,7 @@ def lines(title: str, series: Mapping[str, Points], width: int = 420, height: in
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*p) for p in _thin(each)))
         parts.append(f'<polyline class="curve {escape(_css(name))}" points="{path}"/>')
     last = ", ".join(f"{name.replace('_', '-')} ends at {number(each[-1][1])}" for name, each in series.items() if each)
-    return _svg(width, height, f"{title} by step: {last}", parts)
+    return _svg(width, height, f"{title} by {by}: {last}", parts)
 
 
 def histogram(title: str, bins: Sequence[tuple[str, float, float]], width: int = 260, height: int = 92) -> Markup:
@@ -89,6 +89,24 @@ def histogram(title: str, bins: Sequence[tuple[str, float, float]], width: int =
         outline += [f"{x:.1f},{y:.1f}", f"{x + step:.1f},{y:.1f}"]
     parts.append(f'<polyline class="curve fake" points="{" ".join(outline)}"/>')
     return _svg(width, height, f"{title}: shares of real data and samples", parts)
+
+
+def bars(title: str, counts: Sequence[tuple[str, float]], width: int = 420) -> Markup:
+    """A bar to the right for each (name, count >= 0), with both written beside it."""
+    row, left, right = 17, 120, 46
+    peak = max((count for _, count in counts), default=0.0) or 1.0
+    parts = []
+    for i, (name, count) in enumerate(counts):
+        y, length = i * row, count / peak * (width - left - right)
+        short = name if len(name) <= 20 else name[:19] + "\u2026"
+        parts.append(
+            f'<text class="tick" x="{left - 6}" y="{y + 12}" text-anchor="end">{escape(short)}'
+            f"<title>{escape(name)}</title></text>"
+            f'<rect class="real" x="{left}" y="{y + 3}" width="{max(length, 1):.1f}" height="{row - 6}"/>'
+            f'<text class="tick" x="{left + max(length, 1) + 5:.1f}" y="{y + 12}">{number(count)}</text>'
+        )
+    said = ", ".join(f"{name} {number(count)}" for name, count in counts)
+    return _svg(width, max(row, row * len(counts)), f"{title}: {said}", parts)
 
 
 def strip(

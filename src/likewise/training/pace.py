@@ -19,12 +19,17 @@ _REPLAN_UNTIL = 0.975
 _SPARE = 0.02
 
 
-def plan_steps(learner: Learner, batches: Batches, order: Order, minutes: float) -> tuple[int, float]:
-    """How many steps fit into `minutes` here, and the seconds one takes: measured by real steps, which are undone."""
+def plan_steps(
+    learner: Learner, batches: Batches, order: Order, minutes: float, trial: float = 20.0
+) -> tuple[int, float]:
+    """How many steps fit into `minutes` here, and the seconds one takes: measured by real steps, which are undone.
+
+    trial: seconds that measuring may take, beside the four steps that it takes at least.
+    """
     weights, rest = learner.tensors()
     kept = [{k: v.detach().clone() for k, v in t.items()} for t in (weights, rest)]
     seconds: list[float] = []
-    budget = time.perf_counter() + min(20.0, 0.04 * 60 * minutes)
+    budget = time.perf_counter() + min(trial, 0.04 * 60 * minutes)
     while len(seconds) < 4 or (time.perf_counter() < budget and len(seconds) < 48):
         start = time.perf_counter()
         learner.step(batches, order.batch(len(seconds)), len(seconds), 1000)

@@ -1,4 +1,4 @@
-"""Look: the preflight. What the data are, what would be learned, and what it would cost here."""
+"""Look: the preflight. What the data are and what is wrong with them, what would be learned, and its cost here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from typing import Any
 from likewise import budget
 from likewise.draws import derive_seed
 from likewise.plan import Plan, make_plan
+from likewise.quality import labels
+from likewise.quality.assess import CHECKS, Quality, assess
+from likewise.quality.support import Facts, Support, support
+from likewise.report import look as page
+from likewise.spaces import Continuous, Tokens
 from likewise.training import machine
 from likewise.training.learner import parameters
 from likewise.training.order import Order
 from likewise.training.pace import plan_steps
+from likewise.version import __version__
 
-#: items that the trial steps may use
-_TRIED = 2048
+#: seconds that a size is tried for: a look is an estimate, `train` measures again
+_TRIAL = 1.0
+#: by what factor twice the items raise the number of different ones: above and below, it is said so
+_ADDS_MUCH, _ADDS_LITTLE = 1.5, 1.1
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,9 @@ class Look:
     memory: int
     checkpoint_bytes: int
     disk_free: int
+    #: what is suspected of which record; None where all records are equal
+    quality: Quality | None
+    support: Support
     #: the size chosen for the minutes, and why; empty where sizes were given
     budget: str = ""
 
@@ -45,12 +56,12 @@ class Look:
             "",
             f"{scan.bytes / mib:,.1f} MiB; " + ", ".join(f"{n:,} x {kind}" for kind, n in scan.kinds.items()),
             f"{len(plan.train):,} to train on, {len(plan.held_out):,} held out by {experiment.data.split}",
-            f"exact duplicates: {scan.duplicates:,}; near duplicates: {len(scan.near_duplicates):,}",
+            f"exact duplicates: {scan.duplicates:,}",
+            f"unreadable: {len(scan.broken):,}",
         ]
-        lines += [f"  near: {a[:70]!r} and {b[:70]!r}" for a, b in scan.near_duplicates[:3]]
-        lines.append(f"unreadable: {len(scan.broken):,}")
-        lines += [f"  {name}: {why}" for name, why in scan.broken[:20]]
-        lines += [f"note: {note}" for note in scan.notes]
+        lines += [f"  {name}: {why}" for name, why in scan.broken[:5]]
+        lines += [f"note: {note}" for note in self.notes()]
+        lines += ["", *self.findings()]
         batch = experiment.training.batch
         epochs = self.steps * batch / max(1, len(plan.train))
         trained = f"{self.parameters:,} parameters" if plan.has_networks else "no network is trained: one pass"
@@ -66,27 +77,141 @@ class Look:
             lines.append(self.budget)
         if self.checkpoint_bytes > self.disk_free:
             lines.append("note: the disk has too little room for the checkpoints")
+        lines += ["", self.support.paragraph(), f"try: {self.support.command}"]
         return "\n".join(lines)
 
+    def notes(self) -> list[str]:
+        return [*self.plan.scan.notes, *(self.quality.notes if self.quality else [])]
 
-def look(path: str | Path, tell: Callable[[int, int], None] = lambda done, count: None, **options: Any) -> Look:
-    """Read all of the data, settle the plan that `train` would follow (same options), and try a few real steps."""
+    def findings(self) -> list[str]:
+        """What the checks of quality found, a line each."""
+        quality = self.quality
+        if quality is None:
+            return ["all records are equal: nothing to check"]
+        namer = self._namer()
+        lines = []
+        for check, title in CHECKS.items():
+            found = quality.of(check)
+            if found:
+                first = found[0]
+                lines.append(f"{len(found):,} {title}; first {namer.name(first.record)}: {namer.reason(first)}")
+        quiet = [title for check, title in CHECKS.items() if not quality.of(check)]
+        if quiet:
+            lines.append(f"none found: {', '.join(quiet)}")
+        if uneven := [_balance(each.name, each.balance) for each in quality.labelled if each.balance.imbalanced]:
+            lines.append(f"imbalanced, largest class over smallest: {_few(uneven)}")
+        if rare := [f"{len(each.balance.rare):,} of {each.name}" for each in quality.labelled if each.balance.rare]:
+            lines.append(f"rare classes, under {labels.FEWEST} items: {_few(rare)}")
+        if unknowing := [each.name for each in quality.labelled if each.judged and not each.judged.knowing]:
+            lines.append(f"labels not checked, as the rest of a record tells too little of them: {_few(unknowing)}")
+        lines += [
+            f"pairs not checked: {name} says too little of {self.plan.scan.records.target} to plain features"
+            for name, matched in quality.matched.items()
+            if not matched.knowing
+        ]
+        return [*lines, *_diversity(quality)]
+
+    def to_json(self) -> dict[str, Any]:
+        """What look.json holds beside the quality and its suspects."""
+        scan, plan, experiment = self.plan.scan, self.plan, self.plan.experiment
+        return {
+            "version": __version__,
+            "path": str(scan.records.path),
+            "name": scan.records.path.name,
+            "layout": scan.records.layout,
+            "records": scan.count,
+            "bytes": scan.bytes,
+            "kinds": scan.kinds,
+            "unreadable": [{"item": name, "why": why} for name, why in scan.broken],
+            "duplicates": scan.duplicates,
+            "train": len(plan.train),
+            "held_out": len(plan.held_out),
+            "target": scan.records.target,
+            "modality": plan.modality.describe(),
+            "given": list(scan.records.given),
+            "family": getattr(experiment.family, "name", ""),
+            "backbone": getattr(experiment.backbone, "name", ""),
+            "parameters": self.parameters,
+            "batch": experiment.training.batch,
+            "steps": self.steps,
+            "seconds_per_step": self.seconds_per_step,
+            "support": {
+                "rules": [{"sentence": s.sentence, "source": s.source} for s in self.support.said],
+                "command": self.support.command,
+            },
+            "notes": self.notes(),
+        }
+
+    def write(self, folder: str | Path) -> None:
+        """Write look.html, look.json and suspects.csv."""
+        page.write(Path(folder), self.to_json(), self.findings(), self.quality, self._namer())
+
+    def _namer(self) -> page.Namer:
+        return page.Namer(self.plan.scan.records, self.plan.modality, self.plan.conditions)
+
+
+def _balance(name: str, found: labels.Balance) -> str:
+    first, *_, last = found.counts.items()
+    return f"{name} {found.ratio:,.0f} times ({first[0]!r} {first[1]:,}, {last[0]!r} {last[1]:,})"
+
+
+def _few(names: list[str], most: int = 4) -> str:
+    """As many names as leave the summary on a screen; the page has the rest."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _diversity(quality: Quality) -> list[str]:
+    curve, gain, nearer = quality.diversity.vendi, quality.diversity.gain, quality.diversity.nearer
+    if gain is None:
+        return []
+    count, score = curve[-1]
+    adds = "still adds much" if gain >= _ADDS_MUCH else "adds little" if gain < _ADDS_LITTLE else "adds some"
+    line = (
+        f"diversity: {count:,} random items count as {score:,.0f} different ones, half of them as {curve[-2][1]:,.0f}"
+    )
+    if nearer is not None:
+        line += f"; the last doubling brought the nearest item {max(0.0, nearer):.0%} nearer"
+    return [f"{line}: twice the data {adds}"]
+
+
+def look(
+    path: str | Path,
+    tell: Callable[[int, int], None] = lambda done, count: None,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Look:
+    """Read the data, check them, settle the plan that `train` would follow (same options), and try a few real steps.
+
+    out: a folder for look.html, look.json and suspects.csv. The data are not changed.
+    """
     size = options.pop("size", None)
     plan = make_plan(path, tell=tell, **options)
     said: list[str] = []
-    plan = budget.fit(plan, {**options, "size": size}, said.append)
+    plan = budget.fit(plan, {**options, "size": size}, said.append, trial=_TRIAL)
     settings = plan.experiment.training
     machine.tune(settings.threads)
     learner, batches = budget.begin(plan)
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
-    steps, each = plan_steps(learner, batches, order, settings.minutes)
+    steps, each = plan_steps(learner, batches, order, settings.minutes, _TRIAL)
     if learner.observing:  # the data set how long a pass is, and not the minutes
         steps = Order(len(plan.train), settings.batch, 0, once=True).batches(learner.model.observes)
     steps = min(settings.steps or steps, steps) if learner.observing else settings.steps or steps
     weights, rest = learner.tensors()
     size = sum(t.numel() * t.element_size() for t in (*weights.values(), *rest.values()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Look(
-        plan, parameters(learner.model), each, steps, each * steps, peak, size * (settings.keep + 2),
-        shutil.disk_usage(Path.cwd()).free, said[0] if said else "",
+    quality = assess(plan.scan, plan.modality, plan.conditions, settings.seed)
+    space = plan.modality.space(plan.encoding)
+    facts = Facts(
+        path=str(path), train=len(plan.train), held_out=len(plan.held_out),
+        tokens=(space.mean_length or space.length) if isinstance(space, Tokens) else None,
+        grid=isinstance(space, Continuous) and len(space.shape) > 1,
+        family=getattr(plan.experiment.family, "name", ""), parameters=parameters(learner.model),
+        batch=settings.batch, steps=steps, quality=quality,
     )  # fmt: skip
+    found = Look(
+        plan, facts.parameters, each, steps, each * steps, peak, size * (settings.keep + 2),
+        shutil.disk_usage(Path.cwd()).free, quality, support(facts), said[0] if said else "",
+    )  # fmt: skip
+    if out is not None:
+        found.write(out)
+    return found

@@ -1,0 +1,184 @@
+"""The page of a look at data: `look.html`, with what is suspected first, `look.json`, and `suspects.csv` to act on.
+
+docs/look.md lists the keys of look.json.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from likewise.modalities.base import Modality
+from likewise.quality.assess import CHECKS, Check, Quality, Suspect
+from likewise.records import Records
+from likewise.report import charts
+from likewise.report.page import environment, write_whole
+
+SCHEMA = 1
+#: cases of a section, by what they look like; and how large its items may be together, in characters of HTML
+_MOST = {"figures": 24, "texts": 10, "rows": 12}
+_ROOM = 900_000
+_BESIDE = 3
+_CLASSES = 20
+
+_HINTS: dict[Check, str] = {
+    "conflict": "The same item stands under more than one label. At most one of them can be right.",
+    "label": "Two judges that had not seen the label would have given another: its nearest neighbours, beside it, and "
+    "a linear discriminant fitted on other items. A rare or odd item can be labelled rightly all the same.",
+    "pair": "What one half says of the other fits many random items better than the half it stands with.",
+    "outlier": "Far from everything else; its nearest neighbours stand beside it. Rare is not wrong.",
+    "near": "So near to each other that chance does not explain it. Models learn repeated items by heart first.",
+    "equal": "Records whose content is the same, byte for byte.",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One suspect as the page shows it: HTML, or for rows a list of cells."""
+
+    reason: str
+    item: Any
+    caption: str
+    beside: list[tuple[Any, str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    check: Check
+    title: str
+    hint: str
+    count: int
+    cases: list[Case]
+
+
+class Namer:
+    """What records are called, and how they are shown."""
+
+    def __init__(self, records: Records, modality: Modality, conditions: Mapping[str, Modality]) -> None:
+        self.records, self.modality, self.conditions = records, modality, conditions
+        first = modality.read(records.columns[records.target][0])
+        self.kind = "rows" if isinstance(first, Mapping) else "texts" if isinstance(first, str) else "figures"
+        self.columns = list(first) if isinstance(first, Mapping) else []
+
+    def name(self, record: int) -> str:
+        """A file by its path below the data's folder, anything else by its number."""
+        value = self.records.columns[self.records.target][record]
+        if isinstance(value, Path):
+            inside = value.is_relative_to(self.records.path)
+            return str(value.relative_to(self.records.path) if inside else value)
+        return f"record {record}"
+
+    def excerpt(self, record: int, most: int = 80) -> str:
+        """The record in a line: its path, or the beginning of what it says."""
+        value = self.records.columns[self.records.target][record]
+        if isinstance(value, Path):
+            return self.name(record)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        return " ".join(text[: 2 * most].split())[:most]
+
+    def show(self, record: int) -> Any:
+        value = self.modality.read(self.records.columns[self.records.target][record])
+        if isinstance(value, Mapping):
+            return ["" if value.get(k) is None else str(value[k]) for k in self.columns]
+        return self.modality.show(value[:1000] if isinstance(value, str) else value)
+
+    def reason(self, suspect: Suspect) -> str:
+        """Why, with the name of what it repeats."""
+        repeats = suspect.check in ("equal", "near", "conflict") and suspect.beside
+        return f"{suspect.reason}: {self.name(suspect.beside[0])}" if repeats else suspect.reason
+
+    def caption(self, record: int) -> str:
+        given = [f"{name} {str(self.records.columns[name][record])[:300]}" for name in self.conditions]
+        return ", ".join([*given, self.name(record)])
+
+
+def sections(quality: Quality, namer: Namer) -> list[Section]:
+    """What is suspected, check by check; equal and near duplicates as whole groups."""
+    found = []
+    for check, title in CHECKS.items():
+        suspects = quality.of(check)
+        cases = _groups(quality, suspects) if check in ("near", "equal") else suspects
+        if not suspects:
+            continue
+        shown, room = [], _ROOM
+        for suspect in cases[: _MOST[namer.kind]]:
+            beside = [(namer.show(i), namer.caption(i)) for i in suspect.beside[:_BESIDE]]
+            case = Case(suspect.reason, namer.show(suspect.record), namer.caption(suspect.record), beside)
+            room -= len(str(case.item)) + sum(len(str(item)) for item, _ in beside)
+            if shown and room < 0:
+                break
+            shown.append(case)
+        found.append(Section(check, title, _HINTS[check], len(suspects), shown))
+    return found
+
+
+def _groups(quality: Quality, suspects: Sequence[Suspect]) -> list[Suspect]:
+    """One for each group that holds any of the suspects, the largest group first."""
+    members = {s.record for s in suspects}
+    out = []
+    for group in quality.groups:
+        repeats = [i for i in group if i in members]
+        if repeats:
+            first = next(s for s in suspects if s.record == repeats[0]).beside[0]
+            others = tuple(i for i in repeats if i != first)
+            out.append(Suspect(first, suspects[0].check, "", f"{len(others) + 1:,} records", len(group), others))
+    return sorted(out, key=lambda s: -len(s.beside))
+
+
+def write(
+    folder: Path, about: Mapping[str, Any], headlines: Sequence[str], quality: Quality | None, namer: Namer
+) -> None:
+    """Write look.html, look.json and suspects.csv into `folder`, each complete or not at all.
+
+    about: what look.json holds beside the quality, as docs/look.md lists it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    suspects = quality.suspects if quality else []
+    rows = [
+        {
+            "record": s.record, "item": namer.excerpt(s.record), "check": s.check, "field": s.field,
+            "reason": namer.reason(s), "score": round(float(s.score), 4),
+        }
+        for s in suspects
+    ]  # fmt: skip
+    table = io.StringIO()
+    writer = csv.DictWriter(table, ["record", "item", "check", "field", "reason", "score"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / "suspects.csv", table.getvalue())
+    whole = {"schema": SCHEMA, **about, "quality": quality and quality.to_json(), "suspects": rows}
+    write_whole(folder / "look.json", json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    page = environment().get_template("look.html").render(
+        about=about, headlines=headlines, quality=quality, kind=namer.kind, columns=namer.columns,
+        sections=sections(quality, namer) if quality else [],
+        bars=[] if quality is None else [
+            (each, charts.bars(each.name, [*each.balance.counts.items()][:_CLASSES])) for each in quality.labelled
+        ],
+        curves=[] if quality is None else _curves(quality),
+        most_classes=_CLASSES,
+    )  # fmt: skip
+    write_whole(folder / "look.html", page)
+    assert os.path.getsize(folder / "look.html") < 5 * 2**20, "sections are bounded by _ROOM"
+
+
+def _curves(quality: Quality) -> list[tuple[str, str, Any]]:
+    """Title, what it says, and chart."""
+    both = (
+        ("different ones", "How many different ones that many items count as (Vendi score).", quality.diversity.vendi),
+        (
+            "distance to the nearest",
+            "How far an item is from the nearest of that many others, over the distance of a random pair.",
+            quality.diversity.nearest,
+        ),
+    )
+    return [
+        (title, what, charts.lines(title, {title: [(float(n), v) for n, v in curve]}, by="number of items"))
+        for title, what, curve in both
+        if len(curve) > 1
+    ]
