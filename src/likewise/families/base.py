@@ -48,6 +48,8 @@ class Model(nn.Module, ABC):
     #: "exact": log_likelihood is log p(x|c); "bound": a lower bound of it; None: it has none. An instance may know
     #: better than its class: a density over one-hot channels, for example, means nothing.
     likelihood: Literal["exact", "bound"] | None = None
+    #: how log_likelihood is computed, in a few words that stand beside it in a report
+    likelihood_how: str = ""
 
     def __init__(self, target: Space, condition: Condition) -> None:
         super().__init__()
@@ -84,6 +86,10 @@ class Model(nn.Module, ABC):
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """log p(x|c) in nats, shape (B,), or a bound on it. Of a density in x's own units for Continuous."""
         raise NotImplementedError(f"{type(self).__name__} has no likelihood")
+
+    def discriminate(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        """How real the model itself takes items to be, shape (B,), higher is more real: where it has a discriminator."""
+        raise NotImplementedError(f"{type(self).__name__} has no discriminator; gan has one")
 
 
 def drop_some(c: dict[str, Tensor] | None, rate: float, draws: Draws) -> dict[str, Tensor] | None:

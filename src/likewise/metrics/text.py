@@ -33,6 +33,13 @@ def distinct(texts: Sequence[str], order: int, by_character: bool) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
+def traits(text: str, by_character: bool) -> set[str]:
+    """What a text has that can be named: its words, and its runs of two."""
+    units = words(text, by_character)
+    between = "" if by_character else " "
+    return {f"“{unit}”" for unit in units} | {f"“{a}{between}{b}”" for a, b in zip(units, units[1:], strict=False)}
+
+
 def text_statistics(texts: Sequence[str], by_character: bool, seed: int = 0) -> dict[str, Estimate]:
     """Keys distinct_1 to distinct_3, length (in characters) and repeated (the share that equal another text)."""
     result = {

@@ -154,15 +154,19 @@ def _fingerprint(x: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(x, np.float32).tobytes()).hexdigest()[:16]
 
 
+def most_shown(value: Any) -> int:
+    """How many items like this one a page shows."""
+    return 12 if isinstance(value, (str, Mapping)) else 48
+
+
 def shown_items(run: Any, values: Sequence[Any]) -> tuple[str, list[str], list[Any]]:
     """The first of `values` for a page: their kind ("figures", "texts" or "rows"), the rows' columns, and each as
     HTML, or for rows as a list of cells."""
+    values = values[: most_shown(values[0])]
     if isinstance(values[0], Mapping):
         columns = list(values[0])
-        return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values[:12]]
-    if isinstance(values[0], str):
-        return "texts", [], [run.modality.show(value) for value in values[:12]]
-    return "figures", [], [run.modality.show(value) for value in values[:48]]
+        return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values]
+    return "texts" if isinstance(values[0], str) else "figures", [], [run.modality.show(value) for value in values]
 
 
 def _cell(value: Any) -> str:

@@ -1,26 +1,5 @@
-"""Writing a report: `report.json`, and `index.html`, one page that needs nothing from outside of itself.
-
-report.json, schema 1:
-
-    schema, n, n_compared, n_train, seed    what was asked for: samples drawn, items compared, training items kept
-    run         name, what, given, modality, family, backbone, steps, weights (hash), version, info (as in run.json)
-    verdict     the sentences at the top of the page
-    protocol    what every stamp below is made of: features, seed, fingerprints of the real data
-    metrics     a list of rows:
-        name, title, meaning, better ("higher", "lower" or "real"), percent
-        value, low, high            the value and its 95% interval; null where unknown
-        n_real, n_fake, seed
-        floor       value, low, high of real training data in the samples' place (of held-out data, for copies and
-                    texts); null where there is none, as for a likelihood
-        baseline    value, low, high, and `what` the trivial baseline is; or null
-        note        a sentence, or null
-        protocol, stamp             rows of two reports compare only when their stamps are equal
-    judge       which judge, its p_value, the samples it recognised most and least easily; or null
-    copies      flagged, p_value, z, n_train, reference (which real items say what chance does: held-out or
-                training), copied, and nearest training items of a few samples; or null
-    columns     for tables: name, measure, distance, bins of (label, real share, sample share)
-    skipped     what could not be measured, and why
-    seconds     sampling, measuring
+"""Writing a report: `report.json`, whose keys `schema.json` beside this file says, and `index.html`, one page that
+needs nothing from outside of itself.
 """
 
 from __future__ import annotations
@@ -37,7 +16,8 @@ from markupsafe import Markup
 
 from likewise.report import charts
 
-SCHEMA = 1
+#: the number of report.json's layout, raised when a key's meaning changes or a key goes
+SCHEMA = 2
 
 #: how large the pictures of one section may be together, in characters of HTML
 _ROOM = 1_200_000
@@ -56,6 +36,9 @@ class Shown:
     captions: Sequence[str] = ()  #: what each fake was asked to be, as HTML
     recognised: Sequence[Any] = ()  #: the fakes that gave themselves away
     missed: Sequence[Any] = ()  #: the fakes that passed for real
+    accused: Sequence[Any] = ()  #: the real items that were taken for fakes
+    #: a caption for each of `recognised`, `missed` and `accused`, by those names
+    suspicions: dict[str, list[str]] = field(default_factory=dict)
     #: (which sample, the sample, its nearest training items with their distances)
     neighbours: list[tuple[int, Any, list[tuple[Any, float]]]] = field(default_factory=list)
     curves: Curves = field(default_factory=dict)
@@ -79,7 +62,7 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
     """The page of a report."""
     rows = {row["name"]: row for row in report["metrics"]}
     groups = [
-        ("Can a judge tell?", [n for n in rows if n.startswith("judge_")]),
+        ("Can a judge tell?", [n for n in rows if n.startswith(("judge_", "own_"))]),
         ("Fidelity and diversity", ["precision", "recall", "f1", "density", "coverage"]),
         ("Distance from real data", ["kid", "frechet", "frechet_infinity"]),
         ("Likelihood", ["bits", "bits_train"]),
@@ -95,6 +78,7 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
         shown=fitted(shown),
         item_columns=shown.columns[len(report["run"]["given"]) :],
         strip=_strip,
+        lead_cells=lambda rows, first: [[cell, *row] for cell, row in zip(first, rows, strict=False)],
         curves={term: charts.lines(term, series) for term, series in shown.curves.items()},
         histograms={c["name"]: charts.histogram(c["name"], c["bins"][:40]) for c in report["columns"]},
         lead=[rows[n] for n in ("judge_accuracy", "precision", "recall", "kid", *_others(rows)) if n in rows][:6],
@@ -155,6 +139,7 @@ def fitted(shown: Shown) -> Shown:
         captions=shown.captions[:count],
         recognised=shown.recognised[: _room(shown.recognised, 0.25)],
         missed=shown.missed[: _room(shown.missed, 0.25)],
+        accused=shown.accused[: _room(shown.accused, 0.25)],
         neighbours=shown.neighbours[: max(1, _room(rows, 0.5))],
     )
 
