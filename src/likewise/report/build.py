@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from likewise.report.card import write_card
 from likewise.report.evidence import Evidence, gather, shown_items
 from likewise.report.page import SCHEMA, Shown, write
 from likewise.report.sections import SECTIONS
@@ -51,6 +52,7 @@ def build(run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None
     tell("writing the report")
     _show(got, shown)
     write(run.path / "report", report, shown)
+    write_card(run, report, got.fakes)
     return report
 
 

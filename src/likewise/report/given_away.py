@@ -29,9 +29,9 @@ def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
     shown.missed = _items(got, [got.fakes[i] for i in missed])
     shown.accused = _items(got, [got.held_out.values[i] for i in accused])
     shown.suspicions = {
-        "recognised": _captions(verdict.suspicion[:COUNT], "real items"),
-        "missed": _captions(verdict.suspicion[::-1][:COUNT], "real items"),
-        "accused": _captions(verdict.accusation[:COUNT], "samples"),
+        "recognised": [number(share, True) for share in verdict.suspicion[:COUNT]],
+        "missed": [number(share, True) for share in verdict.suspicion[::-1][:COUNT]],
+        "accused": [number(share, True) for share in verdict.accusation[:COUNT]],
     }
     real = [got.held_out.values[i] for i in got.pick_held_out]
     told, looked = tells(real, got.fakes[: got.compared])
@@ -47,6 +47,3 @@ def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
 def _items(got: Evidence, values: Sequence[Any]) -> list[Any]:
     return shown_items(got.run, values)[2]
 
-
-def _captions(shares: Sequence[float], others: str) -> list[str]:
-    return [f"more suspect than {number(share, True)} of {others}" for share in shares]

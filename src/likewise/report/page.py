@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from likewise.report import charts
@@ -22,6 +22,7 @@ SCHEMA = 2
 #: how large the pictures of one section may be together, in characters of HTML
 _ROOM = 1_200_000
 
+Row = Mapping[str, Any]
 Curves = dict[str, dict[str, list[tuple[float, float]]]]
 
 
@@ -37,7 +38,7 @@ class Shown:
     recognised: Sequence[Any] = ()  #: the fakes that gave themselves away
     missed: Sequence[Any] = ()  #: the fakes that passed for real
     accused: Sequence[Any] = ()  #: the real items that were taken for fakes
-    #: a caption for each of `recognised`, `missed` and `accused`, by those names
+    #: how suspect each of `recognised`, `missed` and `accused` is: the share of the other side that is less so
     suspicions: dict[str, list[str]] = field(default_factory=dict)
     #: (which sample, the sample, its nearest training items with their distances)
     neighbours: list[tuple[int, Any, list[tuple[Any, float]]]] = field(default_factory=list)
@@ -61,6 +62,22 @@ def write_whole(path: Path, content: str) -> None:
 def render(report: Mapping[str, Any], shown: Shown) -> str:
     """The page of a report."""
     rows = {row["name"]: row for row in report["metrics"]}
+    return environment().get_template("report.html").render(
+        report=report,
+        rows=rows,
+        groups=groups_of(rows),
+        shown=fitted(shown),
+        item_columns=shown.columns[len(report["run"]["given"]) :],
+        strip=_strip,
+        lead_cells=lambda rows, first: [[cell, *row] for cell, row in zip(first, rows, strict=False)],
+        curves={_term(term): charts.lines(_term(term), series) for term, series in shown.curves.items()},
+        histograms={c["name"]: charts.histogram(c["name"], c["bins"][:40]) for c in report["columns"]},
+        lead=[rows[n] for n in ("judge_accuracy", "precision", "recall", "kid", *_others(rows)) if n in rows][:6],
+    )  # fmt: skip
+
+
+def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
+    """The rows, by name, under the titles that a reader finds them by."""
     groups = [
         ("Can a judge tell?", [n for n in rows if n.startswith(("judge_", "own_"))]),
         ("Fidelity and diversity", ["precision", "recall", "f1", "density", "coverage"]),
@@ -71,18 +88,7 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
         ("Texts", ["distinct_1", "distinct_2", "distinct_3", "length", "repeated", "ended"]),
         ("Columns", ["columns"]),
     ]
-    return environment().get_template("report.html").render(
-        report=report,
-        rows=rows,
-        groups=[(title, [rows[n] for n in names if n in rows]) for title, names in groups if set(names) & rows.keys()],
-        shown=fitted(shown),
-        item_columns=shown.columns[len(report["run"]["given"]) :],
-        strip=_strip,
-        lead_cells=lambda rows, first: [[cell, *row] for cell, row in zip(first, rows, strict=False)],
-        curves={term: charts.lines(term, series) for term, series in shown.curves.items()},
-        histograms={c["name"]: charts.histogram(c["name"], c["bins"][:40]) for c in report["columns"]},
-        lead=[rows[n] for n in ("judge_accuracy", "precision", "recall", "kid", *_others(rows)) if n in rows][:6],
-    )  # fmt: skip
+    return [(title, [rows[n] for n in names if n in rows]) for title, names in groups if set(names) & rows.keys()]
 
 
 @dataclass(frozen=True)
@@ -104,11 +110,11 @@ def write_comparison(path: Path, comparison: Any, sheets: Sequence[Sheet]) -> No
     write_whole(path, page)
 
 
-def environment() -> Environment:
-    """Jinja with escaping on: what is not marked as HTML by us is text."""
+def environment(html: bool = True) -> Environment:
+    """Jinja, for pages with escaping on: what is not marked as HTML by us is text."""
     found = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(default=True),
+        autoescape=html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -159,6 +165,12 @@ def _strip(row: Mapping[str, Any]) -> Markup:
     value, low, high = (nan if row[key] is None else row[key] for key in ("value", "low", "high"))
     floor, baseline = (row[key]["value"] if row[key] else None for key in ("floor", "baseline"))
     return charts.strip((value, low, high), floor, baseline, row["better"] == "lower")
+
+
+def _term(name: str) -> str:
+    """A loss term for a reader; a leading underscore says that it was watched, not minimized."""
+    plain = name.lstrip("_").replace("_", " ")
+    return f"{plain} (watched)" if name.startswith("_") else plain
 
 
 def _others(rows: Mapping[str, Any]) -> list[str]:
