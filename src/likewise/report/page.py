@@ -49,7 +49,7 @@ def write(folder: Path, report: Mapping[str, Any], shown: Shown) -> None:
     """Write report.json and index.html into `folder`, each complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_whole(folder / "index.html", render(report, shown))
+    write_whole(folder / "index.html", printable(render(report, shown)))
 
 
 def write_whole(path: Path, content: str) -> None:
@@ -107,7 +107,18 @@ def write_comparison(path: Path, comparison: Any, sheets: Sequence[Sheet]) -> No
     fitting = [replace(s, items=s.items if s.kind == "rows" else s.items[: max(1, _room(s.items))]) for s in sheets]
     page = environment().get_template("compare.html").render(comparison=comparison, sheets=fitting)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page)
+    write_whole(path, printable(page))
+
+
+def printable(page: str) -> str:
+    """The page with what HTML forbids made visible: an untrained model of texts writes control characters, too."""
+    return page.translate(_FORBIDDEN)
+
+
+#: C0 controls as their pictures (U+2400 and on), other controls, halves of pairs and noncharacters as U+FFFD
+_FORBIDDEN = {c: 0x2400 + c for c in range(32) if chr(c) not in "\t\n\f\r"} | {0x7F: 0x2421}
+_FORBIDDEN |= dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), *range(0xFDD0, 0xFDF0)), 0xFFFD)
+_FORBIDDEN |= {plane + end: 0xFFFD for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)}
 
 
 def environment(html: bool = True) -> Environment:
