@@ -28,6 +28,7 @@ SMALL = {
     "data.held_out": 0.3,
     "backbone.width": 16,
 }
+QUICK_FLOW = {"family.likelihood_steps": 2, "family.sampling.steps": 2}
 
 
 def lay_out(kind: str, folder: Path) -> Path:
@@ -73,7 +74,7 @@ def make_run(kind: str, folder: Path, family: str | None = None) -> Run:
         lay_out(kind, data)
     path = next(data.glob("*.t*")) if kind in ("text", "translation") else data / "rows.csv" if kind == "table" else data
     out = folder / f"{kind}-{family or 'any'}"
-    settings = SMALL | ({"family.likelihood_steps": 2} if family == "flow" else {})
+    settings = SMALL | (QUICK_FLOW if family == "flow" else {})
     return train(path, out=out, family=family, steps=2, set_=settings, say=lambda _: None)
 
 

@@ -74,7 +74,7 @@ def card(run: Any, report: Mapping[str, Any], sheet: str | None = None) -> str:
         given=" ".join(f"--given {shlex.quote(name)}=..." for name in report["run"]["given"]),
         key=re.sub(r"\W+", "-", report["run"]["name"]).strip("-").lower() or "run",
     )
-    return f"---\n{header(run, report)}\n---\n\n{body}"
+    return f"---\n{header(run, report)}\n---\n\n{body}\n"
 
 
 def header(run: Any, report: Mapping[str, Any]) -> str:
