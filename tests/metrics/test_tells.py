@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from likewise.metrics.tells import MOST_TOLD, tells
+from likewise.metrics.text import NEW_WORD
 
 
 def rows(count: int, seed: int, married: float = 0.0) -> list[dict[str, Any]]:
@@ -48,6 +49,8 @@ def test_words_and_pairs_of_words() -> None:
     told = {tell.trait: tell for tell in tells(real, fake)[0]}
     assert told["“verily”"].fake == 1
     assert "“verily verily”" in told
+    typos = [f"{text} {chr(97 + i % 26)}{i}th" for i, text in enumerate(real)]
+    assert [tell.trait for tell in tells(real, typos, train=real)[0]] == [NEW_WORD]
     characters, _ = tells([c * 3 + "日本" for c in "甲乙丙丁" * 20], [c * 3 + "本日" for c in "甲乙丙丁" * 20])
     assert {"“日本”", "“本日”"} <= {tell.trait for tell in characters}
 

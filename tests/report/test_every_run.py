@@ -18,7 +18,13 @@ from likewise.run import Run
 from likewise.verbs.evaluate import evaluate
 
 #: what a quick suite has time for; the others are slow
-QUICK = {("picture", "gan"), ("captioned", "flow"), ("text", "autoregressive"), ("translation", "vae"), ("table", "vae")}
+QUICK = {
+    ("picture", "gan"),
+    ("captioned", "flow"),
+    ("text", "autoregressive"),
+    ("translation", "vae"),
+    ("table", "vae"),
+}
 PAIRS = [
     pytest.param(kind, family, marks=() if (kind, family) in QUICK else pytest.mark.slow)
     for kind in KINDS

@@ -72,7 +72,9 @@ def make_run(kind: str, folder: Path, family: str | None = None) -> Run:
     data = folder / kind
     if not data.exists():
         lay_out(kind, data)
-    path = next(data.glob("*.t*")) if kind in ("text", "translation") else data / "rows.csv" if kind == "table" else data
+    path = (
+        next(data.glob("*.t*")) if kind in ("text", "translation") else data / "rows.csv" if kind == "table" else data
+    )
     out = folder / f"{kind}-{family or 'any'}"
     settings = SMALL | (QUICK_FLOW if family == "flow" else {})
     return train(path, out=out, family=family, steps=2, set_=settings, say=lambda _: None)

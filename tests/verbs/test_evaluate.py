@@ -95,7 +95,9 @@ class FakeRun:
         self.encoding = "continuous" if isinstance(model["space"], Continuous) else "tokens"
         given = parts["held_out"].given
         self.conditions = dict.fromkeys(given, Label())
-        self.model = SimpleNamespace(target=model["space"], likelihood=model.get("likelihood"), likelihood_how="by hand")
+        self.model = SimpleNamespace(
+            target=model["space"], likelihood=model.get("likelihood"), likelihood_how="by hand"
+        )
         self.info = {"parameters": 1234, "device": "cpu", "note": NASTY}
         self.logits = model.get("logits")
         plan = {"family": {"name": "flow"}, "backbone": {"name": "conv"}}

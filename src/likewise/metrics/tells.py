@@ -42,14 +42,17 @@ class Tell:
     z: float  #: of the difference fake - real: positive where samples have it too often
 
 
-def tells(real: Sequence[Any], fake: Sequence[Any], most: int = 12) -> tuple[list[Tell], int]:
+def tells(
+    real: Sequence[Any], fake: Sequence[Any], train: Sequence[Any] = (), most: int = 12
+) -> tuple[list[Tell], int]:
     """The traits that differ most, and how many were looked at; none where the values' traits have no names.
 
-    real, fake: texts, or rows as mappings; n >= 1 of each.
+    real, fake: texts, or rows as mappings; n >= 1 of each. train: other real items, whose words are known.
     """
     if isinstance(real[0], str):
         by_character = not text.spaced(real)
-        sides = [[text.traits(value, by_character) for value in side] for side in (real, fake)]
+        known = {unit for value in train for unit in text.words(value, by_character)}
+        sides = [[text.traits(value, by_character, known) for value in side] for side in (real, fake)]
     elif isinstance(real[0], Mapping):
         cuts = table.cuts(real)
         sides = [[table.traits(row, cuts) for row in side] for side in (real, fake)]

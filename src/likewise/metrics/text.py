@@ -6,7 +6,7 @@ number of texts, so it is compared at equal n.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 
@@ -33,11 +33,16 @@ def distinct(texts: Sequence[str], order: int, by_character: bool) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def traits(text: str, by_character: bool) -> set[str]:
-    """What a text has that can be named: its words, and its runs of two."""
+#: the trait of a text in which a word is new: what a model spells wrongly is each time another word
+NEW_WORD = "a word that no training text has"
+
+
+def traits(text: str, by_character: bool, known: Container[str]) -> set[str]:
+    """What a text has that can be named: its words, its runs of two, and whether any word is not among `known`."""
     units = words(text, by_character)
     between = "" if by_character else " "
-    return {f"“{unit}”" for unit in units} | {f"“{a}{between}{b}”" for a, b in zip(units, units[1:], strict=False)}
+    found = {f"“{unit}”" for unit in units} | {f"“{a}{between}{b}”" for a, b in zip(units, units[1:], strict=False)}
+    return found if all(unit in known for unit in units) else found | {NEW_WORD}
 
 
 def text_statistics(texts: Sequence[str], by_character: bool, seed: int = 0) -> dict[str, Estimate]:

@@ -34,7 +34,7 @@ def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
         "accused": [number(share, True) for share in verdict.accusation[:COUNT]],
     }
     real = [got.held_out.values[i] for i in got.pick_held_out]
-    told, looked = tells(real, got.fakes[: got.compared])
+    told, looked = tells(real, got.fakes[: got.compared], got.train.values)
     return {
         "recognised": recognised.tolist(),
         "missed": missed.tolist(),
@@ -46,4 +46,3 @@ def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
 
 def _items(got: Evidence, values: Sequence[Any]) -> list[Any]:
     return shown_items(got.run, values)[2]
-

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from likewise.report import charts
 
@@ -133,7 +134,14 @@ def environment(html: bool = True) -> Environment:
     found.filters["number"] = charts.number
     found.filters["interval"] = interval
     found.filters["fragment"] = Markup
+    found.filters["called"] = called
     return found
+
+
+def called(fragment: str, name: str, caption: str = "") -> Markup:
+    """A picture's HTML with an alternative text that says which it is; other HTML as it is. caption: HTML."""
+    said = " ".join(filter(None, (name, Markup(caption).striptags())))
+    return Markup(re.sub(r'alt="[^"]*"', lambda _: f'alt="{escape(said)}"', fragment, count=1))
 
 
 def interval(row: Mapping[str, Any], percent: bool = False) -> str:
