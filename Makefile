@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-browser lint clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,11 @@ test: $(VENV)/ready
 
 test-slow: $(VENV)/ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q -m slow
+
+# Chromium itself comes from the system: .ci/packages.txt
+test-browser: $(VENV)/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test,browser]"
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q -m browser
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

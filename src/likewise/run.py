@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -229,14 +229,26 @@ class Run:
         """log p(x|c) in nats, shape (n,); None if the model has none."""
         if self.model.likelihood is None:
             return None
+        noise = derive_seed(seed, "likelihood")
+        return self._over(
+            x, c, lambda part, given, index: self.model.log_likelihood(part, given, Draws(noise, index, part.device))
+        )
+
+    def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> np.ndarray | None:
+        """The logits of the model's own discriminator, shape (n,), higher = more real; None if it has none."""
+        if type(self.model).discriminate is Model.discriminate:
+            return None
+        return self._over(x, c, lambda part, given, _: self.model.discriminate(part, given))
+
+    def _over(self, x: Tensor, c: dict[str, Tensor] | None, score: Callable[..., Tensor]) -> np.ndarray:
+        """score(x, c, index) -> (B,) over all of x, a batch at a time, on the model's device; shape (n,), float64."""
         parts = []
         device = self.model.device
         for i in range(0, len(x), 64):
             index = torch.arange(i, min(i + 64, len(x)))
             part = None if c is None else {k: v[index].to(device) for k, v in c.items()}
             with torch.no_grad():
-                noise = Draws(derive_seed(seed, "likelihood"), index, device)
-                parts.append(self.model.log_likelihood(x[index].to(device), part, noise).cpu())
+                parts.append(score(x[index].to(device), part, index).cpu())
         return torch.cat(parts).double().numpy()
 
     def evaluate(self, n: int = 1000, seed: int = 0, features: str = "pca") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from likewise.metrics.twosample import two_sample_test
+from likewise.metrics.twosample import own_judge, two_sample_test
 
 
 def test_rejects_equal_distributions_about_one_time_in_twenty() -> None:
@@ -55,3 +55,35 @@ def test_is_a_pure_function_of_the_seed_and_refuses_a_handful() -> None:
     assert two_sample_test(x, y, 3).measures == two_sample_test(x, y, 3).measures
     with pytest.raises(ValueError, match="at least 8"):
         two_sample_test(x[:5], y)
+
+
+def test_the_most_mistaken_real_items_come_first_with_their_ranks() -> None:
+    rng = np.random.default_rng(2)
+    real, fake = rng.normal(size=(200, 2)), rng.normal(size=(200, 2)) + 4
+    real[:30] += 4  # real items that look like fakes
+    verdict = two_sample_test(real, fake)
+    assert len(verdict.accused) == len(verdict.accusation) == 100
+    odd = sum(i < 30 for i in verdict.accused)
+    assert odd >= 5
+    assert all(i < 30 for i in verdict.accused[: odd - 2])
+    for shares in (verdict.suspicion, verdict.accusation):
+        assert (np.diff(shares) <= 0).all()
+        assert shares.min() >= 0
+        assert shares.max() <= 1
+    assert verdict.suspicion[0] == 1
+    assert len(set(verdict.accused) & set(range(200))) == 100
+
+
+def test_a_models_own_discriminator_needs_no_zero_of_its_own() -> None:
+    rng = np.random.default_rng(3)
+    real, fake = rng.normal(size=400) + 102, rng.normal(size=400) + 100  # both far from zero, real the higher
+    found = own_judge(real, fake)
+    assert found["accuracy"].low < 0.8413 < found["accuracy"].high  # of the best cut, Phi(1)
+    assert found["auc"].low < 0.9214 < found["auc"].high  # Phi(sqrt 2)
+    turned = own_judge(fake, real)
+    assert turned["auc"].high < 0.2
+    blind = own_judge(rng.normal(size=400), rng.normal(size=400))
+    assert blind["auc"].low < 0.5 < blind["auc"].high
+    assert blind["accuracy"].low < 0.5 < blind["accuracy"].high
+    with pytest.raises(ValueError, match="at least 4"):
+        own_judge(real[:3], fake)

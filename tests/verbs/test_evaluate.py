@@ -39,6 +39,12 @@ class Pictures:
     def amount(self, value: np.ndarray) -> int:
         return value.size
 
+    def task(self, given: list[str]) -> str | None:
+        return None
+
+    def sheet(self, values: list) -> bytes | None:
+        return None
+
     def uncounted(self, encoding: str) -> str | None:
         return None if encoding == "continuous" else NASTY
 
@@ -89,8 +95,11 @@ class FakeRun:
         self.encoding = "continuous" if isinstance(model["space"], Continuous) else "tokens"
         given = parts["held_out"].given
         self.conditions = dict.fromkeys(given, Label())
-        self.model = SimpleNamespace(target=model["space"], likelihood=model.get("likelihood"))
+        self.model = SimpleNamespace(
+            target=model["space"], likelihood=model.get("likelihood"), likelihood_how="by hand"
+        )
         self.info = {"parameters": 1234, "device": "cpu", "note": NASTY}
+        self.logits = model.get("logits")
         plan = {"family": {"name": "flow"}, "backbone": {"name": "conv"}}
         self.experiment = SimpleNamespace(to_dict=lambda: plan)
 
@@ -105,6 +114,9 @@ class FakeRun:
 
     def log_likelihood(self, x: Any, c: Any, seed: int) -> np.ndarray:
         return np.full(len(x), -64 * np.log(2.0))
+
+    def discriminate(self, x: Any, c: Any) -> np.ndarray | None:
+        return self.logits and self.logits(x)
 
     def metrics(self) -> list[dict]:
         train = [{"step": s, "seconds": s, "split": "train", "match<": 2 / s, "lr": 0.1} for s in range(1, 50)]
@@ -203,7 +215,7 @@ def test_a_good_model_of_pictures(tmp_path: Path, digits: dict) -> None:
     report = evaluate(run, n=400, seed=3, progress=said.append)
     rows = rows_of(report)
     assert report == json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["n_compared"] == 300
     assert rows["precision"]["value"] > 0.8
     assert rows["recall"]["value"] > 0.7

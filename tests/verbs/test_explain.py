@@ -141,7 +141,7 @@ def test_a_table_given_two_fields(census):
 def test_a_field_may_be_left_out_while_another_is_given(census):
     """It once ended in StopIteration; and who else is in the batch changes nothing."""
     some = census.sample(3, seed=1, given={"sex": "f"})
-    assert [g for g in some.given] == [{"sex": "f"}] * 3
+    assert list(some.given) == [{"sex": "f"}] * 3
     mixed = census.sample(3, seed=1, given=[{"sex": "f"}, {"sex": "f", "town": "a"}, {"town": "b"}])
     assert mixed.values[0] == some.values[0]
 

@@ -49,6 +49,7 @@ class AutoregressiveModel(Model):
     """A predictor of the next token, its loss, and the loop that draws."""
 
     likelihood = "exact"
+    likelihood_how = "exact: the product over tokens"
     possible: Tensor | None
 
     def __init__(self, settings: Autoregressive, target: Tokens, condition: Condition, backbone: Backbone) -> None:

@@ -60,6 +60,8 @@ class Model(nn.Module, ABC):
     likelihood: Literal["exact", "bound"] | None = None
     #: where there are no players: how many items, at most, `observe` is shown, each once
     observes: int = 0
+    #: how log_likelihood is computed, in a few words that stand beside it in a report
+    likelihood_how: str = ""
 
     def __init__(self, target: Space, condition: Condition) -> None:
         super().__init__()

@@ -22,6 +22,9 @@ from likewise.families.likelihoods import dequantise
 from likewise.families.paths import PATHS, PathName
 from likewise.spaces import Condition, Continuous, Space, drop
 
+#: numbers of an item up to which the divergence is computed exactly
+_EXACT_TRACE = 16
+
 
 class FlowSampling(Sampling):
     """How a flow draws."""
@@ -90,6 +93,11 @@ class FlowModel(Model):
         for start, stop in target.choices:
             one_hot[start:stop] = 1
         self.register_buffer("one_hot", one_hot, persistent=False)
+        steps = settings.likelihood_steps
+        self.likelihood_how = f"by the ODE in {steps} steps, the divergence "
+        self.likelihood_how += "exact" if target.size <= _EXACT_TRACE else "estimated by one probe, without bias"
+        if target.levels:
+            self.likelihood_how = f"an upper bound by uniform dequantisation, {self.likelihood_how}"
         if target.choices:
             self.likelihood = None  # the density of a choice is no number that means anything
 
@@ -177,7 +185,7 @@ class FlowModel(Model):
         if self.space.levels:
             x = dequantise(x, self.space.levels, draws)
         x = self._enter(x).detach()
-        if self.space.size <= 16:
+        if self.space.size <= _EXACT_TRACE:
             probes = list(
                 torch.eye(self.space.size, device=x.device).view(-1, 1, *self.space.shape).expand(-1, *x.shape)
             )

@@ -82,6 +82,10 @@ class VAEModel(Model):
             self.decoder = backbone.decoder(settings.latent, self.observed.output, condition)
             if not self.observed.proper:
                 self.likelihood = None
+        self.likelihood_how = f"an upper bound by importance sampling with {settings.importance_samples} latents"
+        if isinstance(target, Continuous) and target.levels:
+            dequantised = self.observed.kind == "gaussian"
+            self.likelihood_how += ", uniform dequantisation" if dequantised else ", of the levels' own probabilities"
 
     def set_progress(self, step: int, steps: int) -> None:
         """Let the KL term's weight rise linearly (Bowman et al., 2016)."""

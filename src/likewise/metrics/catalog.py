@@ -57,6 +57,15 @@ MEASURES: dict[str, Measure] = {
     "judge_precision": Measure("Judge's precision", "lower", "Of the items called fake, the share that are.", True),
     "judge_recall": Measure("Judge's recall", "lower", "Of the fakes, the share that were called fake.", True),
     "judge_f1": Measure("Judge's F1", "lower", "The harmonic mean of the judge's precision and recall.", True),
+    "own_accuracy": Measure(
+        "Own discriminator's accuracy",
+        "lower",
+        "How often the model's own discriminator tells real from fake. It helped to make the fakes: no fair judge.",
+        True,
+    ),
+    "own_auc": Measure(
+        "Own discriminator's ROC-AUC", "lower", "The chance that it finds a fake more suspect than a real item.", True
+    ),
     # frechet, neighbours
     "kid": Measure("KID", "lower", "The distance between two clouds of features; unbiased: 0 on average at best."),
     "precision": Measure("Precision", "higher", "The share of samples that lie where real data lie: fidelity.", True),

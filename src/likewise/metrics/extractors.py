@@ -51,7 +51,9 @@ class Extractor:
         for i, part in enumerate(parts):
             expected = min(_BLOCK, len(own) - i * _BLOCK)
             if part.ndim != 2 or len(part) != expected:
-                raise ValueError(f"--features {self.name}: gave shape {part.shape} for {expected} items; (N, F) is needed")
+                raise ValueError(
+                    f"--features {self.name}: gave shape {part.shape} for {expected} items; (N, F) is needed"
+                )
         place = {content: row for row, content in enumerate(first)}
         features = np.concatenate(parts)[[place[content] for content in contents]]
         _keep(file, features)
@@ -166,7 +168,9 @@ def _onnx(file: Path) -> Extractor:
     try:
         session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
-        raise ValueError(f"--features {file}: not a model that onnxruntime reads: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"--features {file}: not a model that onnxruntime reads: {str(error).splitlines()[0]}"
+        ) from None
     takes = session.get_inputs()[0]
     if len(takes.shape) != 4 or takes.shape[1] not in (1, 3) or takes.type != "tensor(float)":
         raise ValueError(f"--features {file}: its input is {takes.type} {takes.shape}; pictures (N, 1 or 3, H, W) fit")

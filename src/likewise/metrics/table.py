@@ -58,6 +58,42 @@ def shuffled(rows: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> lis
     return [{name: table[name][i] for name in table} for i in range(len(rows))]
 
 
+def cuts(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray | None]:
+    """By column of numbers the edges of its quarters, rising; None for a column of categories."""
+    found: dict[str, np.ndarray | None] = {}
+    for name in rows[0]:
+        values = [row.get(name) for row in rows]
+        edges = np.quantile(_present(values), [0, 0.25, 0.5, 0.75, 1], method="nearest") if numeric(values) else None
+        found[name] = None if edges is None else np.unique(edges)
+    return found
+
+
+def traits(row: Mapping[str, Any], cuts: Mapping[str, np.ndarray | None]) -> set[str]:
+    """What a row has that can be named: each column's category, or the quarter of `cuts` that its number lies in."""
+    found = set()
+    for name, edges in cuts.items():
+        value = row.get(name)
+        if missing(value):
+            found.add(f"{name} missing")
+        elif edges is None or not isinstance(value, Real):
+            found.add(f"{name} = {value}")
+        else:
+            found.add(f"{name} {_quarter(edges, float(value))}")
+    return found
+
+
+def _quarter(edges: np.ndarray, value: float) -> str:
+    """A value that equals an edge stands alone, so that what piles up at 0 is seen."""
+    place = int(np.searchsorted(edges, value, "left"))
+    if place < len(edges) and edges[place] == value:
+        return f"= {value:g}"
+    if place == 0:
+        return f"below {edges[0]:g}"
+    if place == len(edges):
+        return f"above {edges[-1]:g}"
+    return f"between {edges[place - 1]:g} and {edges[place]:g}"
+
+
 def _distance(x: Sequence[Any], y: Sequence[Any]) -> float:
     return _gap(x, y) if numeric(x) else variation(_shares(x), _shares(y))
 

@@ -7,8 +7,9 @@ number of texts, so it is compared at equal n. Self-BLEU is how well the other t
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import exp, log
 
 import numpy as np
@@ -81,6 +82,18 @@ def _bleu(matches: np.ndarray, totals: np.ndarray, length: int, lengths: Counter
             penalty *= 2
         logs.append(log(match / total if match else 1 / (penalty * total)))
     return exp(min(0.0, 1 - closest / length) + sum(logs) / len(logs))
+
+
+#: the trait of a text in which a word is new: what a model spells wrongly is each time another word
+NEW_WORD = "a word that no training text has"
+
+
+def traits(text: str, by_character: bool, known: Container[str]) -> set[str]:
+    """What a text has that can be named: its words, its runs of two, and whether any word is not among `known`."""
+    units = words(text, by_character)
+    between = "" if by_character else " "
+    found = {f"“{unit}”" for unit in units} | {f"“{a}{between}{b}”" for a, b in itertools.pairwise(units)}
+    return found if all(unit in known for unit in units) else found | {NEW_WORD}
 
 
 def text_statistics(texts: Sequence[str], by_character: bool, seed: int = 0) -> dict[str, Estimate]:

@@ -38,6 +38,9 @@ class Verdict:
     measures: dict[str, Estimate]  #: accuracy, auc, precision, recall, f1; "fake" is the positive class
     p_value: float  #: of the judge's ranking (Mann-Whitney, one-sided), if real and fake had one distribution
     asked: NDArray[np.int64]  #: the fakes the judge was asked about, by index, the most recognisable first
+    suspicion: Array  #: for each of them the share of the real items asked about that look less suspect, in [0, 1]
+    accused: NDArray[np.int64]  #: the real items it was asked about, by index, those most mistaken for fakes first
+    accusation: Array  #: for each of them the share of the fakes asked about that look less suspect, in [0, 1]
     tested: int  #: how many items it was asked about
 
 
@@ -55,12 +58,49 @@ def two_sample_test(real: Array, fake: Array, seed: int = 0, judges: Sequence[st
     x = (x - centre) / scale
     name = judges[0] if len(judges) == 1 else _best(x, y, judges)
     judge = JUDGES[name]().fit(x, y)
-    asked = pick_fake[half:]
-    scores = judge.decision_function((np.concatenate([real[pick_real[half:]], fake[asked]]) - centre) / scale)
+    accused, asked = pick_real[half:], pick_fake[half:]
+    scores = judge.decision_function((np.concatenate([real[accused], fake[asked]]) - centre) / scale)
     truth = np.repeat([0, 1], n - half)
-    order = np.argsort(-scores[truth == 1], kind="stable")
-    p_value = float(mannwhitneyu(scores[truth == 1], scores[truth == 0], alternative="greater").pvalue)
-    return Verdict(name, _measures(scores, truth, seed), p_value, asked[order], len(truth))
+    of_real, of_fake = scores[truth == 0], scores[truth == 1]
+    first, suspicion = _most_suspect(of_fake, of_real)
+    wrong, accusation = _most_suspect(of_real, of_fake)
+    p_value = float(mannwhitneyu(of_fake, of_real, alternative="greater").pvalue)
+    measures = _measures(scores, truth, seed)
+    return Verdict(name, measures, p_value, asked[first], suspicion, accused[wrong], accusation, len(truth))
+
+
+def own_judge(real: Array, fake: Array, seed: int = 0) -> dict[str, Estimate]:
+    """How well a model's own discriminator tells the two apart: keys accuracy and auc; "fake" is the positive class.
+
+    real: its logits of real items, shape (N,), higher = more real; fake: of samples, shape (M,); N, M >= 4. Its logits
+    have no natural zero (a relativistic or Wasserstein loss has none), so one half of each says where to cut, and the
+    other half how often that is right.
+    """
+    n = min(len(real), len(fake))
+    if n < 4:
+        raise ValueError(f"{n} items: a discriminator needs at least 4 real and 4 generated ones")
+    half = n // 2
+    picks = [generator(seed, "own judge", k).permutation(len(side))[:n] for k, side in enumerate((real, fake))]
+    real, fake = -real[picks[0]], -fake[picks[1]]  # suspicion
+    cut = _cut(real[:half], fake[:half])
+    scores = np.concatenate([real[half:], fake[half:]]) - cut
+    found = _measures(scores, np.repeat([0, 1], n - half), seed)
+    return {name: found[name] for name in ("accuracy", "auc")}
+
+
+def _cut(real: Array, fake: Array) -> float:
+    """Above which suspicion calling an item fake is right most often: in the middle of the best gap."""
+    both = np.sort(np.concatenate([real, fake]))
+    cuts = np.concatenate([[both[0] - 1], (both[1:] + both[:-1]) / 2, [both[-1] + 1]])
+    right = np.searchsorted(np.sort(real), cuts, "right") - np.searchsorted(np.sort(fake), cuts, "right")
+    best = np.flatnonzero(right == right.max())
+    return float(cuts[best[len(best) // 2]])
+
+
+def _most_suspect(scores: Array, others: Array) -> tuple[NDArray[np.int64], Array]:
+    """The order from the most suspect on, and in that order the share of `others` that score lower."""
+    order = np.argsort(-scores, kind="stable")
+    return order, np.searchsorted(np.sort(others), scores[order], "left") / len(others)
 
 
 def _best(x: Array, y: NDArray, judges: Sequence[str]) -> str:
@@ -87,8 +127,7 @@ def roc_area(scores: Array, truth: NDArray) -> float:
 
 
 def area_replicates(below: Array, above: Array, p: Array, q: Array) -> Array:
-    """`roc_area` of bootstrap samples, shape (R,): of scores with shapes (N,) and (M,) by the counts p (R, N), q (R, M).
-    """
+    """`roc_area` of bootstrap samples, shape (R,): of scores with shapes (N,) and (M,) by the counts p (R, N), q (R, M)."""
     values = np.concatenate([below, above])
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))  # of each run of equal scores

@@ -201,6 +201,10 @@ class Modality(ABC):
         """What the encoding loses of a value, so that a likelihood does not count it; None if nothing."""
         return None
 
+    def task(self, given: Sequence[str]) -> str | None:
+        """What model hubs call making such values from values of the modalities `given`; None if they have no word."""
+        return None
+
     def describe(self) -> str:
         """What was learned, in a few words: "28x28 grey"."""
         return self.name

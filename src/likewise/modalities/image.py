@@ -256,6 +256,9 @@ class Image(Modality):
             return None
         return f"of {self.patch}x{self.patch} patches, each as the nearest of {len(self.codebook)}: not of every pixel"
 
+    def task(self, given: Sequence[str]) -> str | None:
+        return "text-to-image" if "text" in given else "unconditional-image-generation"
+
     def describe(self) -> str:
         return (
             f"{self.size}x{self.size} {({'L': 'grey', 'RGB': 'colour', 'RGBA': 'colour with transparency'})[self.mode]}"

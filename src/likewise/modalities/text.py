@@ -189,6 +189,9 @@ class Text(Modality):
     def amount(self, value: Any) -> int:
         return max(1, len(value.encode()))
 
+    def task(self, given: Sequence[str]) -> str | None:
+        return {"text": "text2text-generation", "image": "image-to-text"}.get(given[0]) if given else "text-generation"
+
     def describe(self) -> str:
         return f"text by {self.kind}, {self.end + 1} tokens, at most {self.length} each"
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from likewise.report.card import write_card
 from likewise.report.evidence import Evidence, gather, shown_items
 from likewise.report.page import SCHEMA, Shown, write
 from likewise.report.sections import SECTIONS
@@ -53,6 +54,7 @@ def build(
     tell("writing the report")
     _show(got, shown)
     write(run.path / "report", report, shown)
+    write_card(run, report, got.fakes)
     return report
 
 

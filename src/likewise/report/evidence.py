@@ -101,7 +101,9 @@ def gather(run: Any, n: int, seed: int, features: str = "pca") -> Evidence:
     name, baseline = _shuffle([train.values[i] for i in order_train[:compared]], rng)
     raw_train, raw_fake = _features(run, train.values, chosen), _features(run, fakes, chosen)
     raw_held_out = _features(run, [held_out.values[i] for i in order[:compared]], chosen)
-    raw_baseline = shuffled(raw_train[order_train[:compared]], rng) if baseline is None else _features(run, baseline, chosen)
+    raw_baseline = (
+        shuffled(raw_train[order_train[:compared]], rng) if baseline is None else _features(run, baseline, chosen)
+    )
     # The ruler is made of training items that are not themselves measured by it, where there are enough.
     rest = order_train[compared:] if len(order_train) >= 2 * compared else order_train
     ruler = Projection.fit(raw_train[np.sort(rest)], min(COMPONENTS, max(2, compared // 8)))
@@ -128,7 +130,8 @@ def gather(run: Any, n: int, seed: int, features: str = "pca") -> Evidence:
     got.stamp = {
         "protocol": PROTOCOL,
         "features": f"{chosen.name if chosen else run.modality.name}, {raw_train.shape[1]} numbers, "
-        f"{ruler.axes.shape[1]} principal components" + (" and the length of the rest" if ruler.rest is not None else ""),
+        f"{ruler.axes.shape[1]} principal components"
+        + (" and the length of the rest" if ruler.rest is not None else ""),
         "extractor": chosen.digest if chosen else "pca",
         "resize": chosen.resize if chosen else run.modality.resize,
         "ruler_items": len(rest),
@@ -162,15 +165,19 @@ def _fingerprint(x: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(x, np.float32).tobytes()).hexdigest()[:16]
 
 
+def most_shown(value: Any) -> int:
+    """How many items like this one a page shows."""
+    return 12 if isinstance(value, (str, Mapping)) else 48
+
+
 def shown_items(run: Any, values: Sequence[Any]) -> tuple[str, list[str], list[Any]]:
     """The first of `values` for a page: their kind ("figures", "texts" or "rows"), the rows' columns, and each as
     HTML, or for rows as a list of cells."""
+    values = values[: most_shown(values[0])]
     if isinstance(values[0], Mapping):
         columns = list(values[0])
-        return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values[:12]]
-    if isinstance(values[0], str):
-        return "texts", [], [run.modality.show(value) for value in values[:12]]
-    return "figures", [], [run.modality.show(value) for value in values[:48]]
+        return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values]
+    return "texts" if isinstance(values[0], str) else "figures", [], [run.modality.show(value) for value in values]
 
 
 def _cell(value: Any) -> str:

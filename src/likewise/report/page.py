@@ -1,47 +1,29 @@
-"""Writing a report: `report.json`, and `index.html`, one page that needs nothing from outside of itself.
-
-report.json, schema 1:
-
-    schema, n, n_compared, n_train, seed    what was asked for: samples drawn, items compared, training items kept
-    run         name, what, given, modality, family, backbone, steps, weights (hash), version, info (as in run.json)
-    verdict     the sentences at the top of the page
-    protocol    what every stamp below is made of: features, seed, fingerprints of the real data
-    metrics     a list of rows:
-        name, title, meaning, better ("higher", "lower" or "real"), percent
-        value, low, high            the value and its 95% interval; null where unknown
-        n_real, n_fake, seed
-        floor       value, low, high of real training data in the samples' place (of held-out data, for copies and
-                    texts); null where there is none, as for a likelihood
-        baseline    value, low, high, and `what` the trivial baseline is; or null
-        note        a sentence, or null
-        protocol, stamp             rows of two reports compare only when their stamps are equal
-    judge       which judge, its p_value, the samples it recognised most and least easily; or null
-    copies      flagged, p_value, z, n_train, reference (which real items say what chance does: held-out or
-                training), copied, and nearest training items of a few samples; or null
-    columns     for tables: name, measure, distance, bins of (label, real share, sample share)
-    skipped     what could not be measured, and why
-    seconds     sampling, measuring
+"""Writing a report: `report.json`, whose keys `schema.json` beside this file says, and `index.html`, one page that
+needs nothing from outside of itself.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from likewise.report import charts
 
-SCHEMA = 1
+#: the number of report.json's layout, raised when a key's meaning changes or a key goes
+SCHEMA = 2
 
 #: how large the pictures of one section may be together, in characters of HTML
 _ROOM = 1_200_000
 
+Row = Mapping[str, Any]
 Curves = dict[str, dict[str, list[tuple[float, float]]]]
 
 
@@ -56,6 +38,9 @@ class Shown:
     captions: Sequence[str] = ()  #: what each fake was asked to be, as HTML
     recognised: Sequence[Any] = ()  #: the fakes that gave themselves away
     missed: Sequence[Any] = ()  #: the fakes that passed for real
+    accused: Sequence[Any] = ()  #: the real items that were taken for fakes
+    #: how suspect each of `recognised`, `missed` and `accused` is: the share of the other side that is less so
+    suspicions: dict[str, list[str]] = field(default_factory=dict)
     #: (which sample, the sample, its nearest training items with their distances)
     neighbours: list[tuple[int, Any, list[tuple[Any, float]]]] = field(default_factory=list)
     curves: Curves = field(default_factory=dict)
@@ -65,7 +50,7 @@ def write(folder: Path, report: Mapping[str, Any], shown: Shown) -> None:
     """Write report.json and index.html into `folder`, each complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_whole(folder / "index.html", render(report, shown))
+    write_whole(folder / "index.html", printable(render(report, shown)))
 
 
 def write_whole(path: Path, content: str) -> None:
@@ -78,8 +63,24 @@ def write_whole(path: Path, content: str) -> None:
 def render(report: Mapping[str, Any], shown: Shown) -> str:
     """The page of a report."""
     rows = {row["name"]: row for row in report["metrics"]}
+    return environment().get_template("report.html").render(
+        report=report,
+        rows=rows,
+        groups=groups_of(rows),
+        shown=fitted(shown),
+        item_columns=shown.columns[len(report["run"]["given"]) :],
+        strip=_strip,
+        lead_cells=lambda rows, first: [[cell, *row] for cell, row in zip(first, rows, strict=False)],
+        curves={_term(term): charts.lines(_term(term), series) for term, series in shown.curves.items()},
+        histograms={c["name"]: charts.histogram(c["name"], c["bins"][:40]) for c in report["columns"]},
+        lead=[rows[n] for n in ("judge_accuracy", "precision", "recall", "kid", *_others(rows)) if n in rows][:6],
+    )  # fmt: skip
+
+
+def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
+    """The rows, by name, under the titles that a reader finds them by."""
     groups = [
-        ("Can a judge tell?", [n for n in rows if n.startswith("judge_")]),
+        ("Can a judge tell?", [n for n in rows if n.startswith(("judge_", "own_"))]),
         ("Fidelity and diversity", ["precision", "recall", "f1", "density", "coverage"]),
         ("Distance from real data", ["kid", "frechet", "frechet_infinity"]),
         ("Likelihood", ["bits", "bits_train"]),
@@ -88,21 +89,23 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
         ("Who was in the training data?", ["membership", "membership_loss"]),
         ("Translation", ["bleu", "chrf", "ter", "cer", "wer"]),
-        ("Texts", ["mauve", "self_bleu", "repetition", "distinct_1", "distinct_2", "distinct_3", "length", "repeated",
-                   "ended"]),
+        (
+            "Texts",
+            [
+                "mauve",
+                "self_bleu",
+                "repetition",
+                "distinct_1",
+                "distinct_2",
+                "distinct_3",
+                "length",
+                "repeated",
+                "ended",
+            ],
+        ),
         ("Columns", ["quality", "quality_shapes", "quality_pairs", "columns"]),
     ]
-    return environment().get_template("report.html").render(
-        report=report,
-        rows=rows,
-        groups=[(title, [rows[n] for n in names if n in rows]) for title, names in groups if set(names) & rows.keys()],
-        shown=fitted(shown),
-        item_columns=shown.columns[len(report["run"]["given"]) :],
-        strip=_strip,
-        curves={term: charts.lines(term, series) for term, series in shown.curves.items()},
-        histograms={c["name"]: charts.histogram(c["name"], c["bins"][:40]) for c in report["columns"]},
-        lead=[rows[n] for n in ("judge_accuracy", "precision", "recall", "kid", *_others(rows)) if n in rows][:6],
-    )  # fmt: skip
+    return [(title, [rows[n] for n in names if n in rows]) for title, names in groups if set(names) & rows.keys()]
 
 
 @dataclass(frozen=True)
@@ -121,14 +124,25 @@ def write_comparison(path: Path, comparison: Any, sheets: Sequence[Sheet]) -> No
     fitting = [replace(s, items=s.items if s.kind == "rows" else s.items[: max(1, _room(s.items))]) for s in sheets]
     page = environment().get_template("compare.html").render(comparison=comparison, sheets=fitting)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page)
+    write_whole(path, printable(page))
 
 
-def environment() -> Environment:
-    """Jinja with escaping on: what is not marked as HTML by us is text."""
+def printable(page: str) -> str:
+    """The page with what HTML forbids made visible: an untrained model of texts writes control characters, too."""
+    return page.translate(_FORBIDDEN)
+
+
+#: C0 controls as their pictures (U+2400 and on), other controls, halves of pairs and noncharacters as U+FFFD
+_FORBIDDEN = {c: 0x2400 + c for c in range(32) if chr(c) not in "\t\n\f\r"} | {0x7F: 0x2421}
+_FORBIDDEN |= dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), *range(0xFDD0, 0xFDF0)), 0xFFFD)
+_FORBIDDEN |= {plane + end: 0xFFFD for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)}
+
+
+def environment(html: bool = True) -> Environment:
+    """Jinja, for pages with escaping on: what is not marked as HTML by us is text."""
     found = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(default=True),
+        autoescape=html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -136,7 +150,14 @@ def environment() -> Environment:
     found.filters["number"] = charts.number
     found.filters["interval"] = interval
     found.filters["fragment"] = Markup
+    found.filters["called"] = called
     return found
+
+
+def called(fragment: str, name: str, caption: str = "") -> Markup:
+    """A picture's HTML with an alternative text that says which it is; other HTML as it is. caption: HTML."""
+    said = " ".join(filter(None, (name, Markup(caption).striptags())))
+    return Markup(re.sub(r'alt="[^"]*"', lambda _: f'alt="{escape(said)}"', fragment, count=1))
 
 
 def interval(row: Mapping[str, Any], percent: bool = False) -> str:
@@ -159,6 +180,7 @@ def fitted(shown: Shown) -> Shown:
         captions=shown.captions[:count],
         recognised=shown.recognised[: _room(shown.recognised, 0.25)],
         missed=shown.missed[: _room(shown.missed, 0.25)],
+        accused=shown.accused[: _room(shown.accused, 0.25)],
         neighbours=shown.neighbours[: max(1, _room(rows, 0.5))],
     )
 
@@ -178,6 +200,12 @@ def _strip(row: Mapping[str, Any]) -> Markup:
     value, low, high = (nan if row[key] is None else row[key] for key in ("value", "low", "high"))
     floor, baseline = (row[key]["value"] if row[key] else None for key in ("floor", "baseline"))
     return charts.strip((value, low, high), floor, baseline, row["better"] == "lower")
+
+
+def _term(name: str) -> str:
+    """A loss term for a reader; a leading underscore says that it was watched, not minimized."""
+    plain = name.lstrip("_").replace("_", " ")
+    return f"{plain} (watched)" if name.startswith("_") else plain
 
 
 def _others(rows: Mapping[str, Any]) -> list[str]:

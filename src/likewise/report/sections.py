@@ -8,20 +8,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from likewise.metrics.agreement import Classifier, unclear
 from likewise.metrics.catalog import TWO_SAMPLE
 from likewise.metrics.copies import copy_check
+from likewise.metrics.features import shuffled
 from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits, bits_per_unit, independent_bits, ngram_bits
 from likewise.metrics.membership import attack_score, distance_attack
 from likewise.metrics.neighbours import duplicates
-from likewise.metrics.twosample import Verdict, two_sample_test
-from likewise.report.evidence import Array, Evidence, Row, numbers, shown_items
+from likewise.metrics.twosample import Verdict, own_judge, two_sample_test
+from likewise.report.evidence import Array, Evidence, Row, most_shown, numbers, shown_items
+from likewise.report.given_away import gave_away
 from likewise.report.page import Shown
-from likewise.report.tasks import texts, translation, usefulness
 from likewise.report.tasks import rows as table_rows
+from likewise.report.tasks import texts, translation, usefulness
 from likewise.spaces import Continuous
 
 MOST_SCORED = 512
@@ -38,11 +41,9 @@ def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
         got.skipped.append({"what": "judge", "why": str(error)})
         return
     ours = found["value"]
+    given_away = gave_away(got, ours, shown)
     report["judge"] = {"judge": ours.judge, "p_value": ours.p_value, "floor_p_value": found["floor"].p_value,
-                       "tested": ours.tested, "recognised": ours.asked[:8].tolist()}  # fmt: skip
-    report["judge"]["missed"] = ours.asked[::-1][:8].tolist()
-    _, _, shown.recognised = shown_items(got.run, [got.fakes[i] for i in ours.asked[:8]])
-    _, _, shown.missed = shown_items(got.run, [got.fakes[i] for i in ours.asked[::-1][:8]])
+                       "tested": ours.tested, **given_away}  # fmt: skip
     note = f"a {ours.judge} judge, p = {ours.p_value:.2g}; asked about {ours.tested} items"
     for name, estimate in ours.measures.items():
         yield got.row(
@@ -50,6 +51,35 @@ def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
             floor=numbers(found["floor"].measures[name]),
             baseline={**numbers(found["baseline"].measures[name]), "what": got.baseline_name},
             note=note if name == "accuracy" else None,
+        )  # fmt: skip
+
+
+def own_discriminator(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """A GAN's own discriminator beside the fresh judge, asked about the same items."""
+    m = got.compared
+    held_out, c = _rows(got.held_out, got.pick_held_out)  # the samples were given the same, in the same order
+    real = got.run.discriminate(held_out, c)
+    if real is None:
+        return
+    order = generator(got.seed, "own baseline")
+    sides = {
+        "value": (got.samples.x[:m], c),
+        "floor": _rows(got.train, got.pick_train),
+        # each position by itself, as the judge's baseline is made of features
+        "baseline": (torch.from_numpy(shuffled(held_out.flatten(1).numpy(), order)).view_as(held_out), c),
+    }
+    try:
+        found = {side: own_judge(real, got.run.discriminate(*parts), got.seed) for side, parts in sides.items()}
+    except ValueError as error:
+        got.skipped.append({"what": "own discriminator", "why": str(error)})
+        return
+    for name, estimate in found["value"].items():
+        yield got.row(
+            f"own_{name}", estimate, m, m, {"test": "half", "cut": "best of the other half"},
+            floor=numbers(found["floor"][name]),
+            baseline={**numbers(found["baseline"][name]), "what": "held-out items with each number shuffled by itself"},
+            note="real data is training data here: below 50% it takes training data for more real than held-out data"
+            if name == "auc" else None,
         )  # fmt: skip
 
 
@@ -86,10 +116,10 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     title = f"Bits per {unit}"
     levels = space.levels if isinstance(space, Continuous) else None
     bound = kind == "bound" or levels is not None
-    note = "an upper bound" + (", by uniform dequantisation" if levels else "") if bound else None
+    how, density = got.run.model.likelihood_how, None
     if isinstance(space, Continuous) and not levels:
-        note = "of a density in standardised units: compare runs on the same data only, and it can be negative"
-    note = "; ".join(filter(None, (note, got.run.modality.uncounted(got.run.encoding)))) or None
+        density = "of a density in standardised units: compare runs on the same data only, and it can be negative"
+    note = "; ".join(filter(None, (how, density, got.run.modality.uncounted(got.run.encoding)))) or None
     for name, part, picked in (
         ("bits", got.held_out, got.pick_held_out[:MOST_SCORED]),
         ("bits_train", got.train, got.pick_train[:MOST_SCORED]),
@@ -106,7 +136,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
             baseline = _likelihood_baseline(got, values, x, amounts)
         got.costs[name] = bits(nats, space) / amounts
         yield got.row(
-            name, bits_per_unit(bits(nats, space), amounts, got.seed), len(picked), 0, {"unit": unit},
+            name, bits_per_unit(bits(nats, space), amounts, got.seed), len(picked), 0, {"unit": unit, "how": how},
             title=title if name == "bits" else f"{title}, training data", baseline=baseline, note=note,
             bound=bound, unit=unit,
         )  # fmt: skip
@@ -150,8 +180,9 @@ def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
     except ValueError as error:
         got.skipped.append({"what": "copy check", "why": str(error)})
         return
-    # Copies first, then the first samples as they come.
-    first = list(dict.fromkeys([*check.copied[:4].tolist(), *range(len(got.fakes))]))[:8]
+    # Copies first, then the samples that the page shows, as they come.
+    count = min(len(got.fakes), most_shown(got.fakes[0]))
+    first = list(dict.fromkeys([*check.copied[:4].tolist(), *range(count)]))
     report["copies"] = {
         "flagged": check.flagged,
         "p_value": check.p_value,
@@ -213,6 +244,7 @@ Section = Callable[[Evidence, dict[str, Any], Shown], Iterator[Row]]
 #: every section with what is being done, in the order of the report
 SECTIONS: tuple[tuple[str, Section], ...] = (
     ("asking a judge", judge),
+    ("asking the model's own discriminator", own_discriminator),
     ("comparing with held-out data", two_sample),
     ("scoring held-out data", likelihood),
     ("checking that samples are what was asked for", agreement),

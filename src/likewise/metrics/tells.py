@@ -1,0 +1,112 @@
+"""What gives samples away, in words: the nameable traits whose share differs most between real and generated items.
+
+A trait is something an item has or has not: a word or a run of two words, a column's value or range, or two of those
+at once. Each difference is tested (a two-proportion z test, pooled), and kept only where chance does not explain it
+among all that were looked at (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from likewise.metrics import table, text
+
+Array = NDArray[np.float64]
+
+#: traits that fewer items than this have, real and generated together, are not looked at
+LEAST_ITEMS = 5
+#: the most frequent single traits, of which pairs are made too
+MOST_TRAITS = 400
+#: how many of the tells may tell of one trait
+MOST_TOLD = 2
+ALPHA = 0.05
+
+#: one or two traits, and how many real and generated items have them
+Found = tuple[tuple[str, ...], int, int]
+
+
+@dataclass(frozen=True)
+class Tell:
+    """A trait with the shares of items that have it."""
+
+    trait: str
+    real: float  #: share of the real items, in [0, 1]
+    fake: float
+    z: float  #: of the difference fake - real: positive where samples have it too often
+
+
+def tells(
+    real: Sequence[Any], fake: Sequence[Any], train: Sequence[Any] = (), most: int = 12
+) -> tuple[list[Tell], int]:
+    """The traits that differ most, and how many were looked at; none where the values' traits have no names.
+
+    real, fake: texts, or rows as mappings; n >= 1 of each. train: other real items, whose words are known.
+    """
+    if isinstance(real[0], str):
+        by_character = not text.spaced(real)
+        known = {unit for value in train for unit in text.words(value, by_character)}
+        sides = [[text.traits(value, by_character, known) for value in side] for side in (real, fake)]
+    elif isinstance(real[0], Mapping):
+        cuts = table.cuts(real)
+        sides = [[table.traits(row, cuts) for row in side] for side in (real, fake)]
+    else:
+        return [], 0
+    counts = [Counter(trait for traits in side for trait in traits) for side in sides]
+    both = counts[0] + counts[1]
+    kept = sorted((t for t in both if both[t] >= LEAST_ITEMS), key=lambda t: (-both[t], t))
+    found = [((t,), counts[0][t], counts[1][t]) for t in kept]
+    looked = len(found)
+    if isinstance(real[0], Mapping):  # the pairs of a text's traits are too many, and its runs of words are traits
+        pairs, tried = _pairs(sides, kept[:MOST_TRAITS])
+        found, looked = found + pairs, looked + tried
+    return _differing(found, looked, len(real), len(fake), most), looked
+
+
+def _pairs(sides: Sequence[Sequence[set[str]]], kept: Sequence[str]) -> tuple[list[Found], int]:
+    """Those pairs of traits that differ more than either of the two does; and how many pairs were tried."""
+    index = {trait: i for i, trait in enumerate(kept)}
+    grids = []
+    for side in sides:
+        grid = np.zeros((len(side), len(kept)))
+        for row, traits in zip(grid, side, strict=True):
+            row[[index[t] for t in traits if t in index]] = 1
+        grids.append(grid)
+    n, m = map(len, grids)
+    real, fake = (grid.T @ grid for grid in grids)
+    z = np.abs(_z(real, fake, n, m))
+    single = np.diag(z)
+    often = np.triu(real + fake >= LEAST_ITEMS, 1)
+    telling = np.argwhere(often & (z > np.maximum(single[:, None], single)))
+    return [((kept[i], kept[j]), int(real[i, j]), int(fake[i, j])) for i, j in telling], int(often.sum())
+
+
+def _differing(found: Sequence[Found], looked: int, n: int, m: int, most: int) -> list[Tell]:
+    """The largest differences that chance does not explain, none of them the same thing said over and over."""
+    if not found:
+        return []
+    z = _z(np.array([f[1] for f in found], float), np.array([f[2] for f in found], float), n, m)
+    least = norm.isf(ALPHA / 2 / looked)
+    used: Counter[str] = Counter()
+    result = []
+    for i in np.argsort(-np.abs(z), kind="stable"):
+        traits, real, fake = found[i]
+        if abs(z[i]) < least or len(result) == most:
+            break
+        if max(used[t] for t in traits) < MOST_TOLD:
+            used.update(traits)
+            result.append(Tell(" and ".join(traits), real / n, fake / m, float(z[i])))
+    return result
+
+
+def _z(real: Array, fake: Array, n: int, m: int) -> Array:
+    """real of n and fake of m items have a trait: the difference of the shares in standard errors."""
+    pooled = (real + fake) / (n + m)
+    spread = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    return np.divide(fake / m - real / n, spread, out=np.zeros_like(spread), where=spread > 0)
