@@ -13,7 +13,7 @@ from typing import Any
 from likewise import budget
 from likewise.draws import derive_seed
 from likewise.plan import Plan, make_plan
-from likewise.training import machine
+from likewise.training import checkpoint, machine
 from likewise.training.learner import parameters
 from likewise.training.order import Order
 from likewise.training.pace import plan_steps
@@ -82,9 +82,12 @@ def look(path: str | Path, tell: Callable[[int, int], None] = lambda done, count
     steps, each = plan_steps(learner, batches, order, settings.minutes)
     if learner.observing:  # the data set how long a pass is, and not the minutes
         steps = Order(len(plan.train), settings.batch, 0, once=True).batches(learner.model.observes)
-    steps = min(settings.steps or steps, steps) if learner.observing else settings.steps or steps
-    weights, rest = learner.tensors()
-    size = sum(t.numel() * t.element_size() for t in (*weights.values(), *rest.values()))
+        learner.step(batches, order.batch(0), 0, steps)
+        steps = min(settings.steps or steps, steps)
+    steps = steps if learner.observing else settings.steps or steps
+    size = checkpoint.size(*learner.tensors())
+    if learner.observing:  # what is kept grows with the data
+        size = size * min(len(plan.train), learner.model.observes) // min(settings.batch, learner.model.observes)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Look(
         plan, parameters(learner.model), each, steps, each * steps, peak, size * (settings.keep + 2),
