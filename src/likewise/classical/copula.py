@@ -1,8 +1,8 @@
 """A Gaussian copula: every column has the values of the data, and they hang together as a Gaussian's do.
 
-Sklar, "Fonctions de répartition à n dimensions et leurs marges" (1959); normal scores: Liu, Lafferty and Wasserman, "The
-nonparanormal" (2009). Values that are equal have the score of the middle of the stretch they take up: a random place in
-it would hide most of what hangs together in data with many ties, such as pictures with a black ground.
+Sklar, "Fonctions de répartition à n dimensions et leurs marges" (1959); normal scores: Liu, Lafferty and Wasserman,
+"The nonparanormal" (2009). Values that are equal have the score of the middle of the stretch they take up: a random
+place in it would hide most of what hangs together in data with many ties, such as pictures with a black ground.
 """
 
 from __future__ import annotations
