@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from toys import draws
 
 from likewise import catalog
@@ -20,6 +21,8 @@ from likewise.run import Run
 from likewise.spaces import MISSING_TOKEN, Continuous, Tokens, from_index
 from likewise.training import checkpoint
 from likewise.verbs.demo import lay_out
+from likewise.verbs.export import export
+from likewise.verbs.look import look
 from likewise.verbs.train import resume, train
 from likewise.verbs.verify import verify
 
@@ -187,6 +190,17 @@ def test_a_run_like_any_other_that_goes_on_where_it_was(digits, tmp_path):
     before.append(Run(again.path).modality.features(again.sample(20, seed=3).values))
     assert np.array_equal(*before)
     assert not verify(run.path).damaged
+
+
+def test_weights_are_exported_and_the_preflight_knows_their_size(digits, tmp_path):
+    run = train(digits, out=tmp_path / "run", family="marginals", say=lambda _: None)
+    weights = load_file(export(run, tmp_path / "w.safetensors"))
+    assert torch.equal(weights["reservoir.items"], run.model.reservoir.items)
+    found = look(digits, family="marginals")
+    assert "no network is trained: one pass" in str(found)
+    assert found.steps == run.info["steps"]
+    held = found.checkpoint_bytes / (found.plan.experiment.training.keep + 2)
+    assert held == pytest.approx(checkpoint.size(weights), rel=0.01)
 
 
 def test_one_pass_takes_every_item_once(digits, tmp_path):

@@ -1,8 +1,8 @@
 """A Gaussian copula: every column has the values of the data, and they hang together as a Gaussian's do.
 
-Sklar (1959); for columns with ties each value gets a random place of the stretch its equals take up, the
-distributional transform of Rüschendorf, "On the distributional transform, Sklar's theorem, and the empirical copula
-process" (2009).
+Sklar, "Fonctions de répartition à n dimensions et leurs marges" (1959); normal scores: Liu, Lafferty and Wasserman,
+"The nonparanormal" (2009). Values that are equal have the score of the middle of the stretch they take up: a random
+place in it would hide most of what hangs together in data with many ties, such as pictures with a black ground.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from likewise.classical.columns import Columns
 from likewise.classical.gaussian import Normal
-from likewise.draws import Draws, derive_seed
+from likewise.draws import Draws
 from likewise.spaces import Space
 
 #: numbers that are ranked; of more items, the first
@@ -31,8 +31,7 @@ class Copula:
         self._sorted = values.sort(1).values  #: (F, N)
         low = torch.searchsorted(self._sorted, values)
         high = torch.searchsorted(self._sorted, values, right=True)
-        place = Draws(derive_seed("copula"), torch.arange(len(x))).uniform(len(values)).T
-        self._scores = Normal(torch.special.ndtri((low + place * (high - low)) / len(x)).T)
+        self._scores = Normal(torch.special.ndtri((low + high) / (2 * len(x))).T)
         self._spread = self._scores.spread()
 
     def sample(self, draws: Draws) -> Tensor:

@@ -18,7 +18,7 @@ from likewise.quality.assess import CHECKS, Quality, assess
 from likewise.quality.support import Facts, Support, support
 from likewise.report import look as page
 from likewise.spaces import Continuous, Tokens
-from likewise.training import machine
+from likewise.training import checkpoint, machine
 from likewise.training.learner import parameters
 from likewise.training.order import Order
 from likewise.training.pace import plan_steps
@@ -195,9 +195,12 @@ def look(
     steps, each = plan_steps(learner, batches, order, settings.minutes, _TRIAL)
     if learner.observing:  # the data set how long a pass is, and not the minutes
         steps = Order(len(plan.train), settings.batch, 0, once=True).batches(learner.model.observes)
-    steps = min(settings.steps or steps, steps) if learner.observing else settings.steps or steps
-    weights, rest = learner.tensors()
-    size = sum(t.numel() * t.element_size() for t in (*weights.values(), *rest.values()))
+        learner.step(batches, order.batch(0), 0, steps)
+        steps = min(settings.steps or steps, steps)
+    steps = steps if learner.observing else settings.steps or steps
+    size = checkpoint.size(*learner.tensors())
+    if learner.observing:  # what is kept grows with the data
+        size = size * min(len(plan.train), learner.model.observes) // min(settings.batch, learner.model.observes)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     quality = assess(plan.scan, plan.modality, plan.conditions, settings.seed)
     space = plan.modality.space(plan.encoding)
