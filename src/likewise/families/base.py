@@ -49,6 +49,11 @@ class Model(nn.Module, ABC):
     #: better than its class: a density over one-hot channels, for example, means nothing.
     likelihood: Literal["exact", "bound"] | None = None
 
+    @property
+    def likelihood_passes(self) -> int:
+        """How many passes through a network `log_likelihood` takes for an item, about: what it costs."""
+        return 1
+
     def __init__(self, target: Space, condition: Condition) -> None:
         super().__init__()
         self.target = target
