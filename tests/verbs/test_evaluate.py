@@ -238,7 +238,7 @@ def test_what_is_wrong_with_bad_models(tmp_path: Path, digits: dict) -> None:
     assert rows_of(copying)["copies_exact"]["value"] == 1
     assert any("It copies" in sentence for sentence in copying["verdict"])
     assert any(each["what"] == "likelihood" for each in copying["skipped"])
-    assert rows_of(copying)["membership"]["low"] > 0.6
+    assert rows_of(copying)["membership"]["low"] > 0.5
     same = rows_of(evaluate(picture_run(tmp_path / "one", digits, "one"), n=200))
     assert same["recall"]["value"] < 0.2
     assert same["precision"]["value"] > 0.9
