@@ -41,7 +41,7 @@ class Extractor:
         file = cache_folder() / "features" / f"{key}.npy"
         try:
             return np.load(file, allow_pickle=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass
         except (ValueError, EOFError):  # cut off or overwritten: made anew, and replaced
             file.unlink()
