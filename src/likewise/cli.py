@@ -100,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: steps=8, temperature=0.8, ..."
     )
-    p = verb("evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --features efficientnet")
+    p = verb(
+        "evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --features efficientnet"
+    )
     p.add_argument("run")
     p.add_argument("-n", type=int, default=1000, help="samples to draw (default 1000)")
     p.add_argument("--seed", type=int, default=0)

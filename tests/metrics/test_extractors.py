@@ -1,4 +1,4 @@
-"""Features of small networks and of a user's own: what they are given, what is kept, and what is said when they fail."""
+"""Features of small networks and of a user's own: what they are given, what is kept, what is said when they fail."""
 
 from __future__ import annotations
 

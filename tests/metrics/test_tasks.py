@@ -62,7 +62,9 @@ def rows(n: int, seed: int) -> list[dict]:
     rng = np.random.default_rng(seed)
     a = rng.normal(size=n)
     b = (a > 0) ^ (rng.random(n) < 0.2)
-    return [{"a": float(x), "b": "yes" if y else "no", "c": float(x * x) if y else None} for x, y in zip(a, b, strict=True)]
+    return [
+        {"a": float(x), "b": "yes" if y else "no", "c": float(x * x) if y else None} for x, y in zip(a, b, strict=True)
+    ]
 
 
 def test_usefulness_is_what_the_columns_tell_of_one_another() -> None:

@@ -390,5 +390,5 @@ def test_features_of_ones_own(tmp_path: Path, digits: dict, monkeypatch: pytest.
     plain = evaluate(run, n=60)
     assert report["protocol"]["extractor"] != plain["protocol"]["extractor"] == "pca"
     assert {row["stamp"] for row in report["metrics"]}.isdisjoint(row["stamp"] for row in plain["metrics"])
-    with pytest.raises(ValueError, match="minilm, FILE.onnx"):
+    with pytest.raises(ValueError, match=r"minilm, FILE\.onnx"):
         evaluate(run, n=60, features="inception")

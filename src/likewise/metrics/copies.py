@@ -33,7 +33,9 @@ class CopyCheck:
     authenticity: Estimate  #: share farther from their nearest training item than that item is from its own nearest
     authenticity_real: Estimate
     z: float  #: the C_T statistic (Meehan et al., 2020): below -3, samples are nearer to training data than real ones
-    p_value: float  #: of as many copies by chance (Fisher's exact test, one-sided; the lesser of exact and near, doubled)
+    p_value: (
+        float  #: of as many copies by chance (Fisher's exact test, one-sided; the lesser of exact and near, doubled)
+    )
     flagged: bool  #: p_value < 0.05, or z < -3 where held-out data are like training data
     copied: NDArray[np.int64]  #: the samples that are copies, by index
     reference: Literal["held-out", "training"]  #: which real items say what chance does
@@ -50,8 +52,9 @@ def copy_check(train: Array, held_out: Array, fake: Array, alike: bool = True) -
 
     What chance does is told by held-out items and by training items, each beside all the others: some hundred of the
     first alone could not tell 1% from none. What training data hold more than once (a phrase that begins many verses)
-    is no sign of copying, so only copies of items that stand alone are tested. Where real data repeat themselves (rows of a table), held-out items do not
-    show it, as equal records are never on both sides of a split; then only the training items count.
+    is no sign of copying, so only copies of items that stand alone are tested. Where real data repeat themselves (rows
+    of a table), held-out items do not show it, as equal records are never on both sides of a split; then only the
+    training items count.
     """
     if len(train) < 3:
         raise ValueError(f"{len(train)} training items: a copy check needs at least 3")

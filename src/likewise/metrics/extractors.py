@@ -51,7 +51,9 @@ class Extractor:
         for i, part in enumerate(parts):
             expected = min(_BLOCK, len(own) - i * _BLOCK)
             if part.ndim != 2 or len(part) != expected:
-                raise ValueError(f"--features {self.name}: gave shape {part.shape} for {expected} items; (N, F) is needed")
+                raise ValueError(
+                    f"--features {self.name}: gave shape {part.shape} for {expected} items; (N, F) is needed"
+                )
         place = {content: row for row, content in enumerate(first)}
         features = np.concatenate(parts)[[place[content] for content in contents]]
         _keep(file, features)
@@ -114,7 +116,9 @@ def _pixels(name: str, values: Sequence[Any], size: int, channels: int) -> NDArr
         raise ValueError(f"--features {name}: it sees pictures, and these are not; pca fits")
     mode = "L" if channels == 1 else "RGB"
     small = [v.convert(mode).resize((size, size), Image.Resampling.BICUBIC) for v in values]
-    return np.stack([np.asarray(v, np.float32).reshape(size, size, -1).transpose(2, 0, 1) / 255 for v in small])
+    return np.stack([np.asarray(v, np.float32).reshape(size, size, -1).transpose(2, 0, 1) for v in small]) / np.float32(
+        255
+    )
 
 
 def _resize(size: int) -> str:
@@ -166,7 +170,9 @@ def _onnx(file: Path) -> Extractor:
     try:
         session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
-        raise ValueError(f"--features {file}: not a model that onnxruntime reads: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"--features {file}: not a model that onnxruntime reads: {str(error).splitlines()[0]}"
+        ) from None
     takes = session.get_inputs()[0]
     if len(takes.shape) != 4 or takes.shape[1] not in (1, 3) or takes.type != "tensor(float)":
         raise ValueError(f"--features {file}: its input is {takes.type} {takes.shape}; pictures (N, 1 or 3, H, W) fit")
@@ -185,8 +191,6 @@ def _onnx(file: Path) -> Extractor:
 
 
 def _callable(name: str) -> Extractor:
-    import inspect
-
     module, _, attribute = name.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
@@ -195,8 +199,7 @@ def _callable(name: str) -> Extractor:
         raise ValueError(f"--features {name}: {error}") from None
     finally:
         sys.path.pop(0)
-    source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isroutine(function) else None
-    source = source or importlib.import_module(module).__file__
+    source = importlib.import_module(module).__file__
     if not callable(function) or source is None:
         raise ValueError(f"--features {name}: it must be a function, of a module that is a file")
     return Extractor(name, _digest(Path(source)), "its own", function)

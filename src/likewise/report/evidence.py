@@ -101,7 +101,9 @@ def gather(run: Any, n: int, seed: int, features: str = "pca") -> Evidence:
     name, baseline = _shuffle([train.values[i] for i in order_train[:compared]], rng)
     raw_train, raw_fake = _features(run, train.values, chosen), _features(run, fakes, chosen)
     raw_held_out = _features(run, [held_out.values[i] for i in order[:compared]], chosen)
-    raw_baseline = shuffled(raw_train[order_train[:compared]], rng) if baseline is None else _features(run, baseline, chosen)
+    raw_baseline = (
+        shuffled(raw_train[order_train[:compared]], rng) if baseline is None else _features(run, baseline, chosen)
+    )
     # The ruler is made of training items that are not themselves measured by it, where there are enough.
     rest = order_train[compared:] if len(order_train) >= 2 * compared else order_train
     ruler = Projection.fit(raw_train[np.sort(rest)], min(COMPONENTS, max(2, compared // 8)))
@@ -128,7 +130,8 @@ def gather(run: Any, n: int, seed: int, features: str = "pca") -> Evidence:
     got.stamp = {
         "protocol": PROTOCOL,
         "features": f"{chosen.name if chosen else run.modality.name}, {raw_train.shape[1]} numbers, "
-        f"{ruler.axes.shape[1]} principal components" + (" and the length of the rest" if ruler.rest is not None else ""),
+        f"{ruler.axes.shape[1]} principal components"
+        + (" and the length of the rest" if ruler.rest is not None else ""),
         "extractor": chosen.digest if chosen else "pca",
         "resize": chosen.resize if chosen else run.modality.resize,
         "ruler_items": len(rest),

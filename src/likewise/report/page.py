@@ -88,8 +88,20 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
         ("Who was in the training data?", ["membership", "membership_loss"]),
         ("Translation", ["bleu", "chrf", "ter", "cer", "wer"]),
-        ("Texts", ["mauve", "self_bleu", "repetition", "distinct_1", "distinct_2", "distinct_3", "length", "repeated",
-                   "ended"]),
+        (
+            "Texts",
+            [
+                "mauve",
+                "self_bleu",
+                "repetition",
+                "distinct_1",
+                "distinct_2",
+                "distinct_3",
+                "length",
+                "repeated",
+                "ended",
+            ],
+        ),
         ("Columns", ["quality", "quality_shapes", "quality_pairs", "columns"]),
     ]
     return environment().get_template("report.html").render(

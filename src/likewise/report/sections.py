@@ -20,8 +20,8 @@ from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, two_sample_test
 from likewise.report.evidence import Array, Evidence, Row, numbers, shown_items
 from likewise.report.page import Shown
-from likewise.report.tasks import texts, translation, usefulness
 from likewise.report.tasks import rows as table_rows
+from likewise.report.tasks import texts, translation, usefulness
 from likewise.spaces import Continuous
 
 #: items whose likelihood is taken at most; and passes of the network, of which an exact flow takes many per item

@@ -1,5 +1,6 @@
-"""The parts of a report that only some data have: labels, texts, translations, rows. Each looks at the values itself, so
-that any modality of such values has it; where it does not apply it gives no rows.
+"""The parts of a report that only some data have: labels, texts, translations, rows.
+
+Each looks at the values itself, so that any modality of such values has it; where it does not apply it gives no rows.
 """
 
 from __future__ import annotations
