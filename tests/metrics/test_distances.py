@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from vectors import X, Y
 
+from likewise.metrics.features import Projection
 from likewise.metrics.frechet import frechet, kid
 from likewise.metrics.neighbours import duplicates, nearest, neighbours
 
@@ -31,6 +33,21 @@ def test_collapsed_model_has_high_precision_and_low_recall() -> None:
     spread = neighbours(real, rng.normal(size=(400, 8)) * 3)
     assert spread["precision"].value < 0.4
     assert spread["recall"].value > 0.8
+
+
+def test_a_generator_collapsed_to_one_kind_of_digit_has_high_precision_and_low_recall() -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    features = Projection.fit(pixels, 32)(pixels)
+    real, zeros = features[900:], features[:900][labels[:900] == 0]
+    rng = np.random.default_rng(4)
+    # It draws zeros only, each somewhere between two real ones.
+    first, second = zeros[rng.integers(0, len(zeros), 400)], zeros[rng.integers(0, len(zeros), 400)]
+    found = neighbours(real, first + (second - first) * rng.uniform(0, 0.3, (400, 1)))
+    fresh = neighbours(real, features[:900])
+    assert found["precision"].value > max(0.85, fresh["precision"].value - 0.05)
+    assert found["recall"].high < 0.2
+    assert found["coverage"].high < 0.2
+    assert min(fresh["recall"].value, fresh["coverage"].value) > 0.8
 
 
 def test_identical_items_match_themselves_and_are_reported() -> None:

@@ -26,7 +26,7 @@ VOID = {"meta", "link", "img", "br", "line", "circle", "rect", "polyline"}
 
 
 class Pictures:
-    name, unit, suffix = "image", "dimension", ".png"
+    name, unit, suffix, resize = "image", "dimension", ".png", "none"
 
     def features(self, values: list) -> np.ndarray:
         return np.stack([value.ravel() / 16 for value in values])
@@ -96,11 +96,13 @@ class FakeRun:
         given = parts["held_out"].given
         self.conditions = dict.fromkeys(given, Label())
         self.model = SimpleNamespace(
-            target=model["space"], likelihood=model.get("likelihood"), likelihood_how="by hand"
-        )
-        self.info = {"parameters": 1234, "device": "cpu", "note": NASTY}
+            target=model["space"], likelihood=model.get("likelihood"), likelihood_passes=1, likelihood_how="by hand",
+            condition=model.get("condition", {}),
+        )  # fmt: skip
         self.logits = model.get("logits")
-        plan = {"family": {"name": "flow"}, "backbone": {"name": "conv"}}
+        self.info = {"parameters": 1234, "device": "cpu", "note": NASTY}
+        plan: dict[str, Any] = {"family": {"name": model.get("family", "flow")}, "backbone": {"name": "conv"}}
+        plan["training"] = {"seed": model.get("trained", 0)}
         self.experiment = SimpleNamespace(to_dict=lambda: plan)
 
     def reference(self, part: str) -> Any:
@@ -230,6 +232,9 @@ def test_a_good_model_of_pictures(tmp_path: Path, digits: dict) -> None:
         assert row["seed"] == 3
         assert row["low"] is None or row["low"] <= row["value"] <= row["high"]
         assert row["n_real"] > 0
+    assert rows["tstr:label"]["value"] > 0.8 > rows["tstr:label"]["baseline"]["value"]
+    assert rows["membership"]["low"] < 0.5 < rows["membership"]["high"]
+    assert rows["membership_loss"]["value"] == 0.5
     assert 3 <= len(report["verdict"]) <= 7
     assert "drawing 400 samples" in said
     reader = read_page(tmp_path / "report" / "index.html")
@@ -243,8 +248,11 @@ def test_what_is_wrong_with_bad_models(tmp_path: Path, digits: dict) -> None:
     assert rows_of(copying)["copies_exact"]["value"] == 1
     assert any("It copies" in sentence for sentence in copying["verdict"])
     assert any(each["what"] == "likelihood" for each in copying["skipped"])
+    assert rows_of(copying)["membership"]["low"] > 0.5
     same = rows_of(evaluate(picture_run(tmp_path / "one", digits, "one"), n=200))
     assert same["recall"]["value"] < 0.2
+    assert same["precision"]["value"] > 0.9
+    assert same["tstr:label"]["value"] < 0.4 < 0.8 < same["tstr:label"]["floor"]["value"]
     assert same["judge_accuracy"]["value"] > 0.9
     assert same["agreement:label"]["value"] < 0.4
 
@@ -295,6 +303,8 @@ def test_tables(tmp_path: Path) -> None:
     assert report["columns"][0]["distance"] > 0.7
     assert found["columns"]["value"] > found["columns"]["floor"]["value"]
     assert "density" in found["bits"]["note"]
+    assert found["quality"]["value"] < found["quality"]["floor"]["value"]
+    assert found["tstr"]["floor"]["value"] > 0.4
     read_page(tmp_path / "report" / "index.html")
 
 
@@ -315,7 +325,7 @@ def test_a_handful_of_items_is_said_not_hidden(tmp_path: Path, digits: dict) -> 
 
 def test_compare(tmp_path: Path, digits: dict) -> None:
     fresh = picture_run(tmp_path / "a", digits, "fresh", name="fresh")
-    one = picture_run(tmp_path / "b", digits, "one", name=f"one {NASTY}")
+    one = picture_run(tmp_path / "b", digits, "one", name=f"one {NASTY}", family="gan")
     evaluate(fresh, n=1000)
     comparison = compare([fresh, one])
     assert (tmp_path / "b" / "report" / "report.json").exists()
@@ -330,3 +340,65 @@ def test_compare(tmp_path: Path, digits: dict) -> None:
     assert not any(differing.best[by_name[name]] for name in ("kid", "recall", "judge_accuracy"))
     with pytest.raises(ValueError, match="at least two"):
         compare([fresh])
+
+
+def test_runs_that_differ_by_the_seed_have_a_mean_over_seeds(tmp_path: Path, digits: dict) -> None:
+    runs = [picture_run(tmp_path / str(i), digits, "fresh", name=f"seed {i}", trained=i) for i in range(3)]
+    runs[2].weights_hash = "cd" * 32
+    other = picture_run(tmp_path / "other", digits, "one", name="other", family="gan")
+    for i, run in enumerate(runs):
+        run._draw = lambda rng, given, i=i, draw=run._draw: draw(np.random.default_rng([i, rng.integers(2**31)]), given)
+    for run in (*runs, other):
+        evaluate(run, n=100)
+    comparison = compare([*runs, other])
+    assert comparison.names[-1] == "seed 0 and 2 more seeds: mean"
+    for row, best in zip(comparison.rows, comparison.best, strict=True):
+        values = [each["value"] for each in row[:3] if each and each["value"] is not None]
+        mean = row[-1]
+        if len(values) < 3:
+            assert mean is None
+            continue
+        assert mean is not None
+        assert mean["value"] == pytest.approx(np.mean(values))
+        assert mean["low"] <= mean["value"] <= mean["high"]
+        assert mean["seeds"] == 3
+        assert not best & {0, 1, 2}
+    by_name = {next(r for r in row if r)["name"]: i for i, row in enumerate(comparison.rows)}
+    assert comparison.best[by_name["recall"]] == {4}
+    read_page(comparison.page)
+
+
+def test_translations_are_scored_beside_their_references(tmp_path: Path) -> None:
+    pairs = [(f"eins {i} zwei {i * 7 % 13} drei", f"one {i} two {i * 7 % 13} three") for i in range(240)]
+    parts = {
+        name: part([target for _, target in some], torch.zeros(len(some), 4), source=[source for source, _ in some])
+        for name, some in (("train", pairs[:160]), ("held_out", pairs[160:]))
+    }
+    right = dict(pairs)
+    run = FakeRun(
+        tmp_path, Words(), parts, lambda rng, given: right[given["source"]], space=Tokens(4, 5, end=2),
+        condition={"source": Tokens(8, 9, end=1)},
+    )  # fmt: skip
+    rows = rows_of(evaluate(run, n=80))
+    assert rows["bleu"]["value"] == pytest.approx(100)
+    assert "tok:13a" in rows["bleu"]["note"]
+    assert rows["ter"]["value"] == rows["cer"]["value"] == rows["wer"]["value"] == 0
+    assert rows["bleu"]["baseline"]["value"] < 60
+    assert rows["wer"]["baseline"]["value"] > 0.2
+    assert "5,000" in rows["mauve"]["note"]
+
+
+def test_features_of_ones_own(tmp_path: Path, digits: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "own_features.py").write_text(
+        "import numpy as np\ndef edges(values):\n    return np.stack([np.diff(v, axis=0).ravel() for v in values])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    run = picture_run(tmp_path / "run", digits, "fresh")
+    report = evaluate(run, n=60, features="own_features:edges")
+    assert report["protocol"]["features"].startswith("own_features:edges, 56 numbers")
+    plain = evaluate(run, n=60)
+    assert report["protocol"]["extractor"] != plain["protocol"]["extractor"] == "pca"
+    assert {row["stamp"] for row in report["metrics"]}.isdisjoint(row["stamp"] for row in plain["metrics"])
+    with pytest.raises(ValueError, match=r"minilm, FILE\.onnx"):
+        evaluate(run, n=60, features="inception")

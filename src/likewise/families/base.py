@@ -63,6 +63,11 @@ class Model(nn.Module, ABC):
     #: how log_likelihood is computed, in a few words that stand beside it in a report
     likelihood_how: str = ""
 
+    @property
+    def likelihood_passes(self) -> int:
+        """How many passes through a network `log_likelihood` takes for an item, about: what it costs."""
+        return 1
+
     def __init__(self, target: Space, condition: Condition) -> None:
         super().__init__()
         self.target = target

@@ -101,6 +101,10 @@ class FlowModel(Model):
         if target.choices:
             self.likelihood = None  # the density of a choice is no number that means anything
 
+    @property
+    def likelihood_passes(self) -> int:
+        return 2 * self.settings.likelihood_steps
+
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
         """{"error": the mean squared error of what the network predicts, per number}."""
         c = drop_some(c, self.settings.condition_dropout, draws)

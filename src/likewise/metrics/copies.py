@@ -52,8 +52,9 @@ def copy_check(train: Array, held_out: Array, fake: Array, alike: bool = True) -
 
     What chance does is told by held-out items and by training items, each beside all the others: some hundred of the
     first alone could not tell 1% from none. What training data hold more than once (a phrase that begins many verses)
-    is no sign of copying, so only copies of items that stand alone are tested. Where real data repeat themselves (rows of a table), held-out items do not
-    show it, as equal records are never on both sides of a split; then only the training items count.
+    is no sign of copying, so only copies of items that stand alone are tested. Where real data repeat themselves (rows
+    of a table), held-out items do not show it, as equal records are never on both sides of a split; then only the
+    training items count.
     """
     if len(train) < 3:
         raise ValueError(f"{len(train)} training items: a copy check needs at least 3")

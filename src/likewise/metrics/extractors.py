@@ -41,7 +41,7 @@ class Extractor:
         file = cache_folder() / "features" / f"{key}.npy"
         try:
             return np.load(file, allow_pickle=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass
         except (ValueError, EOFError):  # cut off or overwritten: made anew, and replaced
             file.unlink()
@@ -116,7 +116,9 @@ def _pixels(name: str, values: Sequence[Any], size: int, channels: int) -> NDArr
         raise ValueError(f"--features {name}: it sees pictures, and these are not; pca fits")
     mode = "L" if channels == 1 else "RGB"
     small = [v.convert(mode).resize((size, size), Image.Resampling.BICUBIC) for v in values]
-    return np.stack([np.asarray(v, np.float32).reshape(size, size, -1).transpose(2, 0, 1) / 255 for v in small])
+    return np.stack([np.asarray(v, np.float32).reshape(size, size, -1).transpose(2, 0, 1) for v in small]) / np.float32(
+        255
+    )
 
 
 def _resize(size: int) -> str:
@@ -189,8 +191,6 @@ def _onnx(file: Path) -> Extractor:
 
 
 def _callable(name: str) -> Extractor:
-    import inspect
-
     module, _, attribute = name.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
@@ -199,8 +199,7 @@ def _callable(name: str) -> Extractor:
         raise ValueError(f"--features {name}: {error}") from None
     finally:
         sys.path.pop(0)
-    source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isroutine(function) else None
-    source = source or importlib.import_module(module).__file__
+    source = importlib.import_module(module).__file__
     if not callable(function) or source is None:
         raise ValueError(f"--features {name}: it must be a function, of a module that is a file")
     return Extractor(name, _digest(Path(source)), "its own", function)

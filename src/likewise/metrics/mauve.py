@@ -46,7 +46,8 @@ def mauve(real: Array, fake: Array, seed: int = 0) -> Estimate:
         raise ValueError(f"{fewest} items: MAUVE needs at least 20 of each")
     count = min(500, max(2, fewest // 10))
     both = np.concatenate([real, fake])
-    kinds = KMeans(count, n_init=1, max_iter=100, random_state=derive_seed(seed, "mauve") % 2**32).fit(both).labels_
+    clusters = KMeans(count, n_init=1, random_state=derive_seed(seed, "mauve") % 2**32)  # pyright: ignore
+    kinds = clusters.fit_predict(both)
     sides = kinds[: len(real)], kinds[len(real) :]
     groups = [groups_of(len(side), seed) for side in sides]
     values = []

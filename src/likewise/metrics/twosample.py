@@ -127,7 +127,10 @@ def roc_area(scores: Array, truth: NDArray) -> float:
 
 
 def area_replicates(below: Array, above: Array, p: Array, q: Array) -> Array:
-    """`roc_area` of bootstrap samples, shape (R,): of scores with shapes (N,) and (M,) by the counts p (R, N), q (R, M)."""
+    """`roc_area` of bootstrap samples, shape (R,).
+
+    below, above: scores with shapes (N,) and (M,). p, q: how often each is drawn, with shapes (R, N) and (R, M).
+    """
     values = np.concatenate([below, above])
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))  # of each run of equal scores

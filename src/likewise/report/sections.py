@@ -27,7 +27,8 @@ from likewise.report.tasks import rows as table_rows
 from likewise.report.tasks import texts, translation, usefulness
 from likewise.spaces import Continuous
 
-MOST_SCORED = 512
+#: items whose likelihood is taken at most; and passes of the network, of which an exact flow takes many per item
+MOST_SCORED, MOST_PASSES = 512, 2**14
 
 
 def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
@@ -120,9 +121,13 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     if isinstance(space, Continuous) and not levels:
         density = "of a density in standardised units: compare runs on the same data only, and it can be negative"
     note = "; ".join(filter(None, (how, density, got.run.modality.uncounted(got.run.encoding)))) or None
+    passes = got.run.model.likelihood_passes
+    scored = max(64, min(MOST_SCORED, MOST_PASSES // passes))
+    if scored < min(MOST_SCORED, got.compared):
+        note = "; ".join(filter(None, (note, f"of {scored} items, as each takes {passes} passes of the network")))
     for name, part, picked in (
-        ("bits", got.held_out, got.pick_held_out[:MOST_SCORED]),
-        ("bits_train", got.train, got.pick_train[:MOST_SCORED]),
+        ("bits", got.held_out, got.pick_held_out[:scored]),
+        ("bits_train", got.train, got.pick_train[:scored]),
     ):
         x, c = _rows(part, picked)
         nats = got.run.log_likelihood(x, c, got.seed)  # the family dequantises what has levels

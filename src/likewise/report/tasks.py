@@ -1,5 +1,6 @@
-"""The parts of a report that only some data have: labels, texts, translations, rows. Each looks at the values itself, so
-that any modality of such values has it; where it does not apply it gives no rows.
+"""The parts of a report that only some data have: labels, texts, translations, rows.
+
+Each looks at the values itself, so that any modality of such values has it; where it does not apply it gives no rows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from likewise.report.evidence import Evidence, Row, numbers
 from likewise.report.page import Shown
 from likewise.spaces import Tokens
 
-#: rows from which forests learn, and translations that are scored
+#: items that a learner is taught with, and translations that are scored
 MOST_TAUGHT, MOST_TRANSLATED = 2000, 1000
 
 
@@ -41,12 +42,12 @@ def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         )  # fmt: skip
         return
     for name, labels in got.train.given.items():
-        asked = [str(given[name]) for given in got.samples.given]
+        asked = [str(given[name]) for given in got.samples.given[:MOST_TAUGHT]]
         labels = [str(label) for label in labels]
         if unclear(labels) or unclear(asked):
             continue  # agreement says why
         truth = [str(got.held_out.given[name][i]) for i in got.pick_held_out]
-        fakes, tests = (got.x_fake, got.plain[2]), (got.x_held_out, got.plain[1])
+        fakes, tests = (got.x_fake[: len(asked)], got.plain[2][: len(asked)]), (got.x_held_out, got.plain[1])
         # As many real items teach as there are samples, or all that are kept.
         picked = generator(got.seed, "tstr").permutation(len(labels))[: len(asked)]
         taught = [labels[i] for i in picked]

@@ -15,7 +15,7 @@ def evaluate(
 
     As many held-out items as there are, up to n, are compared with as many samples; for a conditional model each sample
     is given what a held-out item was given. `features` is what items are compared by: "pca", "efficientnet", "minilm",
-    FILE.onnx or MODULE:CALLABLE (see `metrics.extractors`). `progress` is told what is being done, in a few words. Raises ValueError
-    when n < 1, or when the run kept fewer than two real items of a part.
+    FILE.onnx or MODULE:CALLABLE (see `metrics.extractors`). `progress` is told what is being done, in a few words.
+    Raises ValueError when n < 1, or when the run kept fewer than two real items of a part.
     """
     return build(run, n, seed, progress, features)
