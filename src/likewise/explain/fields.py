@@ -45,6 +45,8 @@ def section(probe: Probe) -> Section | None:
         fields[name] = _averages(probe, name)
         found.facts += _sentences(probe, name, fields[name])
     found.data = {"n": COUNT, "fields": fields}
+    if probe.model.likelihood is None:
+        probe.skipped.append(("how many bits a given field saves", "this model has no likelihood"))
     found.facts += token_note(probe)
     return found
 
@@ -73,7 +75,7 @@ def _averages(probe: Probe, name: str) -> dict[str, Any]:
     large = isinstance(probe.model.target, Continuous) and probe.model.target.size > _LARGE
     real = probe.some_held_out(COUNT // 2 if large else COUNT)
     rows = [s.given for s in real]
-    if probe.model.likelihood is None or len(rows) < 2:
+    if probe.model.likelihood is None:
         return out
     values = [s.value for s in real]
     shifted = [{**row, name: rows[i - 1].get(name)} for i, row in enumerate(rows)]
