@@ -9,6 +9,7 @@ from itertools import product
 
 import pytest
 
+from likewise.cli import main
 from likewise.run import Run
 from likewise.verbs.demo import lay_out
 from likewise.verbs.explain import explain
@@ -139,6 +140,9 @@ def test_a_table_given_two_fields(census):
     told = opened(census)[1]
     assert list(told["sections"]) == ["latents", "fields", "robustness", "origins"]
     assert set(told["sections"]["fields"]["fields"]) == {"sex", "town"}
+    units = told["sections"]["latents"]["units"]
+    assert units == sorted(units, key=lambda each: -each["effect"])
+    assert told["sections"]["latents"]["directions"][0] >= units[0]["effect"]
     assert 0 <= told["sections"]["latents"]["active_units"] <= 32
 
 
@@ -183,3 +187,18 @@ def test_without_real_data_it_says_what_is_missing(gan, tmp_path):
 def test_none_is_too_few(gan):
     with pytest.raises(ValueError, match="at least one"):
         explain(gan, n=0)
+
+
+def test_the_command_line(gan, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["likewise", "explain", str(gan.path), "3", "-n", "1", "--given", "label=4"])
+    main()
+    assert capsys.readouterr().out.endswith(f"{gan.path / 'report' / 'explain.html'}\n")
+    assert opened(gan)[1]["subjects"] == [{"name": "sample 3", "given": {"label": "4"}, "index": 3, "drawn": True}]
+    monkeypatch.setattr("sys.argv", ["likewise", "explain", str(gan.path), "no.png"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert (
+        capsys.readouterr().err
+        == "likewise: no.png: there is no such file; SAMPLE is a file, or the number of a sample\n"
+    )
