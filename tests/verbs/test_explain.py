@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html.parser import HTMLParser
 from itertools import product
 
 import pytest
 
+from likewise.cli import main
 from likewise.run import Run
 from likewise.verbs.demo import lay_out
 from likewise.verbs.explain import explain
@@ -38,7 +40,8 @@ def gan(folder, digits):
 
 @pytest.fixture(scope="module")
 def translation(folder):
-    things, states = ["cat", "dog", "sky", "sea"], ["old", "new", "red", "wet"]
+    things = ["cat", "dog", "sky", "sea", "hat", "sun", "day", "way"]
+    states = ["old", "new", "red", "wet", "far", "low", "big", "odd"]
     pairs = [f"the {a} is {b}\tdie {a} ist {b}" for a, b in product(things, states)]
     (folder / "pairs.tsv").write_text("\n".join(["source\ttarget", *pairs]) + "\n")
     return trained(folder / "translation", folder / "pairs.tsv", SHALLOW, backbone="transformer")
@@ -83,7 +86,9 @@ def test_a_gan_of_pictures(gan):
     explain(gan, n=2)
     page, told = opened(gan)
     assert list(told["sections"]) == ["latents", "critic", "fields", "robustness", "origins"]
-    assert {each["what"] for each in told["skipped"]} == {"the surprisal of tokens", "attention"}
+    assert {each["what"] for each in told["skipped"]} == {
+        "the surprisal of tokens", "attention", "how many bits a given field saves",
+    }  # fmt: skip
     critics = told["sections"]["critic"]["items"]
     assert [c["name"] for c in critics[:2]] == ["sample 0", "sample 1"]
     assert all(0 <= c["rank"] <= 1 for c in critics)
@@ -135,13 +140,16 @@ def test_a_table_given_two_fields(census):
     told = opened(census)[1]
     assert list(told["sections"]) == ["latents", "fields", "robustness", "origins"]
     assert set(told["sections"]["fields"]["fields"]) == {"sex", "town"}
+    units = told["sections"]["latents"]["units"]
+    assert units == sorted(units, key=lambda each: -each["effect"])
+    assert told["sections"]["latents"]["directions"][0] >= units[0]["effect"]
     assert 0 <= told["sections"]["latents"]["active_units"] <= 32
 
 
 def test_a_field_may_be_left_out_while_another_is_given(census):
     """It once ended in StopIteration; and who else is in the batch changes nothing."""
     some = census.sample(3, seed=1, given={"sex": "f"})
-    assert list(some.given) == [{"sex": "f"}] * 3
+    assert some.given == [{"sex": "f"}] * 3
     mixed = census.sample(3, seed=1, given=[{"sex": "f"}, {"sex": "f", "town": "a"}, {"town": "b"}])
     assert mixed.values[0] == some.values[0]
 
@@ -170,6 +178,27 @@ def test_refusals(gan, sample, given, said):
         explain(Run(gan.path), sample, n=1, given=given)
 
 
+def test_without_real_data_it_says_what_is_missing(gan, tmp_path):
+    shutil.copytree(gan.path, tmp_path / "shared", ignore=shutil.ignore_patterns("reference"))
+    with pytest.raises(ValueError, match=r"reference/train.json: is not there"):
+        explain(Run(tmp_path / "shared"), n=1)
+
+
 def test_none_is_too_few(gan):
     with pytest.raises(ValueError, match="at least one"):
         explain(gan, n=0)
+
+
+def test_the_command_line(gan, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["likewise", "explain", str(gan.path), "3", "-n", "1", "--given", "label=4"])
+    main()
+    assert capsys.readouterr().out.endswith(f"{gan.path / 'report' / 'explain.html'}\n")
+    assert opened(gan)[1]["subjects"] == [{"name": "sample 3", "given": {"label": "4"}, "index": 3, "drawn": True}]
+    monkeypatch.setattr("sys.argv", ["likewise", "explain", str(gan.path), "no.png"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert (
+        capsys.readouterr().err
+        == "likewise: no.png: there is no such file; SAMPLE is a file, or the number of a sample\n"
+    )

@@ -13,7 +13,8 @@ from likewise.spaces import Continuous
 
 #: numbers in an item beyond which fewer likelihoods are asked for: a flow's take seconds each
 _LARGE = 1024
-#: other values of a field that are shown
+#: samples, and other values of a field, that are shown
+_SUBJECTS = 3
 _OTHERS = 3
 
 
@@ -33,28 +34,28 @@ def section(probe: Probe) -> Section | None:
     pool = probe.run.reference_given("train", 10**9)
     fields: dict[str, Any] = {}
     for name in probe.run.conditions:
-        others = _others(probe, pool, name)
-        for subject in [s for s in probe.subjects if s.drawn][:3]:
+        for subject in [s for s in probe.subjects if s.drawn][:_SUBJECTS]:
+            others = _others(probe, pool, name, subject.given.get(name))
             rows = [subject.given, {**subject.given, name: None}, *[{**subject.given, name: v} for v in others]]
             values = probe.draw(rows, [subject.index] * len(rows))
             far = [0.0, *probe.moved(values[1:], values[0])]
             what = ["as asked", f"without {name}", *[f"{name} {v}" for v in others]]
             captions = [what[0], *[f"{w}: {f:.2f}" for w, f in zip(what[1:], far[1:], strict=True)]]
-            title = f"{subject.name}, given {given_words(subject.given)}"
+            title = f"{subject.name}, given {given_words(subject.given)}: other values of {name}"
             found.strips.append(strip(probe.run.modality, title, values, captions))
         fields[name] = _averages(probe, name)
         found.facts += _sentences(probe, name, fields[name])
     found.data = {"n": COUNT, "fields": fields}
+    if probe.model.likelihood is None:
+        probe.skipped.append(("how many bits a given field saves", "this model has no likelihood"))
     found.facts += token_note(probe)
     return found
 
 
-def _others(probe: Probe, pool: list[Given], name: str) -> list[Any]:
-    """A few values of the field that training items have, none of them that of a subject."""
-    taken = {str(s.given.get(name)) for s in probe.subjects}
+def _others(probe: Probe, pool: list[Given], name: str, own: Any) -> list[Any]:
+    """A few values of the field that training items have, other than `own`."""
     order = generator(probe.seed, "others", name).permutation(len(pool))
-    values = (pool[i].get(name) for i in order)
-    distinct = dict.fromkeys(str(v) for v in values if v is not None and str(v) not in taken)
+    distinct = dict.fromkeys(str(v) for i in order if (v := pool[i].get(name)) is not None and str(v) != str(own))
     return list(distinct)[:_OTHERS]
 
 
@@ -73,7 +74,7 @@ def _averages(probe: Probe, name: str) -> dict[str, Any]:
     large = isinstance(probe.model.target, Continuous) and probe.model.target.size > _LARGE
     real = probe.some_held_out(COUNT // 2 if large else COUNT)
     rows = [s.given for s in real]
-    if probe.model.likelihood is None or len(rows) < 2:
+    if probe.model.likelihood is None:
         return out
     values = [s.value for s in real]
     shifted = [{**row, name: rows[i - 1].get(name)} for i, row in enumerate(rows)]

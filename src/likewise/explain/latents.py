@@ -20,12 +20,15 @@ from likewise.spaces import Tokens
 #: stops on the way between two items, both ends included
 _STOPS = 8
 _REACH = (-2.0, -1.0, 0.0, 1.0, 2.0)
-_UNITS = 6
+#: units, and directions, that are shown; none that does less than this share of what the first does
+_UNITS = 3
+_LEAST = 0.1
 _ACTIVE = 0.01
 
 
 def section(probe: Probe) -> Section | None:
-    """data: interpolations (from, to), units (number, effect), active_units, latent (its shape)."""
+    """data: latent (its shape), interpolations (from, to), units (number, effect), directions (their effects),
+    active_units, and round_trip (item, moved), where there are such."""
     z = probe.latent([0])
     found = Section(
         "latents",
@@ -88,36 +91,44 @@ def _between(probe: Probe, found: Section) -> None:
 
 
 def _units(probe: Probe, found: Section) -> None:
-    """Rows for the units that move samples most."""
-    effect = _effect(probe)
-    order = np.argsort(-effect, kind="stable")
+    """Rows for the units, and for the directions of all units together, that move samples most."""
     subject = probe.subjects[0]
     try:
         z = _start(probe, subject)
-    except NotImplementedError:
+    except NotImplementedError:  # a user's own item, and no way from it to a latent
         subject = next(s for s in probe.subjects if s.drawn)
         z = _start(probe, subject)
-    for unit in order[: 3 if isinstance(probe.model.target, Tokens) else _UNITS].tolist():
-        moved = z.repeat(len(_REACH), 1)
-        moved[:, unit] = torch.tensor(_REACH, device=z.device)
+    together = None if isinstance(probe.model.target, Tokens) else _together(probe)
+    effect = _variance(probe) if together is None else np.sqrt(np.diag(together))
+    order = np.argsort(-effect, kind="stable")
+    axes = [(f"Unit {u}", np.eye(len(effect))[u]) for u in order[:_UNITS] if effect[u] >= _LEAST * effect.max()]
+    if together is not None:
+        values, vectors = np.linalg.eigh(together)
+        vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(values))])
+        axes += [
+            (f"Direction {i}, of all units at once", vectors[:, -i]) for i in range(1, min(_UNITS, len(values)) + 1)
+        ]
+        found.data["directions"] = [round(float(v), 6) for v in np.sqrt(np.maximum(values[::-1][:32], 0))]
+    reach = torch.tensor(_REACH, device=z.device)[:, None]
+    for name, axis in axes:
+        way = torch.tensor(axis, dtype=z.dtype, device=z.device)
+        moved = z + (reach - z @ way) * way
         values = probe.draw([subject.given] * len(moved), [subject.index] * len(moved), moved)
         captions = [f"{value:+g}" for value in _REACH]
-        found.strips.append(strip(probe.run.modality, f"Unit {unit}, of {subject.name}", values, captions))
+        found.strips.append(strip(probe.run.modality, f"{name}, in {subject.name}", values, captions))
     found.data["units"] = [{"unit": int(u), "effect": round(float(effect[u]), 6)} for u in order[:32]]
 
 
-def _effect(probe: Probe) -> NDArray[np.float64]:
-    """How much each unit matters, shape (units,).
+def _together(probe: Probe) -> NDArray[np.float64]:
+    """How much units change samples, alone and together: the mean product of their changes, shape (units, units).
 
-    Of real values: how much samples change, on average, when it goes from -2 to 2 (root mean square). Of tokens, which
-    jump: the variance of its posterior mean over training items.
+    A change is what a sample becomes when the unit goes from -2 to 2. The root of the diagonal is each unit's own
+    effect; the first eigenvectors are the directions that change samples most (Ramesh et al., "A spectral regularizer
+    for unsupervised disentanglement", 2018).
     """
-    if isinstance(probe.model.target, Tokens):
-        return _variance(probe)
-    indices = list(range(COUNT))
-    z, rows = probe.latent(indices), [probe.subjects[0].given] * COUNT
-    c = probe.condition(rows)
-    out = []
+    indices = list(range(COUNT // 2))
+    z, c = probe.latent(indices), probe.condition([probe.subjects[0].given] * len(indices))
+    changes = []
     with torch.no_grad():
         for unit in range(z.shape[1]):
             ends = []
@@ -127,8 +138,9 @@ def _effect(probe: Probe) -> NDArray[np.float64]:
                 draws = probe.noise(indices)
                 probe.model.latent(draws)
                 ends.append(probe.model.from_latent(moved, c, draws, probe.settings))
-            out.append(float((ends[1] - ends[0]).double().square().mean().sqrt()))
-    return np.array(out)
+            changes.append((ends[1] - ends[0]).flatten())
+    flat = torch.stack(changes).double().cpu().numpy()
+    return flat @ flat.T / flat.shape[1]
 
 
 def _variance(probe: Probe) -> NDArray[np.float64]:

@@ -52,6 +52,13 @@ class Probe:
         self.model = self.run.model
         self.device = next(self.model.parameters()).device
         self.settings = self.run.sampling()
+        for split in ("train", "held_out"):
+            kept = self.run.path / "reference" / f"{split}.json"
+            if not kept.is_file():
+                raise ValueError(f"{kept}: is not there; explain compares with the real data that training left in it")
+        for name, part in (("training", self.train), ("held-out", self.held_out)):
+            if len(part.values) < 2:
+                raise ValueError(f"{self.run.path}: {len(part.values)} {name} items are kept; explain needs two")
 
     @cached_property
     def train(self) -> Reference:

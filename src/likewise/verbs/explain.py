@@ -39,7 +39,8 @@ def explain(
         raise ValueError(f"-n {n}: at least one sample")
     tell = progress or (lambda _: None)
     tell("drawing samples")
-    probe = Probe(run, _subjects(run, sample, n, seed, given), seed)
+    probe = Probe(run, [], seed)  # which sees that all is there that will be asked for
+    probe.subjects = _subjects(run, sample, n, seed, given)
     sections = []
     for name, ask in QUESTIONS:
         tell(f"asking: {name}")
