@@ -181,6 +181,8 @@ def look(
 
     out: a folder for look.html, look.json and suspects.csv. The data are not changed.
     """
+    if out is not None and Path(path).is_dir() and Path(out).resolve().is_relative_to(Path(path).resolve()):
+        raise ValueError(f"{out}: is inside the data, which a look does not change; give --out a folder elsewhere")
     size = options.pop("size", None)
     plan = make_plan(path, tell=tell, **options)
     said: list[str] = []
