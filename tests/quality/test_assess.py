@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from planted import IMAGES, LABELS, lay_out, picture, rates, sentences
 from sklearn.datasets import load_wine
 
+from likewise.modalities.image import Image, ImageSettings
 from likewise.plan import make_plan
 from likewise.quality.assess import assess
+from likewise.quality.items import take
 from likewise.records import read_records
+from likewise.streams import Files
 
 
 def checked(path, **options):
@@ -113,6 +117,17 @@ def test_streams_are_sampled(tmp_path):
     assert "400 of 3,000 records, drawn at random" in one.notes[0]
     assert one.suspects == two.suspects
     assert one.diversity == two.diversity
+
+
+def test_streamed_pictures_that_cannot_be_read_are_left_out(tmp_path):
+    folder = lay_out(tmp_path / "digits", IMAGES[:120], LABELS[:120])
+    (folder / "3" / "broken.png").write_bytes(b"not a picture")
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.png"))
+    records = replace(read_records(folder), columns={"image": Files(folder, names)})
+    modality = Image.fit([folder / n for n in names if "broken" not in n], ImageSettings())
+    items = take(records, modality)
+    assert len(items) == 120
+    assert names.index("3/broken.png") not in items.where
 
 
 def test_equal_records_have_no_quality(tmp_path):

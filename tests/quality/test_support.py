@@ -13,10 +13,10 @@ from likewise.quality.labels import balance
 from likewise.quality.support import Facts, support
 
 MUCH = Facts(
-    path="photos", train=100_000, held_out=5000, tokens=None, grid=True, family="flow", parameters=10**6, batch=64,
+    path="photos", train=100_000, held_out=5000, tokens=None, family="flow", parameters=10**6, batch=64,
     steps=1000, quality=None,
 )  # fmt: skip
-TEXT = replace(MUCH, path="a poem.txt", tokens=100.0, grid=False, family="autoregressive")
+TEXT = replace(MUCH, path="a poem.txt", tokens=100.0, family="autoregressive")
 
 
 def said(facts):

@@ -111,6 +111,14 @@ def test_repeats_are_named(tmp_path):
     assert "3 equal items; first record 151: equal to another: record 150" in said
 
 
+def test_out_must_be_outside_of_the_data(tmp_path):
+    data = lay_out("images", tmp_path)
+    before = hashes(data)
+    with pytest.raises(ValueError, match="inside the data"):
+        look(data, out=data / "looked", **SMALL)
+    assert hashes(data) == before
+
+
 def test_equal_records(tmp_path):
     (tmp_path / "same.txt").write_text("the same line\n" * 30)
     found = look(tmp_path / "same.txt", out=tmp_path / "out", **SMALL)

@@ -81,7 +81,7 @@ class Quality:
         return [s for s in self.suspects if s.check in checks]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON, without the suspects' names."""
+        """As JSON: how many are suspected, but not which."""
         return {
             "records": self.count,
             "looked_at": self.looked,

@@ -19,13 +19,15 @@ from sklearn.neighbors import NearestNeighbors
 
 from likewise.metrics.features import CLIP
 from likewise.metrics.intervals import generator
-from likewise.modalities.base import Modality
+from likewise.modalities.base import BadValue, Modality
 from likewise.records import Records
 
 Array = NDArray[np.float32]
 
 #: items, numbers of features, and characters that are looked at, so that a look takes seconds and some 100 MiB
 MOST, _CELLS, _CHARACTERS = 10_000, 2**25, 3_000_000
+#: items that are looked at however long they are
+_FEWEST = 100
 COMPONENTS = 64
 #: neighbours of each item
 NEIGHBOURS = 10
@@ -57,11 +59,13 @@ class Items:
 def take(records: Records, modality: Modality, seed: int = 0, most: int = MOST) -> Items:
     """Look at up to `most` records, drawn at random where there are more. Needs at least two different ones."""
     where = _drawn(records, modality, seed, most)
+    column = records.columns[records.target]
+    if records.streamed:  # the scan has not read all of them
+        where = np.array([i for i in where.tolist() if _readable(column[i], modality)], np.int64)
     groups: dict[str, list[int]] = {}
     for index, digest in zip(where.tolist(), records.subset(where).digests(), strict=True):
         groups.setdefault(digest, []).append(index)
     distinct = np.array([group[0] for group in groups.values()], np.int64)
-    column = records.columns[records.target]
     standard = standardise(features([column[i] for i in distinct.tolist()], modality))
     x = components(standard, seed)
     distances, nearest = neighbours(x)
@@ -112,6 +116,14 @@ def neighbours(x: Array, count: int = NEIGHBOURS) -> tuple[Array, NDArray[np.int
     return np.take_along_axis(exact, order, 1), np.take_along_axis(index, order, 1).astype(np.int64)
 
 
+def _readable(value: Any, modality: Modality) -> bool:
+    try:
+        modality.read(value)
+    except BadValue:
+        return False
+    return True
+
+
 def _drawn(records: Records, modality: Modality, seed: int, most: int) -> NDArray[np.int64]:
     """Which records are read, ascending."""
     order = generator(seed, "look").permutation(len(records))
@@ -120,4 +132,4 @@ def _drawn(records: Records, modality: Modality, seed: int, most: int) -> NDArra
     most = min(most, _CELLS // max(1, features(some[:1], modality).shape[1]))
     if isinstance(some[0], str):  # long texts take long
         most = min(most, int(_CHARACTERS / max(1.0, float(np.mean([len(text) for text in some])))))
-    return np.sort(order[: max(most, 64)])
+    return np.sort(order[: max(most, _FEWEST)])

@@ -19,7 +19,7 @@ _AS_NEW, _NOTHING_NEW = 4, 40
 _PER_PARAMETER = 20
 #: items below which a discriminator needs help: "a few thousand"
 _FEW_FOR_GAN = 3000
-#: passes after which the held-out loss of a flow was seen to turn, on few small pictures
+#: passes after which the held-out loss of a flow was seen to turn, on few small pictures and rows
 _TURNS_AFTER = 400
 #: share of records that repeat another from which on it matters
 _REPEATED = 0.01
@@ -33,7 +33,6 @@ class Facts:
     train: int  #: items to train on
     held_out: int
     tokens: float | None  #: of an item, where the model reads it as many tokens
-    grid: bool  #: whether an item is real values at positions, as a picture is
     family: str
     parameters: int
     batch: int
@@ -109,13 +108,13 @@ def _text_size(f: Facts) -> Said | None:
 
 
 def _flow_memorises(f: Facts) -> Said | None:
-    if f.family != "flow" or not f.grid:
+    if f.family != "flow" or f.tokens is not None:
         return None
     most = _rounded(f.steps_of(_TURNS_AFTER))
     where = "stays below" if f.steps <= most else "goes beyond"
     return Said(
         f"{f.train:,} items: expect memorisation above about {most:,} steps ({_TURNS_AFTER} passes, as measured on "
-        f"small pictures; the steps grow in proportion to the data); the plan of {f.steps:,} {where} that.",
+        f"few of them; the steps grow in proportion to the data); the plan of {f.steps:,} {where} that.",
         "Bonnaire et al., Why Diffusion Models Don't Memorize, 2025 (arXiv:2505.17638); the 400 are ours",
         most,
     )

@@ -94,8 +94,8 @@ class Namer:
         return f"{suspect.reason}: {self.name(suspect.beside[0])}" if repeats else suspect.reason
 
     def caption(self, record: int) -> str:
-        given = [f"{name} {str(self.records.columns[name][record])[:300]}" for name in self.conditions]
-        return ", ".join([*given, self.name(record)])
+        given = [f"{name}: {str(self.records.columns[name][record])[:300]}" for name in self.conditions]
+        return " \u00b7 ".join([*given, self.name(record)])
 
 
 def sections(quality: Quality, namer: Namer) -> list[Section]:
@@ -152,7 +152,7 @@ def write(
     writer.writeheader()
     writer.writerows(rows)
     write_whole(folder / "suspects.csv", table.getvalue())
-    whole = {"schema": SCHEMA, **about, "quality": quality and quality.to_json(), "suspects": rows}
+    whole = {"schema": SCHEMA, **about, "quality": quality and quality.to_json()}
     write_whole(folder / "look.json", json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     page = environment().get_template("look.html").render(
         about=about, headlines=headlines, quality=quality, kind=namer.kind, columns=namer.columns,

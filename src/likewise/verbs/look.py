@@ -112,7 +112,7 @@ class Look:
         return [*lines, *_diversity(quality)]
 
     def to_json(self) -> dict[str, Any]:
-        """What look.json holds beside the quality and its suspects."""
+        """What look.json holds beside the quality."""
         scan, plan, experiment = self.plan.scan, self.plan, self.plan.experiment
         return {
             "version": __version__,
@@ -155,7 +155,7 @@ def _balance(name: str, found: labels.Balance) -> str:
     return f"{name} {found.ratio:,.0f} times ({first[0]!r} {first[1]:,}, {last[0]!r} {last[1]:,})"
 
 
-def _few(names: list[str], most: int = 4) -> str:
+def _few(names: list[str], most: int = 3) -> str:
     """As many names as leave the summary on a screen; the page has the rest."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -166,9 +166,7 @@ def _diversity(quality: Quality) -> list[str]:
         return []
     count, score = curve[-1]
     adds = "still adds much" if gain >= _ADDS_MUCH else "adds little" if gain < _ADDS_LITTLE else "adds some"
-    line = (
-        f"diversity: {count:,} random items count as {score:,.0f} different ones, half of them as {curve[-2][1]:,.0f}"
-    )
+    line = f"diversity: {count:,} items count as {score:,.0f} different ones, half of them as {curve[-2][1]:,.0f}"
     if nearer is not None:
         line += f"; the last doubling brought the nearest item {max(0.0, nearer):.0%} nearer"
     return [f"{line}: twice the data {adds}"]
@@ -184,6 +182,8 @@ def look(
 
     out: a folder for look.html, look.json and suspects.csv. The data are not changed.
     """
+    if out is not None and Path(path).is_dir() and Path(out).resolve().is_relative_to(Path(path).resolve()):
+        raise ValueError(f"{out}: is inside the data, which a look does not change; give --out a folder elsewhere")
     size = options.pop("size", None)
     plan = make_plan(path, tell=tell, **options)
     said: list[str] = []
@@ -207,7 +207,6 @@ def look(
     facts = Facts(
         path=str(path), train=len(plan.train), held_out=len(plan.held_out),
         tokens=(space.mean_length or space.length) if isinstance(space, Tokens) else None,
-        grid=isinstance(space, Continuous) and len(space.shape) > 1,
         family=getattr(plan.experiment.family, "name", ""), parameters=parameters(learner.model),
         batch=settings.batch, steps=steps, quality=quality,
     )  # fmt: skip
