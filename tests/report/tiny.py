@@ -18,8 +18,8 @@ from likewise.verbs.train import train
 
 COUNT = 120
 KINDS = ("picture", "captioned", "text", "translation", "table")
-WORDS = "zero one two three four five six seven eight nine".split()
-NUMBERS = "null eins zwei drei vier fünf sechs sieben acht neun".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+NUMBERS = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
 #: small enough that training and measuring take a second or two
 SMALL = {
     "training.batch": 16,

@@ -88,7 +88,7 @@ class Model(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no likelihood")
 
     def discriminate(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
-        """How real the model itself takes items to be, shape (B,), higher is more real: where it has a discriminator."""
+        """How real the model itself takes items to be, shape (B,), higher = more real: if it has a discriminator."""
         raise NotImplementedError(f"{type(self).__name__} has no discriminator; gan has one")
 
 

@@ -22,7 +22,6 @@ from likewise.families.likelihoods import dequantise
 from likewise.families.paths import PATHS, PathName
 from likewise.spaces import Condition, Continuous, Space, drop
 
-
 #: numbers of an item up to which the divergence is computed exactly
 _EXACT_TRACE = 16
 

@@ -7,6 +7,7 @@ number of texts, so it is compared at equal n.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def traits(text: str, by_character: bool, known: Container[str]) -> set[str]:
     """What a text has that can be named: its words, its runs of two, and whether any word is not among `known`."""
     units = words(text, by_character)
     between = "" if by_character else " "
-    found = {f"“{unit}”" for unit in units} | {f"“{a}{between}{b}”" for a, b in zip(units, units[1:], strict=False)}
+    found = {f"“{unit}”" for unit in units} | {f"“{a}{between}{b}”" for a, b in pairwise(units)}
     return found if all(unit in known for unit in units) else found | {NEW_WORD}
 
 
