@@ -52,7 +52,7 @@ def build(run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None
     tell("writing the report")
     _show(got, shown)
     write(run.path / "report", report, shown)
-    write_card(run, report, got.fakes)
+    tell(f"model card: {write_card(run, report, got.fakes)}")
     return report
 
 
