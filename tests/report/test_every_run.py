@@ -64,11 +64,14 @@ def check_report(run: Run, report: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("kind", "family"), PAIRS)
 def test_evaluate_takes_it(kind: str, family: str, tmp_path: Path) -> None:
+    refusal = None
     try:
         run = make_run(kind, tmp_path, family)
-    except ValueError as refusal:
-        assert "fits" in str(refusal) or "fit" in str(refusal)
-        assert "\n" not in str(refusal)
+    except ValueError as error:
+        refusal = str(error)
+    if refusal is not None:  # not every family can learn every kind: then one sentence says what fits
+        assert "fit" in refusal
+        assert "\n" not in refusal
         assert (kind, family) not in QUICK
         return
     report = evaluate(run, n=24)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from likewise.report.verdict import verdict
@@ -17,13 +18,13 @@ def row(name: str, value: float, floor: float | None = None, baseline: float | N
     }  # fmt: skip
 
 
-def say(*rows: dict, judged: float = 1e-9, **copies: Any) -> str:
+def say(*rows: dict, judged: float = 1e-9, tells: Sequence[dict] = (), **copies: Any) -> str:
     found = {"flagged": False, "p_value": 1.0, "n_train": 5000, "reference": "held-out", **copies}
     return " ".join(
         verdict(
             {
                 "metrics": list(rows),
-                "judge": {"p_value": judged, "floor_p_value": 0.5},
+                "judge": {"p_value": judged, "floor_p_value": 0.5, "tells": list(tells)},
                 "copies": found,
                 "n_compared": 500,
             }
@@ -35,6 +36,12 @@ def test_judge() -> None:
     assert "61% of the time" in say(row("judge_accuracy", 0.61))
     assert "could not tell" in say(row("judge_accuracy", 0.52), judged=0.3)
     assert "almost always" in say(row("judge_accuracy", 0.99))
+
+
+def test_what_gives_them_away_is_said_with_both_shares() -> None:
+    told = [{"trait": "age = 7 and wed", "real": 0.0, "fake": 0.25, "z": 9.0}]
+    assert "age = 7 and wed (0.0% of the real items, 25% of the samples)" in say(tells=told)
+    assert "away" not in say()
 
 
 def test_distance_runs_from_the_baseline_to_real_data() -> None:

@@ -28,6 +28,8 @@ SMALL = {
     "data.held_out": 0.3,
     "backbone.width": 16,
 }
+#: the kinds that are a file, not a folder
+FILES = {"text": "lines.txt", "translation": "pairs.tsv", "table": "rows.csv"}
 QUICK_FLOW = {"family.likelihood_steps": 2, "family.sampling.steps": 2}
 
 
@@ -49,16 +51,16 @@ def lay_out(kind: str, folder: Path) -> Path:
             return folder
         case "text":
             lines = [line.strip() for text in topics.values() for line in text.splitlines() if len(line) > 30]
-            path = folder / "lines.txt"
+            path = folder / FILES[kind]
             path.write_text("\n".join(line[:40] for line in lines[:COUNT]), encoding="utf-8")
         case "translation":
-            path = folder / "pairs.tsv"
+            path = folder / FILES[kind]
             chosen = [rng.integers(10, size=4) for _ in range(COUNT)]
             rows = [(" ".join(WORDS[k] for k in each), " ".join(NUMBERS[k] for k in each)) for each in chosen]
             path.write_text("en\tde\n" + "\n".join(f"{a}\t{b}" for a, b in rows), encoding="utf-8")
         case "table":
             wine: Any = load_wine()
-            path = folder / "rows.csv"
+            path = folder / FILES[kind]
             with path.open("w", newline="", encoding="utf-8") as file:
                 out = csv.writer(file)
                 out.writerow(["alcohol", "colour", "hue", "kind"])
@@ -72,9 +74,7 @@ def make_run(kind: str, folder: Path, family: str | None = None) -> Run:
     data = folder / kind
     if not data.exists():
         lay_out(kind, data)
-    path = (
-        next(data.glob("*.t*")) if kind in ("text", "translation") else data / "rows.csv" if kind == "table" else data
-    )
+    path = data / FILES.get(kind, "")
     out = folder / f"{kind}-{family or 'any'}"
     settings = SMALL | (QUICK_FLOW if family == "flow" else {})
     return train(path, out=out, family=family, steps=2, set_=settings, say=lambda _: None)

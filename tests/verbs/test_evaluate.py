@@ -112,7 +112,9 @@ class FakeRun:
         asked = given or [{}] * n
         values = [self._draw(np.random.default_rng([seed, i]), asked[i]) for i in range(n)]
         ended = torch.tensor([[0, 1, 2, 2]] * (n - 1) + [[0, 1, 1, 1]])
-        return SimpleNamespace(values=values, given=asked, seed=seed, x=ended)
+        real = self._parts["held_out"].x
+        x = real[torch.arange(n) % len(real)] if self.encoding == "continuous" else ended
+        return SimpleNamespace(values=values, given=asked, seed=seed, x=x)
 
     def log_likelihood(self, x: Any, c: Any, seed: int) -> np.ndarray:
         return np.full(len(x), -64 * np.log(2.0))
@@ -255,6 +257,24 @@ def test_what_is_wrong_with_bad_models(tmp_path: Path, digits: dict) -> None:
     assert same["tstr:label"]["value"] < 0.4 < 0.8 < same["tstr:label"]["floor"]["value"]
     assert same["judge_accuracy"]["value"] > 0.9
     assert same["agreement:label"]["value"] < 0.4
+
+
+def test_a_models_own_discriminator_stands_beside_the_judge(tmp_path: Path, digits: dict) -> None:
+    """One that likes ink, of a model that draws the same thing over and over; and one that knows its training data."""
+    likes_ink = picture_run(tmp_path / "ink", digits, "one", logits=lambda x: np.asarray(x.flatten(1).sum(1)))
+    rows = rows_of(evaluate(likes_ink, n=200))
+    assert rows["judge_accuracy"]["value"] > 0.9
+    assert rows["own_auc"]["floor"]["low"] < 0.5 < rows["own_auc"]["floor"]["high"]
+    assert rows["own_auc"]["baseline"]["what"].startswith("held-out items")
+    known = {tuple(row) for row in digits["train"].x.flatten(1).tolist()}
+    learned = picture_run(
+        tmp_path / "by-heart", digits, "fresh",
+        logits=lambda x: np.array([tuple(row) in known for row in x.flatten(1).tolist()]) + np.linspace(0, 0.1, len(x)),
+    )  # fmt: skip
+    assert rows_of(evaluate(learned, n=200))["own_auc"]["floor"]["value"] < 0.1
+    page = (tmp_path / "ink" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Own discriminator" in page
+    assert page.count("Real items it took for samples") == 2 + 8  # the section's name, its title, each picture's
 
 
 def test_the_report_is_a_pure_function_of_run_and_seed(tmp_path: Path, digits: dict) -> None:

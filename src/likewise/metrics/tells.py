@@ -69,7 +69,7 @@ def tells(
     return _differing(found, looked, len(real), len(fake), most), looked
 
 
-def _pairs(sides: Sequence[Sequence[set[str]]], kept: Sequence[str]) -> tuple[list[Found], int]:
+def _pairs(sides: Sequence[Sequence[set[str]]], kept: list[str]) -> tuple[list[Found], int]:
     """Those pairs of traits that differ more than either of the two does; and how many pairs were tried."""
     index = {trait: i for i, trait in enumerate(kept)}
     grids = []
@@ -84,7 +84,8 @@ def _pairs(sides: Sequence[Sequence[set[str]]], kept: Sequence[str]) -> tuple[li
     single = np.diag(z)
     often = np.triu(real + fake >= LEAST_ITEMS, 1)
     telling = np.argwhere(often & (z > np.maximum(single[:, None], single)))
-    return [((kept[i], kept[j]), int(real[i, j]), int(fake[i, j])) for i, j in telling], int(often.sum())
+    pairs: list[Found] = [((kept[i], kept[j]), int(real[i, j]), int(fake[i, j])) for i, j in telling.tolist()]
+    return pairs, int(often.sum())
 
 
 def _differing(found: Sequence[Found], looked: int, n: int, m: int, most: int) -> list[Tell]:

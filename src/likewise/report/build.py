@@ -54,7 +54,7 @@ def build(
     tell("writing the report")
     _show(got, shown)
     write(run.path / "report", report, shown)
-    write_card(run, report, got.fakes)
+    tell(f"model card: {write_card(run, report, got.fakes)}")
     return report
 
 

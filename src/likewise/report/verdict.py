@@ -11,10 +11,11 @@ Row = Mapping[str, Any]
 
 
 def verdict(report: Mapping[str, Any]) -> list[str]:
-    """Three to six sentences, each computed from the rows of `report["metrics"]`."""
+    """Three to eight sentences, each computed from the rows of `report["metrics"]`."""
     rows = {row["name"]: row for row in report["metrics"]}
     said = [
         _judge(rows["judge_accuracy"], report["judge"]) if "judge_accuracy" in rows else None,
+        _tell(report["judge"]["tells"][0]) if report["judge"] and report["judge"]["tells"] else None,
         _distance(rows["kid"]) if "kid" in rows else None,
         _reach(rows["precision"], rows["recall"]) if "precision" in rows else None,
         *(_agreement(row) for name, row in rows.items() if name.startswith("agreement:")),
@@ -44,6 +45,11 @@ def _judge(row: Row, judge: Mapping[str, Any]) -> str:
     if row["value"] < 0.9:
         return f"A judge told real from fake {share} ({between})."
     return f"A judge tells real from fake almost always: {share} ({between})."
+
+
+def _tell(tell: Mapping[str, Any]) -> str:
+    shares = f"{number(tell['real'], True)} of the real items, {number(tell['fake'], True)} of the samples"
+    return f"What gives them away most, of what has a name: {tell['trait']} ({shares})."
 
 
 def _distance(row: Row) -> str | None:

@@ -17,7 +17,7 @@ from likewise.quality import labels
 from likewise.quality.assess import CHECKS, Quality, assess
 from likewise.quality.support import Facts, Support, support
 from likewise.report import look as page
-from likewise.spaces import Continuous, Tokens
+from likewise.spaces import Tokens
 from likewise.training import checkpoint, machine
 from likewise.training.learner import parameters
 from likewise.training.order import Order
