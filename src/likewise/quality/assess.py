@@ -170,8 +170,8 @@ def assess(
     order = {check: i for i, check in enumerate(CHECKS)}
     suspects = sorted([*doubted, *suspects], key=lambda s: (order[s.check], -s.score, s.record))
     return Quality(
-        len(records), items.looked, len(items), items.looked if records.streamed else len(records), groups, suspects, labelled, matched, diversity(items, seed),
-        duplicates.dimension(items), time.perf_counter() - started, notes,
+        len(records), items.looked, len(items), items.looked if records.streamed else len(records), groups, suspects,
+        labelled, matched, diversity(items, seed), duplicates.dimension(items), time.perf_counter() - started, notes,
     )  # fmt: skip
 
 
