@@ -54,7 +54,7 @@ def test_gan(train, speaks):
 def test_repeats_and_rare_classes():
     items = items_of(gaussian(50, 3), raw=True)
     quality = Quality(
-        100, 100, 50, [], [Suspect(i, "equal", "", "", 2.0) for i in range(50)],
+        100, 100, 50, 100, [], [Suspect(i, "equal", "", "", 2.0) for i in range(50)],
         [Labelled("kind", balance(["a"] * 95 + ["b"] * 5), None)], {}, diversity(items), 3.0, 0.1,
     )  # fmt: skip
     text = said(replace(MUCH, quality=quality))

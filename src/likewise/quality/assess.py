@@ -68,6 +68,7 @@ class Quality:
     count: int
     looked: int
     distinct: int
+    searched: int  #: records among which equal ones were sought
     groups: list[list[int]]  #: records that repeat each other, equal or nearly
     suspects: list[Suspect]  #: by check, the most suspected first
     labelled: list[Labelled]
@@ -86,6 +87,7 @@ class Quality:
             "records": self.count,
             "looked_at": self.looked,
             "different": self.distinct,
+            "searched": self.searched,
             "suspected": {check: len(self.of(check)) for check in CHECKS},
             "labels": [
                 {
@@ -168,8 +170,8 @@ def assess(
     order = {check: i for i, check in enumerate(CHECKS)}
     suspects = sorted([*doubted, *suspects], key=lambda s: (order[s.check], -s.score, s.record))
     return Quality(
-        len(records), items.looked, len(items), groups, suspects, labelled, matched, diversity(items, seed),
-        duplicates.dimension(items), time.perf_counter() - started, notes,
+        len(records), items.looked, len(items), items.looked if records.streamed else len(records), groups, suspects,
+        labelled, matched, diversity(items, seed), duplicates.dimension(items), time.perf_counter() - started, notes,
     )  # fmt: skip
 
 

@@ -133,12 +133,11 @@ def _gan_overfits(f: Facts) -> Said | None:
 def _repeated(f: Facts) -> Said | None:
     if f.quality is None:
         return None
-    repeated = len(f.quality.of("equal", "near"))
-    if repeated <= _REPEATED * f.quality.count:
+    repeated = len(f.quality.of("equal", "near")) / f.quality.searched
+    if repeated <= _REPEATED:
         return None
     return Said(
-        f"{repeated / f.quality.count:.1%} of the records repeat another: what is seen more often is learned by heart "
-        "first.",
+        f"{repeated:.1%} of the records repeat another: what is seen more often is learned by heart first.",
         "Lee et al., Deduplicating Training Data Makes Language Models Better, 2022 (arXiv:2107.06499)",
     )
 
