@@ -37,14 +37,17 @@ def test_collapsed_model_has_high_precision_and_low_recall() -> None:
 
 def test_a_generator_collapsed_to_one_kind_of_digit_has_high_precision_and_low_recall() -> None:
     pixels, labels = load_digits(return_X_y=True)
-    features = Projection.fit(pixels, 32)(pixels)
+    order = np.random.default_rng(5).permutation(len(pixels))  # as they come, halves are by different hands
+    features, labels = Projection.fit(pixels, 32)(pixels)[order], labels[order]
     real, zeros = features[900:], features[:900][labels[:900] == 0]
     rng = np.random.default_rng(4)
     # It draws zeros only, each somewhere between two real ones.
     first, second = zeros[rng.integers(0, len(zeros), 400)], zeros[rng.integers(0, len(zeros), 400)]
     found = neighbours(real, first + (second - first) * rng.uniform(0, 0.3, (400, 1)))
     fresh = neighbours(real, features[:900])
-    assert found["precision"].value > max(0.85, fresh["precision"].value - 0.05)
+    # As precise as real zeros, which is what there is to reach; the margin is two standard errors of their number.
+    assert found["precision"].value > neighbours(real, zeros)["precision"].value - 0.07
+    assert found["precision"].value > 0.8
     assert found["recall"].high < 0.2
     assert found["coverage"].high < 0.2
     assert min(fresh["recall"].value, fresh["coverage"].value) > 0.8

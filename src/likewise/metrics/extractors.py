@@ -194,7 +194,7 @@ def _callable(name: str) -> Extractor:
     module, _, attribute = name.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
-        function = getattr(importlib.import_module(module), attribute)
+        function: Callable[[Sequence[Any]], NDArray[Any]] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"--features {name}: {error}") from None
     finally:
