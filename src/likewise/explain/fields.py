@@ -43,7 +43,7 @@ def section(probe: Probe) -> Section | None:
             captions = [what[0], *[f"{w}: {f:.2f}" for w, f in zip(what[1:], far[1:], strict=True)]]
             title = f"{subject.name}, given {given_words(subject.given)}: other values of {name}"
             found.strips.append(strip(probe.run.modality, title, values, captions))
-        fields[name] = _averages(probe, name)
+        fields[name] = _averages(probe, pool, name)
         found.facts += _sentences(probe, name, fields[name])
     found.data = {"n": COUNT, "fields": fields}
     if probe.model.likelihood is None:
@@ -52,37 +52,40 @@ def section(probe: Probe) -> Section | None:
     return found
 
 
-def _others(probe: Probe, pool: list[Given], name: str, own: Any) -> list[Any]:
-    """A few values of the field that training items have, other than `own`."""
-    order = generator(probe.seed, "others", name).permutation(len(pool))
+def _others(probe: Probe, pool: list[Given], name: str, own: Any, *purpose: object) -> list[Any]:
+    """A few values of the field that training items have, other than `own`; which, `purpose` decides with the seed."""
+    order = generator(probe.seed, "others", name, *purpose).permutation(len(pool))
     distinct = dict.fromkeys(str(v) for i in order if (v := pool[i].get(name)) is not None and str(v) != str(own))
     return list(distinct)[:_OTHERS]
 
 
-def _averages(probe: Probe, name: str) -> dict[str, Any]:
-    """How far samples move, and how many bits real items cost more, without the field and with a stranger's."""
-    asked = probe.run.some_given(2 * COUNT, probe.seed)
-    mine, strangers = asked[:COUNT], asked[COUNT:]
-    without = [{**row, name: None} for row in mine]
-    swapped = [{**row, name: other.get(name)} for row, other in zip(mine, strangers, strict=True)]
-    indices = list(range(COUNT))
-    base, gone, other = (probe.draw(rows, indices) for rows in (mine, without, swapped))
+def _averages(probe: Probe, pool: list[Given], name: str) -> dict[str, Any]:
+    """How far samples move, and how many bits real items cost more, without the field and with another value of it."""
+
+    def swapped(rows: list[Given]) -> list[Given]:
+        """Each row with another value; as it is, where training items have no other."""
+        others = [_others(probe, pool, name, row.get(name), i) for i, row in enumerate(rows)]
+        return [{**row, name: other[0]} if other else row for row, other in zip(rows, others, strict=True)]
+
+    def without(rows: list[Given]) -> list[Given]:
+        return [{**row, name: None} for row in rows]
+
+    asked, indices = probe.run.some_given(COUNT, probe.seed), list(range(COUNT))
+    base, gone, other = (probe.draw(rows, indices) for rows in (asked, without(asked), swapped(asked)))
     out: dict[str, Any] = {
         "moved_without": _numbers(mean(_moves(probe, gone, base))),
         "moved_by_another": _numbers(mean(_moves(probe, other, base))),
     }
+    if probe.model.likelihood is None:
+        return out
     large = isinstance(probe.model.target, Continuous) and probe.model.target.size > _LARGE
     real = probe.some_held_out(COUNT // 2 if large else COUNT)
     rows = [s.given for s in real]
-    if probe.model.likelihood is None:
-        return out
-    values = [s.value for s in real]
-    shifted = [{**row, name: rows[i - 1].get(name)} for i, row in enumerate(rows)]
-    every = probe.bits(values * 3, [*rows, *[{**row, name: None} for row in rows], *shifted])
+    every = probe.bits([s.value for s in real] * 3, [*rows, *without(rows), *swapped(rows)])
     assert every is not None
-    asked_bits, without_bits, shifted_bits = np.split(every, 3)  # one batch: a flow's take a second each way
+    asked_bits, without_bits, swapped_bits = np.split(every, 3)  # one batch: a flow's take a second each way
     out["worth"] = _numbers(mean(without_bits - asked_bits))
-    out["worth_over_another"] = _numbers(mean(shifted_bits - asked_bits))
+    out["worth_over_another"] = _numbers(mean(swapped_bits - asked_bits))
     return out
 
 
@@ -103,7 +106,7 @@ def _sentences(probe: Probe, name: str, found: dict[str, Any]) -> list[str]:
     if "worth" in found:
         unit = probe.run.modality.unit
         out.append(
-            f"{name}: knowing it saves {said('worth')} bits a {unit} of held-out items; another item's costs "
+            f"{name}: knowing it saves {said('worth')} bits a {unit} of held-out items; a wrong value costs "
             f"{said('worth_over_another')} bits a {unit} more than the right one."
         )
     return out

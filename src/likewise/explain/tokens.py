@@ -77,8 +77,8 @@ def attention(probe: Probe) -> Section | None:
     found = Section(
         "attention",
         "Where it looks",
-        "Each line is a token as it is predicted; the darker a place in it, the more the network read from there at "
-        "that moment, on average over its blocks and heads.",
+        "What the network read from as it predicted a part: in a table each line is a token, in a picture each copy is "
+        "for one of its parts; the stronger the colour, the more it read there, on average over blocks and heads.",
         "Attention shows what was read, not what was decisive: other weights can lead to the same prediction (Jain and "
         "Wallace, 2019).",
         data={"items": []},
