@@ -43,7 +43,7 @@ ALLOWED = {
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "layers"},
+    "backbones": {"base", "context", "layers"},
     "modalities": {"base"},
     "families": {"base", "decoding", "likelihoods", "paths", "reservoir"},
 }

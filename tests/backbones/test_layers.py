@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from likewise.backbones.context import Context
 from likewise.backbones.layers import (
-    Context,
     Dropout,
     SelfAttention,
     attend,
@@ -19,6 +19,7 @@ from likewise.backbones.layers import (
     rms_norm,
     rotation,
     unfold,
+    watch,
 )
 from likewise.spaces import Continuous, Tokens
 
@@ -137,3 +138,16 @@ def test_partly_missing_numbers_differ_from_zeros() -> None:
     zero = context({"size": torch.tensor([[1.0, 0.0]])}, torch.zeros(1)).vector
     missing = context({"size": torch.tensor([[1.0, math.nan]])}, torch.zeros(1)).vector
     assert not torch.allclose(zero, missing)
+
+
+def test_watched_weights_are_those_that_attention_used() -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(16, 2)
+    torch.nn.init.normal_(attention.out.weight)
+    x, table = torch.randn(3, 5, 16), rotation(coordinates((5,)), 8)
+    seen = watch([attention], lambda: attention(x, table, causal=True))
+    assert seen.shape == (3, 1, 2, 5, 5)
+    values = attention.qkv(x).view(3, 5, 3, 2, 8)[:, :, 2].transpose(1, 2)
+    again = attention.out((seen[:, 0] @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(again, attention(x, table, causal=True))
+    assert not attention._forward_hooks

@@ -15,10 +15,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
+from likewise.backbones.context import Context, Embedded
 from likewise.backbones.layers import (
-    Context,
     Dropout,
-    Embedded,
     TimeEmbedding,
     attend,
     conv,

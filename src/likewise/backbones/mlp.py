@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.layers import Context, Dropout, TimeEmbedding, linear, rms_norm
+from likewise.backbones.context import Context
+from likewise.backbones.layers import Dropout, TimeEmbedding, linear, rms_norm
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 Activation = Literal["silu", "relu", "leaky_relu", "gelu"]

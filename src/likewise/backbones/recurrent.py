@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Predictor, Role
-from likewise.backbones.layers import Context, CrossAttention, Dropout, heads_of, linear, watch
+from likewise.backbones.context import Context
+from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, watch
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 Cell = Literal["lstm", "gru"]

@@ -15,12 +15,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Predictor, Role
+from likewise.backbones.context import Context, Embedded
 from likewise.backbones.layers import (
     Cache,
-    Context,
     CrossAttention,
     Dropout,
-    Embedded,
     FeedForward,
     SelfAttention,
     TimeEmbedding,
