@@ -15,7 +15,7 @@ demo: $(VENV)/ready
 	$(BIN)/likewise demo
 
 test: $(VENV)/ready
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 test-slow: $(VENV)/ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q -m slow

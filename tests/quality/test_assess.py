@@ -16,7 +16,7 @@ from likewise.plan import make_plan
 from likewise.quality.assess import assess
 from likewise.quality.items import take
 from likewise.records import read_records
-from likewise.streams import Files
+from likewise.sources import Files
 
 
 def checked(path, **options):

@@ -156,6 +156,11 @@ def local_device(name: str) -> str:
     return name
 
 
+def lost(error: RuntimeError) -> bool:
+    """Whether an error says that another process is gone; gloo has no class for it."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
 def check(world: World, batch: int, exact: bool, parallel: str) -> None:
     """Raises ValueError of one line if the settings do not go with this many processes."""
     if batch < world.size:

@@ -15,6 +15,7 @@ import random
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -100,6 +101,9 @@ def kills(
                 done += _one_run(family, data, run, processes, share - done, takes, chance, found)
                 if _final(run) != truth:
                     found.failures.append(f"{family} run {number}: its final weights differ")
+                _, trace, why = Path(f"{run}.log").read_text(encoding="utf-8", errors="replace").partition("Traceback")
+                if trace:
+                    found.failures.append(f"{family} run {number}: a traceback: {_error(why)}")
                 found.count("runs compared bit for bit")
                 shutil.rmtree(run)
                 say(f"{family}: {done} of {share} kills; {found}")
@@ -138,6 +142,11 @@ def _one_run(
         if None in codes:
             found.failures.append(f"{family}: a process was still there {_PATIENCE:.0f} s after another was killed")
         _check(run, found)
+
+
+def _error(trace: str) -> str:
+    """The line of a traceback that is not indented: what was raised."""
+    return next((line for line in trace.splitlines()[1:] if line and not line.startswith(" ")), trace)
 
 
 def _check(run: Path, found: Found) -> None:
@@ -240,11 +249,15 @@ def _work(family: str, data: Path, run: Path, rank: int, processes: int, port: i
     if processes > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    if (run / "manifest.json").is_file():
-        resume(run)
-    else:
-        shutil.rmtree(run, ignore_errors=True) if rank == 0 else None
-        train(data, out=run, family=family, steps=_STEPS, set_=settings)
+    try:
+        if (run / "manifest.json").is_file():
+            resume(run)
+        else:
+            shutil.rmtree(run, ignore_errors=True) if rank == 0 else None
+            train(data, out=run, family=family, steps=_STEPS, set_=settings)
+    except ValueError as error:  # as the command does
+        print(f"likewise: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _ended(workers: Sequence[_Worker]) -> bool:

@@ -241,6 +241,14 @@ def _fit(
             raise SystemExit(stop.code) from None
         except NonFinite as bad:
             raise ValueError(f"{run.path}: {bad}; {_advice(bad, train_part)}") from None
+        except RuntimeError as error:
+            if not distributed.lost(error):
+                raise
+            gone = f"{run.path}: another process ended, and so does this one; go on with --resume {run.path}"
+            if not stop.code:
+                raise ValueError(gone) from None
+            watcher.say(gone)  # asked to stop, as that one was: it was faster
+            raise SystemExit(stop.code) from None
     if world.first:
         checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
         if not stop.code:  # some samples to look at, and for `likewise verify` to draw again
