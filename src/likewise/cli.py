@@ -216,7 +216,8 @@ def _sample(a: argparse.Namespace) -> None:
 
         run = Run(Path(a.run))
         device = machine.choose_device(distributed.local_device("auto"))
-        in_bulk(run, a.n, a.seed, given, out or run.path / "samples", settings, distributed.join(device))
+        with distributed.together():
+            in_bulk(run, a.n, a.seed, given, out or run.path / "samples", settings, distributed.join(device))
         return
     drawn, folder = sample(Run(Path(a.run)), a.n, a.seed, given, out, settings=settings)
     for value in drawn.values if drawn.modality.suffix is None else []:
@@ -309,7 +310,7 @@ def _prove(a: argparse.Namespace) -> None:
         found = elastic(families=tuple(a.family or FAMILIES), say=say)
     else:
         found = kills(a.count or 200, tuple(a.family or FAMILIES[:3]), a.processes, a.seed, say)
-    print(found)
+    print("\n".join([str(found), *found.failures[1:]]))
     if found.failures:
         raise SystemExit(1)
 

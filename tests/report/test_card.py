@@ -16,8 +16,15 @@ from likewise.verbs.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: Any) -> Run:
+def trained(tmp_path_factory: Any) -> Run:
     return make_run("picture", tmp_path_factory.mktemp("card"), "gan")
+
+
+@pytest.fixture
+def run(trained: Run) -> Run:
+    """Without a card, whichever test came before."""
+    (trained.path / "README.md").unlink(missing_ok=True)
+    return trained
 
 
 def test_header_and_body(run: Run) -> None:
@@ -62,7 +69,6 @@ def test_an_edited_card_is_kept(run: Run) -> None:
 def test_names_are_text_not_markup(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "a | b <script> `c` {d}"
     path.symlink_to(run.path, target_is_directory=True)
-    (run.path / "README.md").unlink()
     evaluate(Run(path), n=20)
     text = (path / "README.md").read_text(encoding="utf-8")
     body = text.split("---\n", 2)[2]

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 
+from likewise.catalog import find
 from likewise.run import Run
 from likewise.verbs.train import train
 
@@ -26,7 +27,6 @@ SMALL = {
     "training.threads": 1,
     "training.checkpoint_every": 2,
     "data.held_out": 0.3,
-    "backbone.width": 16,
 }
 #: the kinds that are a file, not a folder
 FILES = {"text": "lines.txt", "translation": "pairs.tsv", "table": "rows.csv"}
@@ -77,6 +77,8 @@ def make_run(kind: str, folder: Path, family: str | None = None) -> Run:
     path = data / FILES.get(kind, "")
     out = folder / f"{kind}-{family or 'any'}"
     settings = SMALL | (QUICK_FLOW if family == "flow" else {})
+    if family is None or find("family", family).has_networks:
+        settings |= {"backbone.width": 16}
     return train(path, out=out, family=family, steps=2, set_=settings, say=lambda _: None)
 
 

@@ -32,7 +32,7 @@ class CopyCheck:
     near_real: Estimate
     authenticity: Estimate  #: share farther from their nearest training item than that item is from its own nearest
     authenticity_real: Estimate
-    z: float  #: the C_T statistic (Meehan et al., 2020): below -3, samples are nearer to training data than real ones
+    z: float  #: as the C_T statistic (Meehan et al., 2020): below -3, samples are nearer to training data than real ones
     p_value: (
         float  #: of as many copies by chance (Fisher's exact test, one-sided; the lesser of exact and near, doubled)
     )
@@ -58,21 +58,29 @@ def copy_check(train: Array, held_out: Array, fake: Array, alike: bool = True) -
     """
     if len(train) < 3:
         raise ValueError(f"{len(train)} training items: a copy check needs at least 3")
-    own, _ = nearest(train, train, 3, skip_self=True)
+    own, own_index = nearest(train, train, 3, skip_self=True)
     fake_distance, fake_index = nearest(fake, train, 3)
     real_distance, real_index = nearest(held_out, train, 3)
     exact, near, *alone = _copies(fake_distance)
     exact_real, near_real, *alone_real = _copies(real_distance)
     authentic_real = real_distance[:, 0] > own[real_index[:, 0], 0]
     repeated, near_repeated, *alone_own = _copies(own)
-    reference = "held-out"
+    reference, real_scale = "held-out", own[real_index[:, 0], 0]
     chance = [np.concatenate(both) for both in zip(alone_real, alone_own, strict=True)]
     if len(train) > 3 and repeated.mean() > exact_real.mean() and near_repeated.mean() > near_real.mean():
         exact_real, near_real, real_distance, reference = repeated, near_repeated, own, "training"
+        mutual = own_index[own_index[:, 0], 0] == np.arange(len(train))  # an item is not to measure itself
+        real_scale = np.where(mutual, own[own_index[:, 0], 1], own[own_index[:, 0], 0])
         chance = alone_own
     # In few dimensions near ones are many by chance, and would drown the exact ones: two tests, each at half the level.
     p_value = min(1.0, 2 * min(_more(ours, real) for ours, real in zip(alone, chance, strict=True)))
-    z = _rank_z(fake_distance[:, 0], real_distance[:, 0])
+    # In the scale of the place, which is Meehan's cells without their borders: samples that crowd where the data are
+    # dense are nearer to them than most real items, and that is no copying.
+    least = max(1e-9 * float(np.median(own[:, 0])), 1e-300)
+    z = _rank_z(
+        fake_distance[:, 0] / np.maximum(own[fake_index[:, 0], 0], least),
+        real_distance[:, 0] / np.maximum(real_scale, least),
+    )
     return CopyCheck(
         exact=_share(exact),
         exact_real=_share(exact_real),

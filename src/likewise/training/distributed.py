@@ -12,7 +12,8 @@ whose gradients are summed in one pairwise tree. A process computes a subtree; t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -154,6 +155,17 @@ def local_device(name: str) -> str:
     if "LOCAL_RANK" in os.environ and name in ("auto", "cuda") and torch.cuda.is_available():
         return f"cuda:{os.environ['LOCAL_RANK']}"
     return name
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Says in one line, as a ValueError, that another process is gone; also a decorator."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not lost(error):
+            raise
+        raise ValueError("another process ended or did not come, and so does this one; start them again") from None
 
 
 def lost(error: RuntimeError) -> bool:

@@ -34,6 +34,7 @@ _KEPT = 4000
 _PREVIEWS = 16
 
 
+@distributed.together()
 def train(
     path: str | Path,
     *,
@@ -126,6 +127,7 @@ def _begin(
     return Run(folder), plan.train, plan.held_out
 
 
+@distributed.together()
 def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
     """Go on with an interrupted run; its weights will be those of a run that was not interrupted."""
     run = Run(Path(path))
@@ -242,12 +244,9 @@ def _fit(
         except NonFinite as bad:
             raise ValueError(f"{run.path}: {bad}; {_advice(bad, train_part)}") from None
         except RuntimeError as error:
-            if not distributed.lost(error):
+            if not stop.code or not distributed.lost(error):
                 raise
-            gone = f"{run.path}: another process ended, and so does this one; go on with --resume {run.path}"
-            if not stop.code:
-                raise ValueError(gone) from None
-            watcher.say(gone)  # asked to stop, as that one was: it was faster
+            watcher.say(f"stopped; another process was faster; go on with: likewise train --resume {run.path}")
             raise SystemExit(stop.code) from None
     if world.first:
         checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
