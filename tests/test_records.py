@@ -89,7 +89,7 @@ def test_latin_1_is_said(tmp_path):
 def test_an_endless_record_is_refused_before_it_is_read(tmp_path, monkeypatch, unit, content):
     monkeypatch.setattr(records, "_MOST_BYTES", 64)
     (tmp_path / "a.txt").write_bytes(content * 100)
-    monkeypatch.setattr(records, "_text", lambda path: pytest.fail("read whole"))
+    monkeypatch.setattr(records, "read_text", lambda path: pytest.fail("read whole"))
     with pytest.raises(ValueError, match=rf"a\.txt: a {unit} of more than"):
         read_records(tmp_path / "a.txt", unit=unit)
 

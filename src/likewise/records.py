@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from likewise.rows import is_text, json_row, read_rows, read_text
 from likewise.sources import Files, Lines, mark
 from likewise.streams import Stream, Where, split
 
@@ -136,17 +135,6 @@ def read_records(
     return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes)
 
 
-def _text(path: Path) -> tuple[str, list[str]]:
-    raw = path.read_bytes()
-    if not raw:
-        raise ValueError(f"{path}: the file is empty")
-    try:
-        text, notes = raw.decode("utf-8-sig"), []
-    except UnicodeDecodeError as error:
-        text, notes = raw.decode("latin-1"), [f"{path}: not UTF-8 at byte {error.start}; read as latin-1"]
-    return text.replace("\x00", "").replace("\r\n", "\n"), notes
-
-
 def _bounded(path: Path, unit: str) -> None:
     """Refuse a text that is one endless record before it is in memory; read in pieces."""
     if path.stat().st_size <= _MOST_BYTES:
@@ -189,29 +177,19 @@ def _streamed_rows(path: Path, memory: int) -> Records | None:
         return None
     lines = _lines([path], "line")
     if suffix == ".jsonl":
-        some = [_json_row(path, lines[i]) for i in range(min(1000, len(lines)))]
+        some = [json_row(path, lines[i]) for i in range(min(1000, len(lines)))]
         names = list(dict.fromkeys(k for row in some for k in row))
-        columns: dict[str, Stream] = {k: lines.map(lambda v, k=k: _json_row(path, v).get(k)) for k in names}
+        columns: dict[str, Stream] = {k: lines.map(lambda v, k=k: json_row(path, v).get(k)) for k in names}
     else:
         names = lines[0].split("\t")
         rest = lines.subset(range(1, len(lines)))
         columns = {k: rest.map(lambda v, i=i: _cell(path, v, i, len(names))) for i, k in enumerate(names)}
     values = {k: [column[i] for i in range(min(1000, len(column)))] for k, column in columns.items()}
-    if not names or len(names) > 2 or not all(_is_text(v) for v in values.values()):
+    if not names or len(names) > 2 or not all(is_text(v) for v in values.values()):
         return None
     return Records(
         path, "table of texts", dict.fromkeys(names, "text"), {**columns}, names[-1], tuple(names[:-1]), lines.notes
     )
-
-
-def _json_row(path: Path, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}): {line[:80]!r}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"{path}: expected an object, with a name for each field: {line[:80]!r}")
-    return row
 
 
 def _cell(path: Path, line: str, number: int, count: int) -> str:
@@ -233,66 +211,18 @@ def _file(path: Path, unit: str | None, memory: int) -> Records:
         lines = _lines([path], unit or "line")
         return Records(path, "text file", {"text": "text"}, {"text": lines}, "text", (), lines.notes)
     _bounded(path, unit or "line")
-    text, notes = _text(path)
+    text, notes = read_text(path)
     return Records(path, "text file", {"text": "text"}, {"text": _units(text, unit or "line")}, "text", (), notes)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    import polars as pl
-
-    if path.suffix.lower() == ".jsonl":
-        rows = []
-        for i, line in enumerate(_text(path)[0].split("\n"), 1):
-            if line.strip():
-                rows.append(_json_row(Path(f"{path}, line {i}"), line))
-        return rows
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pl.read_parquet(path).to_dicts()
-        separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        text = _text(path)[0]
-        quote = None if separator == "\t" else '"'
-        return pl.read_csv(
-            text.encode(),
-            separator=separator,
-            infer_schema_length=None,
-            null_values=["", "NA", "NaN"],
-            quote_char=quote,
-        ).to_dicts()
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path}{_ragged(path)}: {str(error).splitlines()[0]}") from None
-
-
-def _ragged(path: Path) -> str:
-    """Where a table first has another number of cells than its header, as ", line 7 (3 cells, its header has 2)"."""
-    if path.suffix.lower() == ".parquet":
-        return ""
-    tabs = path.suffix.lower() == ".tsv"
-    rows = csv.reader(
-        io.StringIO(_text(path)[0]),
-        delimiter="\t" if tabs else ",",
-        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
-    )
-    header = next(rows, [])
-    for row in rows:
-        if row and len(row) != len(header):
-            return f", line {rows.line_num} ({len(row)} cells, its header has {len(header)})"
-    return ""
-
-
-def _is_text(values: list[Any]) -> bool:
-    some = [v for v in values[:1000] if v is not None]
-    return bool(some) and all(isinstance(v, str) for v in some) and sum(" " in v for v in some) > 0.5 * len(some)
-
-
 def _table(path: Path) -> Records:
-    rows = _rows(path)
+    rows = read_rows(path)
     if not rows:
         raise ValueError(f"{path}: the file has no rows")
     names = list(dict.fromkeys(k for row in rows for k in row))
     rows = [{k: row.get(k) for k in names} for row in rows]  # a name that a row leaves out is a missing cell
     columns: dict[str, Any] = {k: [row[k] for row in rows] for k in names}
-    texts = [k for k in names if _is_text(columns[k])]
+    texts = [k for k in names if is_text(columns[k])]
     if len(names) <= 2 and len(texts) == len(names):
         target, given = names[-1], tuple(names[:-1])
         return Records(path, "table of texts", dict.fromkeys(names, "text"), columns, target, given)
@@ -307,7 +237,7 @@ def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Re
         if name not in names:
             raise ValueError(f"{found.path}: no column {name!r}; its columns are {', '.join(names)}")
     columns: dict[str, Any] = {k: [row.get(k) for row in rows] for k in names}
-    modalities = {k: "text" if _is_text(v) else "label" for k, v in columns.items()}
+    modalities = {k: "text" if is_text(v) else "label" for k, v in columns.items()}
     columns["row"] = [{k: v for k, v in row.items() if k not in given} for row in rows]
     return Records(found.path, found.layout, {**modalities, "row": "table"}, columns, "row", ())
 
@@ -371,13 +301,13 @@ def _texts(path: Path, names: list[str], unit: str | None, memory: int) -> Recor
             lines = _lines(files, unit)
             notes = [*lines.notes, f"the files are large: each {unit} is a record (--unit changes it)"]
             return Records(path, "text folder", {"text": "text"}, {"text": lines}, "text", (), notes)
-        texts = Files(path, names).map(lambda p: _text(p)[0].strip())
+        texts = Files(path, names).map(lambda p: read_text(p)[0].strip())
         return Records(path, "text folder", {"text": "text"}, {"text": texts}, "text")
     values: list[str] = []
     notes: list[str] = []
     for file in files:
         _bounded(file, unit or "document")
-        text, said = _text(file)
+        text, said = read_text(file)
         values += _units(text, unit or "document")
         notes += said
     if unit is None and np.median([len(v) for v in values]) > _LONG:
@@ -387,7 +317,7 @@ def _texts(path: Path, names: list[str], unit: str | None, memory: int) -> Recor
 
 
 def _metadata(path: Path, table: Path) -> Records:
-    rows = _rows(table)
+    rows = read_rows(table)
     if not rows or "file_name" not in rows[0]:
         raise ValueError(f"{table}: every row needs a file_name")
     missing = [r["file_name"] for r in rows if not (path / str(r["file_name"])).is_file()]

@@ -7,8 +7,7 @@ import math
 
 import pytest
 import torch
-from torch import nn
-from toys import draws
+from toys import Returns, draws
 
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU
@@ -19,17 +18,6 @@ from likewise.families.vae import VAE
 from likewise.spaces import Continuous, Tokens, from_index, to_index
 
 SMALL = MLP(width=16, depth=1)
-
-
-class _Returns(nn.Module):
-    """A network that gives what a function gives."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs):
-        return self.function(*inputs)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 256])
@@ -85,8 +73,8 @@ def _linear_gaussian(samples: int):
     way = torch.tensor([2.0, -1.0])
     variance = 1 / (1 + way.square().sum() / 0.25)
     mean = variance / 0.25 * way
-    model.encoder = _Returns(lambda x, c: torch.stack((x @ mean, 0.5 * (1.3 * variance).log() + 0.05 + 0 * x[:, 0]), 1))
-    model.decoder = _Returns(lambda z, c: z * way)
+    model.encoder = Returns(lambda x, c: torch.stack((x @ mean, 0.5 * (1.3 * variance).log() + 0.05 + 0 * x[:, 0]), 1))
+    model.decoder = Returns(lambda z, c: z * way)
     model.observed.log_scale.data.fill_(math.log(0.5) / 10)
     truth = torch.distributions.MultivariateNormal(torch.zeros(2), torch.outer(way, way) + 0.25 * torch.eye(2))
     return model, truth
@@ -144,7 +132,7 @@ def test_a_flow_of_gaussians_has_their_likelihood(path, size):
         variance = (alpha * deviation) ** 2 + sigma**2
         return model.path.target(sigma / variance * x_t, alpha * deviation**2 / variance * x_t, alpha, sigma)
 
-    model.network = _Returns(best)
+    model.network = Returns(best)
     x = draws(200, 4).normal(size) * deviation
     truth = torch.distributions.Normal(torch.zeros(size), deviation).log_prob(x).sum(1)
     found = model.log_likelihood(x, None, draws(200))
@@ -157,7 +145,7 @@ def test_a_flow_of_gaussians_has_their_likelihood(path, size):
 def test_a_flow_over_levels_counts_in_the_datas_own_units():
     """A flow that leaves N(0, s^2) noise as it is: the density of a bin's place, averaged over the bin."""
     model = Flow().build(Continuous((1,), levels=4), {}, SMALL)
-    model.network = _Returns(lambda x, t, c: 0 * x)
+    model.network = Returns(lambda x, t, c: 0 * x)
     x = from_index(torch.tensor([0, 1, 2, 3]), 4)[:, None].repeat(500, 1)
     found = model.log_likelihood(x, None, draws(2000)).exp()
     assert found.isfinite().all()

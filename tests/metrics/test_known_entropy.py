@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "families"))
-from toys import draws, learn
+from toys import Returns, draws, learn
 
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU
@@ -26,17 +26,6 @@ from likewise.spaces import Continuous, Tokens
 
 LEVELS, SIZE, DEVIATION = 32, 4, 0.3
 SMALL = MLP(width=16, depth=1)
-
-
-class _Returns(nn.Module):
-    """A network that gives what a function gives."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs):
-        return self.function(*inputs)
 
 
 def masses() -> Tensor:
@@ -76,7 +65,7 @@ def test_a_flow_needs_the_entropy_of_dequantised_levels() -> None:
         variance = alpha**2 * variance_1 + sigma**2
         return model.path.target(sigma / variance * x_t, alpha * variance_1 / variance * x_t, alpha, sigma)
 
-    model.network = _Returns(best)
+    model.network = Returns(best)
     assert found(model, levels(4000, 2)) == pytest.approx(entropy(), abs=0.03)
     assert found(model, levels(4000, 2)) > entropy() - 0.01
     assert "dequantisation" in model.likelihood_how
@@ -90,10 +79,10 @@ def test_a_gaussian_vae_needs_the_entropy_of_dequantised_levels() -> None:
     rest = variance_1 / 2
     way = math.sqrt(variance_1 - rest)
     posterior = 1 / (1 + way**2 / rest)
-    model.encoder = _Returns(
+    model.encoder = Returns(
         lambda x, c: torch.cat((posterior * way / rest * x, torch.full_like(x, 0.5 * math.log(1.2 * posterior))), 1)
     )
-    model.decoder = _Returns(lambda z, c: way * z)
+    model.decoder = Returns(lambda z, c: way * z)
     model.observed.log_scale.data.fill_(0.5 * math.log(rest) / 10)
     assert found(model, levels(2000, 3)) == pytest.approx(entropy(), abs=0.03)
     assert "200 latents, uniform dequantisation" in model.likelihood_how

@@ -32,10 +32,9 @@ class CopyCheck:
     near_real: Estimate
     authenticity: Estimate  #: share farther from their nearest training item than that item is from its own nearest
     authenticity_real: Estimate
-    z: float  #: as the C_T statistic (Meehan et al., 2020): below -3, samples are nearer to training data than real ones
-    p_value: (
-        float  #: of as many copies by chance (Fisher's exact test, one-sided; the lesser of exact and near, doubled)
-    )
+    z: float  #: as C_T (Meehan et al., 2020): below -3, samples are nearer to training data than real ones
+    #: of as many copies by chance (Fisher's exact test, one-sided; the lesser of exact and near, doubled)
+    p_value: float
     flagged: bool  #: p_value < 0.05, or z < -3 where held-out data are like training data
     copied: NDArray[np.int64]  #: the samples that are copies, by index
     reference: Literal["held-out", "training"]  #: which real items say what chance does
