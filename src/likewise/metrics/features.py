@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 Array = NDArray[np.float64]
 
@@ -50,11 +51,12 @@ class Projection:
         scale = np.maximum(scale, LEAST * float(np.median(scale[varies])) if varies.any() else 1.0)
         standard = _standard(real, mean, scale)
         components = max(1, min(components, real.shape[1], len(real) - 1))
-        values, vectors = np.linalg.eigh(standard.T @ standard / len(real))
-        axes = vectors[:, ::-1][:, :components]
+        size = real.shape[1]
+        values, vectors = eigh(standard.T @ standard / len(real), subset_by_index=(size - components, size - 1))
+        axes = vectors[:, ::-1]
         axes = axes * np.where(axes[np.abs(axes).argmax(0), np.arange(components)] < 0, -1.0, 1.0)
         # One unit for all axes (mean variance 1 along them) keeps the shape of the cloud, unlike whitening.
-        unit = float(np.sqrt(max(values[::-1][:components].mean(), 1e-24)))
+        unit = float(np.sqrt(max(values.mean(), 1e-24)))
         rest = None
         if components < real.shape[1]:
             rest = float(_rest(standard, axes).mean())
