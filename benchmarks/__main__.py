@@ -15,11 +15,13 @@ def main() -> None:
     parser.add_argument("--nanogpt", default=os.environ.get("NANOGPT"), help="a checkout of nanoGPT")
     parser.add_argument("--compiled", action="store_true", help="nanoGPT compiled too")
     parser.add_argument("--families", nargs="+", default=["vae", "gan", "flow", "autoregressive"], help="of overhead")
+    parser.add_argument("--turn", type=float, default=40.0, help="seconds of training, of overhead")
+    parser.add_argument("--brief", action="store_true", help="overhead of the whole alone")
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     for track in args.tracks:
         if track == "overhead":
-            results = (overhead.run(args.rounds, family) for family in args.families)
+            results = (overhead.run(args.rounds, family, args.turn, args.brief) for family in args.families)
         else:
             results = [lm.run(args.nanogpt, args.compiled, args.rounds) if track == "lm" else vae.run(args.rounds)]
         for result in results:

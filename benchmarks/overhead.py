@@ -1,6 +1,6 @@
 """What never losing work costs: items per second of a whole `likewise train` beside its bare training step in a loop.
 
-    python -m benchmarks overhead
+    python -m benchmarks overhead --families flow --turn 300 --brief
 
 Both sides train the same model on the same batches. The whole run writes checkpoints, watches for alarms, measures the
 held-out loss and draws previews as it does by default; "without measuring" leaves the held-out losses and previews out.
@@ -26,18 +26,19 @@ from likewise.training.learner import Learner
 from likewise.training.order import Order
 from likewise.verbs.train import records_again, train
 
-#: seconds that a turn takes: a run's checkpoints, losses and previews come at shares of its steps
-_TURN = 40.0
 
+def run(rounds: int, family: str, turn: float, brief: bool = False) -> Result:
+    """turn: seconds a side trains for. A run's checkpoints, losses and previews are so many, however long it is.
 
-def run(rounds: int, family: str) -> Result:
+    brief: leave the side without measuring out.
+    """
     home = Path(tempfile.mkdtemp(prefix="overhead-"))
     data = _text(home) if family == "autoregressive" else _pictures(home)
     learner, batches, order = _bare(home / "probe", data, family)
     start = time.perf_counter()
     for k in range(30):
         learner.step(batches, order.batch(k), k, 100_000)
-    steps = int(30 * _TURN / (time.perf_counter() - start))
+    steps = int(30 * turn / (time.perf_counter() - start))
     number = iter(range(10**9))
 
     def bare() -> float:
@@ -63,13 +64,15 @@ def run(rounds: int, family: str) -> Result:
         "without measuring": lambda: whole(evaluate_every=10**6),
         "bare steps": bare,
     }
+    if brief:
+        del sides["without measuring"]
     notes = {
-        "likewise train": f"{steps:,} steps: checkpoints, alarms, held-out losses, previews",
+        "likewise train": f"{steps:,} steps in {turn:.0f} s: checkpoints, alarms, held-out losses, previews",
         "without measuring": "checkpoints and alarms alone",
         "bare steps": "the same step in a plain loop",
     }
     try:
-        return Result(f"overhead-{family}", "items/s", alternate(sides, rounds, warm=False), notes, [])
+        return Result(f"overhead-{family}-{turn:.0f}s", "items/s", alternate(sides, rounds, warm=False), notes, [])
     finally:
         shutil.rmtree(home)
 
