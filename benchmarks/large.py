@@ -72,7 +72,7 @@ def train(words: list[str], log: Path, cache: Path, after: float) -> dict[str, f
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "likewise", "train", *words],
-        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        env={**os.environ, "LIKEWISE_CACHE": str(cache)},
         stdout=subprocess.DEVNULL,
     )
     while not (log.exists() and log.stat().st_size > seen):

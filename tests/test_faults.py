@@ -484,7 +484,7 @@ def test_everything_is_here():
 def test_a_streamed_run_that_is_stopped_and_resumed_is_the_one_in_memory(tmp_path, capsys, monkeypatch):
     """The same weights, bit for bit: held in memory, read as needed, and read as needed with a stop in between."""
     data = text(tmp_path / "data", "\n".join(f"{a} and {b}" for a in range(40) for b in "abcdefgh"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
     original = learner.Learner.step
 
     def train(name, memory, code):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likewise import sources, streams
+from likewise import cache, streams
 from likewise.modalities.image import Image as ImageModality
 from likewise.modalities.image import ImageSettings
 from likewise.modalities.text import Text, TextSettings
@@ -19,7 +19,7 @@ from likewise.training.order import Order
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def text(count=3000, seed=0):
@@ -117,7 +117,7 @@ def test_an_index_is_made_once_and_made_again_when_it_is_damaged(tmp_path, monke
     monkeypatch.setattr(Lines, "_make", lambda self, folder: (made.append(1), make(self, folder))[1])
     first = Lines([tmp_path / "t.txt"])
     assert (Lines([tmp_path / "t.txt"]).fingerprint(), len(made)) == (first.fingerprint(), 1)
-    (folder,) = (sources.cache() / "indices").iterdir()
+    (folder,) = (cache.folder() / "indices").iterdir()
     (folder / "marks.u32").write_bytes(b"damaged!")
     assert (Lines([tmp_path / "t.txt"]).fingerprint(), len(made)) == (first.fingerprint(), 2)
     (tmp_path / "t.txt").write_text("other\nlines")
@@ -128,12 +128,12 @@ def test_old_indices_are_removed(tmp_path):
     for i in range(12):
         (tmp_path / f"{i}.txt").write_text(f"line {i}")
         Lines([tmp_path / f"{i}.txt"])
-    assert len(list((sources.cache() / "indices").iterdir())) == 8
+    assert len(list((cache.folder() / "indices").iterdir())) == 8
 
 
 def test_without_a_cache_an_index_is_temporary(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "file"))
     (tmp_path / "t.txt").write_text("a\nb")
     assert list(Lines([tmp_path / "t.txt"])) == ["a", "b"]
 

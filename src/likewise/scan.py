@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
+from likewise import cache
 from likewise.modalities.base import BadValue
 from likewise.modalities.image import open_picture
 from likewise.records import Records
-from likewise.sources import cache
 from likewise.streams import Stream
 
 #: more than this share of unreadable files is an error, not a note
@@ -135,7 +135,7 @@ def _inline(value: Any) -> _SEEN:
 
 def _files(paths: list[Path], root: Path, tell: Callable[[int, int], None]) -> list[_SEEN]:
     name = hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
-    file = cache() / f"scan-{name}.json"
+    file = cache.folder() / f"scan-{name}.json"
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no cache, or not ours: the files are read again

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise import cache
 from likewise.streams import Stream
 
 #: bytes of text that are read to get at one record
@@ -34,11 +35,6 @@ _KEPT = 8
 _FORMAT = 2
 #: in ASCII, what makes a record another one as text than as bytes: dropped, or space for `str.strip` only
 _ODD = re.compile(rb"[\x00\x1c-\x1f]")
-
-
-def cache() -> Path:
-    """The user's folder for what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likewise"
 
 
 class Files(Stream):
@@ -249,7 +245,7 @@ def _index(name: str, make: Callable[[Path], None]) -> Path:
 
     Where the cache cannot be written to, a temporary folder is used, which ends with the process.
     """
-    home = cache() / "indices"
+    home = cache.folder() / "indices"
     folder = home / name
     if (folder / "whole").is_file() and (folder / "whole").read_text() == _digest(folder):
         os.utime(folder)

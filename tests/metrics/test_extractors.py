@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from likewise.cache import folder
 from likewise.metrics import extractors
-from likewise.metrics.extractors import cache_folder, extractor
+from likewise.metrics.extractors import extractor
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def test_the_cache_is_the_systems_place(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("LIKEWISE_CACHE")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "likewise"
+    assert folder() == tmp_path / "likewise"
 
 
 def test_a_cache_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise import cache
+
 _BLOCK = 64
 
 
@@ -38,7 +40,7 @@ class Extractor:
         """Features of each value, shape (N, F), float64; from the cache where they are there."""
         contents = [hashlib.sha256(_content(value)).hexdigest() for value in values]
         key = hashlib.sha256("".join([self.digest, self.resize, *contents]).encode()).hexdigest()
-        file = cache_folder() / "features" / f"{key}.npy"
+        file = cache.folder() / "features" / f"{key}.npy"
         try:
             return np.load(file, allow_pickle=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -71,17 +73,6 @@ def extractor(name: str) -> Extractor | None:
     if ":" in name:
         return _callable(name)
     raise ValueError(f"--features {name}: there are pca, {', '.join(_NETWORKS)}, FILE.onnx and MODULE:CALLABLE")
-
-
-def cache_folder() -> Path:
-    """Where likewise keeps what it can make again: LIKEWISE_CACHE, or the system's place for it."""
-    if own := os.environ.get("LIKEWISE_CACHE"):
-        return Path(own)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "likewise" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "likewise"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likewise"
 
 
 def _keep(file: Path, features: NDArray[np.float64]) -> None:

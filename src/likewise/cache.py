@@ -1,0 +1,18 @@
+"""Where likewise keeps what it can make again; all of it can be deleted at any time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def folder() -> Path:
+    """LIKEWISE_CACHE, or the system's place for it."""
+    if own := os.environ.get("LIKEWISE_CACHE"):
+        return Path(own)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "likewise" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "likewise"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likewise"
