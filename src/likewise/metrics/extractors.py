@@ -183,13 +183,14 @@ def _onnx(file: Path) -> Extractor:
 
 def _callable(name: str) -> Extractor:
     module, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
+    here = os.getcwd()
+    sys.path.insert(0, here)
     try:
         function: Callable[[Sequence[Any]], NDArray[Any]] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"--features {name}: {error}") from None
     finally:
-        sys.path.pop(0)
+        sys.path.remove(here)  # the module may have put others before it
     source = importlib.import_module(module).__file__
     if not callable(function) or source is None:
         raise ValueError(f"--features {name}: it must be a function, of a module that is a file")
