@@ -46,8 +46,10 @@ def build(
         "skipped": got.skipped,
     }
     shown = Shown()
+    told = ""
     for doing, section in SECTIONS:
-        tell(doing)
+        if doing != told:
+            tell(told := doing)
         report["metrics"] += list(section(got, report, shown))
     report["verdict"] = verdict(report)
     report["seconds"] = {"sampling": round(drawn - started, 2), "measuring": round(time.perf_counter() - drawn, 2)}

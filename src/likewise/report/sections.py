@@ -247,6 +247,7 @@ def _rows(part: Any, picked: NDArray[np.int64]) -> tuple[Any, Any]:
 Section = Callable[[Evidence, dict[str, Any], Shown], Iterator[Row]]
 
 #: every section with what is being done, in the order of the report
+_OWN = "measuring what only data of this kind have"
 SECTIONS: tuple[tuple[str, Section], ...] = (
     ("asking a judge", judge),
     ("asking the model's own discriminator", own_discriminator),
@@ -256,7 +257,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("looking for copies of training data", copies),
     ("guessing who was in the training data", membership),
     ("training on samples, testing on real data", usefulness),
-    ("reading texts", texts),
-    ("scoring translations", translation),
-    ("comparing columns", table_rows),
+    (_OWN, texts),
+    (_OWN, translation),
+    (_OWN, table_rows),
 )
