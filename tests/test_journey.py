@@ -158,3 +158,12 @@ def test_mistakes_get_one_line(words, said, digits, run, tmp_path):
     assert len(error.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
     assert sorted(os.listdir(run)) == before
+
+
+def test_a_run_without_its_real_data_samples_what_it_is_told(run, tmp_path):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "shared", ignore=shutil.ignore_patterns("reference"))
+    likewise("sample", tmp_path / "shared", "-n", 2, "--given", "label=3", "--out", tmp_path / "threes")
+    assert (tmp_path / "threes/000001.png").is_file()
+    assert "so does a sample of which nobody says" in likewise("sample", tmp_path / "shared", "-n", 2, code=2)

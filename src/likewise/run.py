@@ -128,7 +128,7 @@ class Run:
 
     def reference(self, split: str) -> Reference:
         folder = self.path / "reference"
-        given = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
+        given = self._kept(split)
         values = given.pop("", None)
         if values is None:
             first = self.modality.encodings[0]
@@ -140,9 +140,19 @@ class Run:
 
     def reference_given(self, split: str, most: int) -> list[dict[str, Any]]:
         """What was given with the first `most` items of a split; empty if nothing is."""
-        stored = json.loads((self.path / "reference" / f"{split}.json").read_text(encoding="utf-8"))
+        stored = self._kept(split)
         stored.pop("", None)
         return [dict(zip(stored, row, strict=True)) for row in zip(*stored.values(), strict=True)][:most]
+
+    def _kept(self, split: str) -> dict[str, Any]:
+        """What stands in the reference folder as JSON: fields by name, and values that are no pictures by ""."""
+        file = self.path / "reference" / f"{split}.json"
+        if not file.is_file():
+            raise ValueError(
+                f"{file}: is not there; evaluating needs the real data that training left in the run, and so does a "
+                "sample of which nobody says what it is --given"
+            )
+        return json.loads(file.read_text(encoding="utf-8"))
 
     def block(self) -> int:
         """How many samples are computed together: fixed, so that rounding does not depend on how many are asked for."""
