@@ -108,3 +108,36 @@ def test_a_folder_that_holds_a_single_table_is_that_table(tmp_path):
     (tmp_path / "more.tsv").write_text("a\tb\n1\tx\n")
     with pytest.raises(ValueError, match="2 tables: give one of them"):
         read_records(tmp_path)
+
+
+def test_sequences_of_science(tmp_path):
+    (tmp_path / "p.fasta").write_text(">one, a protein\nMKV\nLaag*\n\n>empty\n>two\nMST-\n")
+    found = read_records(tmp_path / "p.fasta")
+    assert found.columns["text"] == ["MKVLAAG", "MST"]
+    assert found.layout == "sequences (FASTA)"
+    assert "1 names without a sequence" in found.notes[0]
+    (tmp_path / "m.smi").write_text("smiles\tname\nCCO\tethanol\nc1ccccc1 benzene\n")
+    assert read_records(tmp_path / "m.smi").columns["text"] == ["CCO", "c1ccccc1"]
+    for name, text, why in (
+        ("x.fa", "MKV\n", "line 1: a FASTA file begins"),
+        ("y.fa", ">a\nMK1V\n", "line 2: '1' is no residue"),
+        ("z.smi", "SMILES\n", "holds no SMILES"),
+        ("v.faa", ">a\n>b\n", "no sequence"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=why):
+            read_records(tmp_path / name)
+
+
+def test_a_folder_is_read_as_what_there_is_most_of(tmp_path):
+    (tmp_path / "inner").mkdir()
+    for name in ("a.py", "inner/b.py", "inner/c.js"):
+        (tmp_path / name).write_text(f"print({name!r})\n")
+    (tmp_path / "requirements.txt").write_text("torch\n")
+    (tmp_path / "README.md").write_text("# About\n")
+    assert read_records(tmp_path).columns["text"] == ["print('a.py')", "print('inner/b.py')", "print('inner/c.js')"]
+    genomes = tmp_path / "genomes"
+    genomes.mkdir()
+    for name in "ab":
+        (genomes / f"{name}.fna").write_text(f">{name}\nacgt\n")
+    assert read_records(genomes).columns["text"] == ["ACGT", "ACGT"]

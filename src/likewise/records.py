@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from likewise.rows import is_text, json_row, read_rows, read_text
+from likewise.sequences import FASTA, SMILES, read_fasta, read_smiles
 from likewise.sources import Files, Lines, mark
 from likewise.streams import Stream, Where, split
 
@@ -27,6 +28,12 @@ _TEXT_MEMORY = 6
 _MANY_FILES = 20_000
 _ENDS = {"line": "\n", "paragraph": "\n\n"}
 _TABLES = {".csv", ".tsv", ".parquet", ".jsonl"}
+#: what holds text in a folder of it: prose, then source code in the languages most of it is written in
+_PROSE = {".txt", ".text", ".md", ".rst"}
+_CODE = {
+    ".py", ".js", ".ts", ".jsx", ".tsx", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs", ".rb", ".php",
+    ".swift", ".kt", ".scala", ".jl", ".r", ".lua", ".pl", ".sh", ".sql", ".hs", ".ml", ".tex", ".html", ".css",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -205,14 +212,30 @@ def _file(path: Path, unit: str | None, memory: int) -> Records:
         return _streamed_rows(path, memory) or _table(path)
     if suffix in PICTURES:
         raise ValueError(f"{path}: one picture is not a data set; give the folder of pictures")
-    if suffix not in (".txt", ".text", ".md", ""):
-        raise ValueError(f"{path}: {suffix} files are not known; give .txt, .csv, .tsv, .jsonl, .parquet or a folder")
+    if suffix in FASTA | SMILES:
+        return _sequences(path, [path])
+    if suffix not in _PROSE | _CODE | {""}:
+        raise ValueError(
+            f"{path}: {suffix} files are not known; give .txt, .csv, .tsv, .jsonl, .parquet, .fasta, .smi or a folder"
+        )
     if _large([path], memory) and unit != "document":
         lines = _lines([path], unit or "line")
         return Records(path, "text file", {"text": "text"}, {"text": lines}, "text", (), lines.notes)
     _bounded(path, unit or "line")
     text, notes = read_text(path)
     return Records(path, "text file", {"text": "text"}, {"text": _units(text, unit or "line")}, "text", (), notes)
+
+
+def _sequences(path: Path, files: Sequence[Path]) -> Records:
+    """Proteins, DNA or molecules, one a record."""
+    values: list[str] = []
+    notes: list[str] = []
+    for file in files:
+        found, said = (read_fasta if file.suffix.lower() in FASTA else read_smiles)(file)
+        values += found
+        notes += said
+    layout = "sequences (FASTA)" if files[0].suffix.lower() in FASTA else "molecules (SMILES)"
+    return Records(path, layout, {"text": "text"}, {"text": values}, "text", (), notes)
 
 
 def _table(path: Path) -> Records:
@@ -250,11 +273,15 @@ def _folder(path: Path, unit: str | None, memory: int) -> Records:
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(Path(name).suffix.lower(), []).append(name)
-    for suffixes, read in ((PICTURES, _pictures), ({".txt"}, _texts)):
+    tables = sorted(name for suffix in _TABLES for name in kinds.get(suffix, ()))
+    # Pictures first, as texts may describe them; then what there is most of: a README does not make code prose, nor a
+    # script beside it a table code.
+    texts = [({".txt"}, _texts), (FASTA, _strings), (SMILES, _strings), *([] if tables else [(_CODE, _texts)])]
+    texts.sort(key=lambda kind: -sum(len(kinds.get(suffix, ())) for suffix in kind[0]))
+    for suffixes, read in ((PICTURES, _pictures), *texts, *([] if tables else [(_PROSE, _texts)])):
         chosen = sorted((n for s in suffixes for n in kinds.get(s, ())), key=lambda n: n.split(os.sep))
         if chosen:
             return read(path, chosen, unit, memory)
-    tables = sorted(name for suffix in _TABLES for name in kinds.get(suffix, ()))
     if len(tables) == 1:
         return _file(path / tables[0], unit, memory)
     found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(sorted(kinds)[:5])}"
@@ -290,6 +317,10 @@ def _pictures(path: Path, names: list[str], unit: str | None, memory: int) -> Re
         columns = {"image": images, "label": labels}
         return Records(path, "image folder with classes", fields, columns, "image", ("label",))
     return Records(path, "image folder", {"image": "image"}, {"image": images}, "image")
+
+
+def _strings(path: Path, names: list[str], unit: str | None, memory: int) -> Records:
+    return _sequences(path, [path / n for n in names])
 
 
 def _texts(path: Path, names: list[str], unit: str | None, memory: int) -> Records:

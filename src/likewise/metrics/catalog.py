@@ -124,6 +124,9 @@ MEASURES: dict[str, Measure] = {
     "ter": Measure("TER", "lower", "Edits, moves among them, per 100 words of the reference; 0 at best."),
     "cer": Measure("Character error rate", "lower", "Edits per character of the reference.", True),
     "wer": Measure("Word error rate", "lower", "Edits per word of the reference.", True),
+    "valid": Measure("Valid", "higher", "The share of samples that are molecules, as RDKit reads them.", True),
+    "unique": Measure("Unique", "higher", "Different molecules over the valid samples; falls with their number.", True),
+    "novel": Measure("Novel", "real", "Of the different molecules, the share that training does not hold.", True),
     "quality": Measure(
         "Quality (SDMetrics)", "higher", "The mean of how alike columns' shapes and pairs' trends are.", True
     ),

@@ -88,6 +88,7 @@ def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
         ("Usefulness: train on samples, test on real", [n for n in rows if n.partition(":")[0] == "tstr"]),
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
         ("Who was in the training data?", ["membership", "membership_loss"]),
+        ("Molecules", ["valid", "unique", "novel"]),
         ("Translation", ["bleu", "chrf", "ter", "cer", "wer"]),
         (
             "Texts",

@@ -22,6 +22,7 @@ from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, own_judge, two_sample_test
 from likewise.report.evidence import Array, Evidence, Row, most_shown, numbers, shown_items
 from likewise.report.given_away import gave_away
+from likewise.report.molecules import molecules
 from likewise.report.page import Shown
 from likewise.report.tasks import rows as table_rows
 from likewise.report.tasks import texts, translation, usefulness
@@ -259,5 +260,6 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("training on samples, testing on real data", usefulness),
     (_OWN, texts),
     (_OWN, translation),
+    (_OWN, molecules),
     (_OWN, table_rows),
 )

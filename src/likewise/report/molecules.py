@@ -1,0 +1,52 @@
+"""The part of a report that molecules have: how many samples are valid, unique and novel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from likewise.metrics.molecules import are_molecules, canonical, measures
+from likewise.plan import records_again
+from likewise.report.evidence import Evidence, Row, numbers
+from likewise.report.page import Shown
+
+
+def molecules(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """Of texts that RDKit reads as molecules, nearly all of them; other data give no rows."""
+    real = got.held_out.values
+    if not isinstance(real[0], str):
+        return
+    try:
+        if not are_molecules(real):
+            return
+        fakes = canonical(got.fakes)
+    except ValueError as error:
+        got.skipped.append({"what": "validity of molecules", "why": str(error)})
+        return
+    training, note = _training(got)
+    known = {m for m in canonical(training) if m is not None}
+    ours = measures(fakes, known)
+    held_out = canonical([real[i] for i in got.pick_held_out])
+    floor = measures(held_out, known)
+    trivial = measures(canonical(got.baseline or []), known) if got.baseline else {}
+    for name, estimate in ours.items():
+        yield got.row(
+            name, estimate, len(held_out), len(fakes), {"canonical": "rdkit"},
+            floor=numbers(floor[name]) if name in floor else None,
+            baseline={**numbers(trivial[name]), "what": got.baseline_name} if name in trivial else None,
+            note=note if name == "novel" else None,
+        )  # fmt: skip
+
+
+def _training(got: Evidence) -> tuple[Sequence[str], str]:
+    """All training molecules where the data are still there, else those that the run keeps; and what is said of it."""
+    run = got.run
+    count = run.info.get("train")
+    try:
+        train, _ = records_again(run.experiment, run.modality, run.conditions)
+        if train.fingerprint() == run.info.get("fingerprint"):
+            return list(train.columns[train.target]), f"beside all {len(train):,} training molecules"
+    except ValueError:
+        pass  # moved or removed: a run alone is enough to be evaluated, if not for this
+    kept = got.train.values
+    return kept, f"beside {len(kept):,} of the {count or len(kept):,} training molecules: the data are elsewhere now"
