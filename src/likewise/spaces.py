@@ -115,6 +115,14 @@ def token_mask(x: Tensor, space: Tokens) -> Tensor:
     return (ended - (x == space.end).long() == 0) & (x >= 0)
 
 
+def without_end(x: Tensor, space: Tokens) -> Tensor:
+    """The tokens with each `end` made missing: what a likelihood of the items' own content is taken of.
+
+    x: shape (B, L). What is missing counts as nothing, so that an item stands for all that begin like it.
+    """
+    return x if space.end is None else x.masked_fill(x == space.end, MISSING_TOKEN)
+
+
 def to_index(x: Tensor, levels: int) -> Tensor:
     """Which of the `levels` bins of width 2 / levels in [-1, 1] each value is in: int64 in [0, levels)."""
     return ((x + 1) * (levels / 2)).floor().long().clamp(0, levels - 1)

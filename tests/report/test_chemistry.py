@@ -1,11 +1,11 @@
 """A run on molecules is told how many of its samples are molecules; a run on texts is not."""
 
 import numpy as np
+import tiny
 
 from likewise.report.molecules import molecules
 from likewise.run import Run
 from likewise.verbs.train import train
-import tiny
 
 
 def run_on(folder, count):

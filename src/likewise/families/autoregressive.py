@@ -105,4 +105,4 @@ class AutoregressiveModel(Model):
         return self.predictor.attention(x, c)
 
     def _nll(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
-        return token_nll(self.predictor(x, c), x, self.space, self.possible)
+        return token_nll(self.predictor(x.clamp(min=0), c), x, self.space, self.possible)

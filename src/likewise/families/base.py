@@ -113,7 +113,10 @@ class Model(nn.Module, ABC):
         return None
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
-        """log p(x|c) in nats, shape (B,), or a bound on it. Of a density in x's own units for Continuous."""
+        """log p(x|c) in nats, shape (B,), or a bound on it. Of a density in x's own units for Continuous.
+
+        Of tokens, missing ones count as nothing (see `spaces.without_end`).
+        """
         raise NotImplementedError(f"{type(self).__name__} has no likelihood")
 
     def latent(self, draws: Draws) -> Tensor:

@@ -152,14 +152,16 @@ class VAEModel(Model):
             raise NotImplementedError("Bernoulli of grey values is a loss, not a likelihood; gaussian has one")
         if isinstance(self.target, Continuous) and self.target.levels and self.observed.kind == "gaussian":
             x = dequantise(x, self.target.levels, draws)
-        mean, log_scale = self._posterior(x, c)
+        # Any q is a bound: the encoder reads the end of a text even where that is not counted.
+        whole = x.masked_fill(x < 0, self.target.end or 0) if isinstance(self.target, Tokens) else x
+        mean, log_scale = self._posterior(whole, c)
         total = torch.full((len(x),), -math.inf, device=x.device)
         for _ in range(self.settings.importance_samples):  # one by one: memory stays that of a batch
             noise = draws.normal(self.settings.latent)
             z = mean + log_scale.exp() * noise
             # log p(z) - log q(z|x): the constants cancel.
             ratio = (0.5 * noise.square() + log_scale - 0.5 * z.square()).sum(1)
-            total = torch.logaddexp(total, self._log_prob(x, z, c, x) + ratio)
+            total = torch.logaddexp(total, self._log_prob(x, z, c, whole) + ratio)
         return total - math.log(self.settings.importance_samples)
 
     def _unknown(self, draws: Draws, x: Tensor) -> Tensor:

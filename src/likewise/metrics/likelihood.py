@@ -48,11 +48,12 @@ def independent_bits(train: NDArray, held_out: NDArray, space: Space) -> Array:
 
 
 def ngram_bits(train: Sequence[str], held_out: Sequence[str], order: int = 6) -> Array:
-    """Bits each text takes under a byte n-gram model of `train`, the end that follows it included; shape (n,).
+    """Bits each text's bytes take under a byte n-gram model of `train`, the end behind it left out; shape (n,).
 
     See `classical.kneser_ney`.
     """
-    nats = KneserNey(*_bytes(train), _END + 1, order).log_prob(*_bytes(held_out))
+    flat, lengths = _bytes(held_out)
+    nats = KneserNey(*_bytes(train), _END + 1, order).log_prob(flat[flat != _END], lengths - 1)
     return -nats / log(2)
 
 

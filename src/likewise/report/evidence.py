@@ -22,7 +22,7 @@ from likewise.metrics.features import Projection, shuffled
 from likewise.metrics.intervals import Estimate, generator
 
 #: the protocol's number: changed when a measure's meaning changes, so that stamps of then and now differ
-PROTOCOL = 2
+PROTOCOL = 3
 MOST_COMPARED = 4000
 COMPONENTS = 64
 

@@ -26,7 +26,7 @@ from likewise.report.molecules import molecules
 from likewise.report.page import Shown
 from likewise.report.tasks import rows as table_rows
 from likewise.report.tasks import texts, translation, usefulness
-from likewise.spaces import Continuous
+from likewise.spaces import Continuous, Tokens, without_end
 
 #: items whose likelihood is taken at most; and passes of the network, of which an exact flow takes many per item
 MOST_SCORED, MOST_PASSES = 512, 2**14
@@ -131,11 +131,15 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         ("bits_train", got.train, got.pick_train[:scored]),
     ):
         x, c = _rows(part, picked)
-        nats = got.run.log_likelihood(x, c, got.seed)  # the family dequantises what has levels
+        # Bits per byte are of the bytes: the end of a text is in neither sum.
+        counted = without_end(x, space) if isinstance(space, Tokens) else x
+        nats = got.run.log_likelihood(counted, c, got.seed)  # the family dequantises what has levels
         if nats is None:
             got.skipped.append({"what": "likelihood", "why": "the model gave none"})
             return
         values = [part.values[i] for i in picked]
+        if isinstance(space, Tokens) and space.end is not None:
+            values = got.run.modality.decode(x, got.run.encoding)  # as far as the model read them: long ones are cut
         amounts = np.array([got.run.modality.amount(value) for value in values], np.float64)
         baseline = None
         if name == "bits":
