@@ -23,7 +23,7 @@ from likewise.modalities.base import Encoding, Modality
 from likewise.samples import Samples
 from likewise.spaces import Tokens, missing
 from likewise.training import checkpoint, distributed, machine
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, Channel, scored_together
 
 
 @dataclass(frozen=True)
@@ -254,8 +254,9 @@ class Run:
         """score(x, c, index) -> (B,) over all of x, a batch at a time, on the model's device; shape (n,), float64."""
         parts = []
         device = self.model.device
-        for i in range(0, len(x), 64):
-            index = torch.arange(i, min(i + 64, len(x)))
+        size = scored_together(self.model.target)
+        for i in range(0, len(x), size):
+            index = torch.arange(i, min(i + size, len(x)))
             part = None if c is None else {k: v[index].to(device) for k, v in c.items()}
             with torch.no_grad():
                 parts.append(score(x[index].to(device), part, index).cpu())

@@ -8,7 +8,8 @@ import tiny
 import torch
 
 from likewise.run import Run
-from likewise.spaces import without_end
+from likewise.spaces import Tokens, without_end
+from likewise.training import batches
 from likewise.verbs.train import train
 
 
@@ -46,6 +47,21 @@ def test_a_text_vae_does_not_count_it_either(lines, tmp_path):
     assert np.isfinite(counted).all()
     ended = (x == run.model.target.end).any(1).numpy()
     assert (run.log_likelihood(x, None) < counted)[ended].all()
+
+
+def test_scoring_never_holds_all_logits(lines, tmp_path, monkeypatch):
+    run = run_of(lines, tmp_path / "run")
+    x, space = run.reference("held_out").x[:30], run.model.target
+    at_once = run.log_likelihood(x, None)
+    monkeypatch.setattr(batches, "_LOGITS", 7 * space.length * space.vocabulary)
+    seen, inner = [], type(run.model).log_likelihood
+    monkeypatch.setattr(
+        type(run.model), "log_likelihood", lambda m, x, c, d: (seen.append(len(x)), inner(m, x, c, d))[1]
+    )
+    assert run.log_likelihood(x, None) == pytest.approx(at_once, abs=1e-4)
+    assert max(seen) == 7
+    assert sum(seen) == 30
+    assert batches.scored_together(Tokens(8192, 65536, end=0)) == 1
 
 
 def test_of_a_cut_text_only_what_was_read_counts(lines, tmp_path):

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from likewise.draws import Draws
 from likewise.modalities.base import BadValue, Encoding, Modality, Packed
-from likewise.spaces import Tokens
+from likewise.spaces import Space, Tokens
 from likewise.streams import Stream
 
 #: bytes of packed items that a stream keeps at hand
 _AT_HAND = 64 * 2**20
+#: logits of one pass of scoring, at most: 256 MiB of float32
+_LOGITS = 2**26
 #: more than this share of unreadable items ends training
 _MOST_BROKEN = 0.1
 
@@ -123,6 +125,13 @@ class Streamed:
         if packed.offsets is None:
             return list(packed.data)
         return [packed.data[a:b].copy() for a, b in itertools.pairwise(packed.offsets)]
+
+
+def scored_together(space: Space, most: int = 64) -> int:
+    """How many items are scored at once: the logits of all of an evaluation would not fit where words are many."""
+    if not isinstance(space, Tokens):
+        return most
+    return max(1, min(most, _LOGITS // (space.length * space.vocabulary)))
 
 
 class Lengths(Protocol):

@@ -13,7 +13,7 @@ from likewise.config import Training
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
 from likewise.training import checkpoint, distributed, machine, optimizers
-from likewise.training.batches import Batches
+from likewise.training.batches import Batches, scored_together
 from likewise.training.distributed import World
 from likewise.training.order import Order
 
@@ -280,7 +280,8 @@ class Learner:
     @torch.no_grad()
     def held_out(self, batches: Batches) -> float | None:
         """The held-out loss, with the same noise every time; None where the family has none."""
-        count, size = min(len(batches), _HELD_OUT_ITEMS), max(1, min(self.settings.batch, 64))
+        count = min(len(batches), _HELD_OUT_ITEMS)
+        size = scored_together(self.model.target, max(1, min(self.settings.batch, 64)))
         if count == 0:
             return None
         items = np.arange(count)
