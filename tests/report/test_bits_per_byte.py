@@ -54,10 +54,13 @@ def test_scoring_never_holds_all_logits(lines, tmp_path, monkeypatch):
     x, space = run.reference("held_out").x[:30], run.model.target
     at_once = run.log_likelihood(x, None)
     monkeypatch.setattr(batches, "_LOGITS", 7 * space.length * space.vocabulary)
-    seen, inner = [], type(run.model).log_likelihood
-    monkeypatch.setattr(
-        type(run.model), "log_likelihood", lambda m, x, c, d: (seen.append(len(x)), inner(m, x, c, d))[1]
-    )
+    seen, inner = [], run.model.log_likelihood
+
+    def watched(x, c, draws):
+        seen.append(len(x))
+        return inner(x, c, draws)
+
+    monkeypatch.setattr(run.model, "log_likelihood", watched)
     assert run.log_likelihood(x, None) == pytest.approx(at_once, abs=1e-4)
     assert max(seen) == 7
     assert sum(seen) == 30
