@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 #: between the parts of JSON at most one space: with no bound, a model that knows no JSON would write spaces only
-_JSON = {"whitespace_pattern": " ?"}
+_WHITESPACE = " ?"
 
 
 class Grammar:
@@ -24,7 +24,7 @@ class Grammar:
         regex: str | None = None,
         json_schema: Any = None,
     ) -> None:
-        """pieces: what each token but `end` writes, by number; `end` comes after them. tokenize: as the run's data were.
+        """pieces: what each token but `end` writes, by number; `end` comes after them. tokenize: as the run does.
 
         Raises ValueError for a pattern that is none.
         """
@@ -37,9 +37,10 @@ class Grammar:
         if regex is not None:
             flag, self._grammar = "--regex", LLMatcher.grammar_from_regex(regex)
         else:
-            if not isinstance(json_schema, dict):
-                raise ValueError("--json-schema: a schema is a JSON object; that one is something else")
-            flag, self._grammar = "--json-schema", LLMatcher.grammar_from_json_schema(json_schema, overrides=_JSON)
+            flag, self._grammar = (
+                "--json-schema",
+                LLMatcher.grammar_from_json_schema(json_schema, overrides={"whitespace_pattern": _WHITESPACE}),
+            )
         if wrong := LLMatcher.validate_grammar(self._grammar, self._tokenizer):
             raise ValueError(f"{flag}: {_short(wrong)}")
         self._first = LLMatcher(self._tokenizer, self._grammar, log_level=0)
@@ -108,6 +109,9 @@ def _short(message: str) -> str:
 def read_schema(text: str, name: str) -> Any:
     """The JSON schema in a file's text. Raises ValueError."""
     try:
-        return json.loads(text)
+        schema = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{name}: not JSON, line {error.lineno}: {error.msg}") from None
+    if not isinstance(schema, dict):
+        raise ValueError(f"{name}: a schema is a JSON object, and that is something else")
+    return schema

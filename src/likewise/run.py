@@ -215,10 +215,10 @@ class Run:
             values += [decoded[i] for i in inside]
             parts.append(x[inside])
         provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}
-        if steering and steering.to_dict():
-            provenance["steering"] = steering.to_dict()
         if own:
             provenance["weights"] = self.weights_hash
+        if steering and steering.to_dict():
+            provenance["steering"] = steering.to_dict()
         return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance, cut)
 
     def reins(self, steering: Steering | None, model: Model, live: bool = False, n: int = 1) -> Reins | None:

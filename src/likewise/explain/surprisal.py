@@ -109,7 +109,8 @@ def _surprisal(run: Run, x: torch.Tensor, c: dict[str, torch.Tensor] | None) -> 
 def _legend() -> Strip:
     """What the colours mean, coloured so."""
     steps = [0, 2, 4, 6, MOST_BITS]
-    words = [f"{b:g} bits (1 in {2 ** int(b)})" + (" or more" if b == MOST_BITS else "") for b in steps]
+    words = ["0 bits (certain)", *(f"{b:g} bits (1 in {2 ** int(b)})" for b in steps[1:])]
+    words[-1] += " or more"
     spans = [
         f'<span class="piece" style="--heat:{b / MOST_BITS:.2f}">{word}</span>'
         for b, word in zip(steps, words, strict=True)
