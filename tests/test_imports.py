@@ -33,9 +33,13 @@ ALLOWED = {
     "assemble": {"spaces", "catalog", "backbones.base", "families.base", "modalities.base"},
     "training": {"spaces", "streams", "draws", "config", "families.base", "modalities.base", "metrics.neighbours"},
     "samples": {"modalities.base"},
+    "constrain": set(),
+    "live": set(),
+    "steering": {"spaces", "constrain", "live", "modalities.base"},
     "run": {
         "samples",
         "spaces",
+        "steering",
         "draws",
         "catalog",
         "config",

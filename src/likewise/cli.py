@@ -64,6 +64,22 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     )
 
 
+def _text_flags(p: argparse.ArgumentParser) -> None:
+    texts = p.add_argument_group("of an autoregressive text run")
+    begin = texts.add_mutually_exclusive_group()
+    begin.add_argument("--prompt", metavar="TEXT", help="how each text begins")
+    begin.add_argument("--prompt-file", metavar="FILE", help="the same, from a file, without its last line break")
+    texts.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
+    match = texts.add_mutually_exclusive_group()
+    match.add_argument("--regex", metavar="PATTERN", help="what follows the prompt matches this regular expression")
+    match.add_argument("--json-schema", metavar="FILE", help="what follows the prompt is JSON by this schema")
+    texts.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        help="show a text as it is drawn (default: on a terminal, -n 1)",
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     top = _Parser("likewise", description=_ABOUT, epilog="start with: likewise demo, or: likewise train PATH")
     top.add_argument("--version", action="version", version=f"likewise {__version__}")
@@ -95,7 +111,8 @@ def parser() -> argparse.ArgumentParser:
     p = verb(
         "sample", "draw samples from a run",
         "runs/digits -n 64 --seed 7 --given label=3 --out threes", "runs/poems --set temperature=0.8",
-        "--from threes/000005.png --out again",
+        "--from threes/000005.png --out again", '''runs/poems -n 1 --prompt "In the beginning" --stop "."''',
+        '''runs/dates --regex "[0-9]{4}-[0-9]{2}-[0-9]{2}"''',
     )  # fmt: skip
     p.add_argument("run", nargs="?")
     p.add_argument("-n", type=int, default=16, help="how many (default 16)")
@@ -106,12 +123,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: steps=8, temperature=0.8, ..."
     )
+    _text_flags(p)
     p = verb(
         "evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --features efficientnet"
     )
     p.add_argument("run")
     p.add_argument("-n", type=int, default=1000, help="samples to draw (default 1000)")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--report", default="all", choices=("all", "surprisal"),
+        help="all (default), or surprisal: held-out texts coloured by how expected each token is (-n: of so many)",
+    )  # fmt: skip
     p.add_argument(
         "--features", default="pca", metavar="NAME",
         help="what items are compared by: pca (default), efficientnet, minilm, FILE.onnx or MODULE:CALLABLE",
@@ -200,9 +222,18 @@ def _train(a: argparse.Namespace) -> None:
             print(f"next: likewise sample {run.path}; likewise evaluate {run.path}")
 
 
+def _steering(a: argparse.Namespace) -> Any:
+    from likewise.constrain import read_schema
+    from likewise.steering import Steering, read_text
+
+    prompt = read_text(a.prompt_file).removesuffix("\n").removesuffix("\r") if a.prompt_file else a.prompt or ""
+    schema = read_schema(read_text(a.json_schema), a.json_schema) if a.json_schema else None
+    return Steering(prompt, tuple(a.stop), a.regex, schema)
+
+
 def _sample(a: argparse.Namespace) -> None:
     from likewise.run import Run
-    from likewise.verbs.sample import again, in_bulk, sample
+    from likewise.verbs.sample import again, cut_note, in_bulk, sample
 
     if a.from_:
         print(again(Path(a.from_), Path(a.out or "again")))
@@ -211,24 +242,41 @@ def _sample(a: argparse.Namespace) -> None:
         raise ValueError("sample what? give a run, or --from FILE")
     out = Path(a.out) if a.out else None
     given, settings = _pairs(a.given, "--given"), _pairs(a.set, "--set")
+    steering = _steering(a)
     if a.n > _BULK or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from likewise.training import distributed, machine
 
         run = Run(Path(a.run))
         device = machine.choose_device(distributed.local_device("auto"))
         with distributed.together():
-            in_bulk(run, a.n, a.seed, given, out or run.path / "samples", settings, distributed.join(device))
+            folder = out or run.path / "samples"
+            world = distributed.join(device)
+            in_bulk(run, a.n, a.seed, given, folder, settings, world, steering=steering)
+            if world.first and steering.constrained:
+                print(cut_note(folder), end="", file=sys.stderr)
         return
-    drawn, folder = sample(Run(Path(a.run)), a.n, a.seed, given, out, settings=settings)
-    for value in drawn.values if drawn.modality.suffix is None else []:
+    run = Run(Path(a.run))
+    stream = a.stream
+    if stream is None:  # only where it can be, as nobody asked for it
+        stream = sys.stdout.isatty() and a.n == 1 and run.modality.name == "text" and run.model.steerable
+    live = (lambda text: print(text, end="", flush=True)) if stream else None
+    drawn, folder = sample(run, a.n, a.seed, given, out, settings=settings, steering=steering, live=live)
+    if live:
+        print()
+    for value in drawn.values if drawn.modality.suffix is None and not live else []:
         print(value)
-    print(folder, file=sys.stderr)
+    print((cut_note(folder) if drawn.cut else "") + str(folder), file=sys.stderr)
 
 
 def _evaluate(a: argparse.Namespace) -> None:
     from likewise.run import Run
     from likewise.verbs.evaluate import evaluate
 
+    if a.report == "surprisal":
+        from likewise.explain.surprisal import write_surprisal
+
+        print(write_surprisal(Run(Path(a.run)), a.n, a.seed, progress=print))
+        return
     report = evaluate(Run(Path(a.run)), n=a.n, seed=a.seed, progress=print, features=a.features)
     for sentence in report.get("verdict", []):
         print(sentence)

@@ -22,6 +22,7 @@ from likewise.families.base import Model, Sampling
 from likewise.modalities.base import Encoding, Modality
 from likewise.samples import Samples
 from likewise.spaces import Tokens, missing
+from likewise.steering import Reins, Steering
 from likewise.training import checkpoint, distributed, machine
 from likewise.training.batches import Batches, Channel, scored_together
 
@@ -171,12 +172,15 @@ class Run:
         *,
         model: Model | None = None,
         block: int | None = None,
+        steering: Steering | None = None,
+        live: Callable[[str], None] | None = None,
     ) -> Samples:
         """Draw samples start..start + n - 1 of `seed`.
 
         given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
         each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. settings: of the
-        family's sampling, such as {"steps": 8}. model, block: other than the run's own, for previews.
+        family's sampling, such as {"steps": 8}. model, block: other than the run's own, for previews. steering:
+        how texts begin, end and read. live: told the text of a single sample, piece by piece, as it is drawn.
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
@@ -190,22 +194,49 @@ class Run:
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
+        reins = self.reins(steering, model, live is not None, n)
+        cut: list[int] = []
         device = model.device
         for first in range(start - start % block, start + n, block):
             slots = [min(max(i - start, 0), n - 1) for i in range(first, first + block)]
             rows = [each[s] for s in slots]
             index = torch.arange(first, first + block)
             c = self.condition(rows, device)
-            with torch.no_grad():
-                x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen).cpu()
-            decoded = self.modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             inside = [i for i in range(block) if start <= first + i < start + n]
+            steered = reins and reins.batch([i in inside for i in range(block)], live)
+            with torch.no_grad():
+                extra = steered.arguments(device) if steered else {}
+                x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen, **extra).cpu()
+            decoded = self.modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
+            if steered:
+                steered.finish()
+                decoded = [steered.reins.steering.trim(text) for text in decoded]
+                cut += [first + i for i, whole in enumerate(steered.complete(x)) if not whole]
             values += [decoded[i] for i in inside]
             parts.append(x[inside])
         provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}
         if own:
             provenance["weights"] = self.weights_hash
-        return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance)
+        if steering and steering.to_dict():
+            provenance["steering"] = steering.to_dict()
+        return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance, cut)
+
+    def reins(self, steering: Steering | None, model: Model, live: bool = False, n: int = 1) -> Reins | None:
+        """What steers this run's samples; None if nothing is asked for. Raises ValueError where nothing can."""
+        steering = steering or Steering()
+        if not steering.to_dict() and not live:
+            return None
+        space = self.modality.space(self.encoding)
+        self.modality.token_bytes()  # which says so where there is no text
+        if not model.steerable or not isinstance(space, Tokens):
+            family = getattr(self.experiment.family, "name", "this family")
+            raise ValueError(
+                f"--prompt, --stop, --stream, --regex and --json-schema: {family} does not draw a text from its first "
+                "token to its last; autoregressive does"
+            )
+        if live and n != 1:
+            raise ValueError(f"--stream: it shows one text as it is drawn, and these are {n}; give -n 1")
+        return Reins(steering, self.modality, space)
 
     def sampling(self, settings: dict[str, Any] | None = None) -> Sampling:
         """How the run draws, with `settings` changed. Raises ValueError for one that is not there."""
@@ -240,7 +271,7 @@ class Run:
         if self.model.likelihood is None:
             return None
         noise = derive_seed(seed, "likelihood")
-        return self._over(
+        return self.over(
             x, c, lambda part, given, index: self.model.log_likelihood(part, given, Draws(noise, index, part.device))
         )
 
@@ -248,10 +279,10 @@ class Run:
         """The logits of the model's own discriminator, shape (n,), higher = more real; None if it has none."""
         if type(self.model).discriminate is Model.discriminate:
             return None
-        return self._over(x, c, lambda part, given, _: self.model.discriminate(part, given))
+        return self.over(x, c, lambda part, given, _: self.model.discriminate(part, given))
 
-    def _over(self, x: Tensor, c: dict[str, Tensor] | None, score: Callable[..., Tensor]) -> np.ndarray:
-        """score(x, c, index) -> (B,) over all of x, a batch at a time, on the model's device; shape (n,), float64."""
+    def over(self, x: Tensor, c: dict[str, Tensor] | None, score: Callable[..., Tensor]) -> np.ndarray:
+        """score(x, c, index) -> (B, ...) over all of x, a batch at a time, on the model's device; (n, ...), float64."""
         parts = []
         device = self.model.device
         size = scored_together(self.model.target)

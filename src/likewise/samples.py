@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ class Samples:
     modality: Modality
     start: int
     provenance: dict[str, Any]
+    #: indices of texts that ended before they were all that a regex or schema asks for
+    cut: Collection[int] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -53,6 +55,8 @@ class Samples:
                 modality.write(value, folder / line["file"], {**base, "index": i, "given": asked})
             else:
                 line["row" if isinstance(value, Mapping) else "text"] = modality.to_json(value)
+            if i in self.cut:
+                line["cut"] = True
             lines.append(json.dumps(line, ensure_ascii=False))
         return lines
 

@@ -74,6 +74,33 @@ def test_a_prefix_is_kept_and_its_gaps_are_filled(learned):
     assert torch.equal(free, none)
 
 
+class _Odd:
+    """Only tokens of the other kind than the item's first."""
+
+    def __init__(self):
+        self.seen = []
+
+    def mask(self, x):
+        self.seen.append(x.shape)
+        if x.shape[1] == 0:
+            return None
+        allowed = (torch.arange(5) // 2)[None] != x[:, :1] // 2
+        return allowed & (torch.arange(5) != END) | (x == 3).any(1, keepdim=True) & (torch.arange(5) == END)
+
+
+def test_a_constraint_and_a_watcher_see_every_position(learned):
+    odd, told = _Odd(), []
+    x = learned.sample(
+        None, draws(20, 7), AutoregressiveSampling(), constraint=odd, on_token=lambda i, token: told.append((i, token))
+    )
+    assert odd.seen == [(20, i) for i in range(len(odd.seen))]
+    assert [i for i, _ in told] == [*range(len(odd.seen))]
+    assert torch.equal(torch.stack([token for _, token in told], 1), x[:, : len(told)])
+    assert torch.equal(x[:, 0], learned.sample(None, draws(20, 7), AutoregressiveSampling())[:, 0])
+    for row in x.tolist():
+        assert all(token // 2 != row[0] // 2 for token in row[1:] if token != END)
+
+
 def test_guidance_follows_the_label(learned):
     label = torch.arange(100)[:, None] % 2
     c = {"label": label}

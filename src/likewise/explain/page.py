@@ -23,7 +23,8 @@ from markupsafe import Markup
 
 from likewise.explain.probe import Probe
 from likewise.modalities.base import Modality
-from likewise.report.page import environment, write_whole
+from likewise.report.page import environment, printable, write_whole
+from likewise.run import Run
 from likewise.spaces import Tokens
 
 SCHEMA = 1
@@ -130,17 +131,30 @@ def token_note(probe: Probe) -> list[str]:
     return ["Its samples are drawn token by token: from the first token that differs on, all that follows may differ."]
 
 
-def write(folder: Path, explained: Mapping[str, Any], sections: Sequence[Section]) -> Path:
-    """Write explain.json and explain.html into `folder`, each whole or not at all; returns the page."""
+def about(run: Run) -> dict[str, Any]:
+    """What a page says of the run that it explains."""
+    plan = run.experiment.to_dict()
+    return {
+        "name": run.name,
+        "what": run.modality.describe(),
+        "given": {name: modality.describe() for name, modality in run.conditions.items()},
+        "family": plan["family"]["name"],
+        "backbone": plan["backbone"]["name"],
+        "weights": run.weights_hash,
+    }
+
+
+def write(folder: Path, explained: Mapping[str, Any], sections: Sequence[Section], name: str = "explain") -> Path:
+    """Write NAME.json and NAME.html into `folder`, each whole or not at all; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = {**explained, "sections": {s.name: {"title": s.title, **s.data} for s in sections}}
     text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False, default=str)
-    write_whole(folder / "explain.json", text + "\n")
+    write_whole(folder / f"{name}.json", text + "\n")
     for section in sections:
         _fit(section)
-    page = environment().get_template("explain.html").render(explained=whole, sections=sections)
-    write_whole(folder / "explain.html", page)
-    return folder / "explain.html"
+    page = environment().get_template("explain.html").render(explained=whole, sections=sections, name=name)
+    write_whole(folder / f"{name}.html", printable(page))
+    return folder / f"{name}.html"
 
 
 def _fit(section: Section) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from likewise.explain.matrix import matrix
 from likewise.explain.page import Section, Strip, fragments, given_words, paired
 from likewise.explain.probe import Probe, Subject
+from likewise.run import Run
 
 #: bits at which a token is coloured most: one in 256
-_MOST_BITS = 8.0
+MOST_BITS = 8.0
 #: tokens of an item that a table of attention shows
 _SHOWN = 36
 
@@ -28,25 +30,20 @@ def surprisal(probe: Probe) -> Section | None:
         "surprisal",
         "How expected each part is",
         "The stronger the colour, the less the model expected that part, given all before it: "
-        f"none at 0 bits, full at {_MOST_BITS:g} bits (one chance in 256) or more.",
+        f"none at 0 bits, full at {MOST_BITS:g} bits (one chance in 256) or more.",
         "It is the model's own expectation, right or wrong; where its samples are far less surprising to it than real "
         "items, it has not learned all that varies.",
         data={"items": []},
     )
     means: dict[bool, list[float]] = {True: [], False: []}
-    modality, encoding = probe.run.modality, probe.run.encoding
+    modality = probe.run.modality
     pairs = []
     for subject in [*probe.subjects, *probe.some_held_out(len(probe.subjects))]:
         with torch.no_grad():
             nats = probe.model.surprisal(subject.x, probe.condition([subject.given]))
-        bits = nats[0].double().cpu().numpy() / np.log(2)
-        x = subject.x[0].cpu()
-        pieces = modality.pieces(x, encoding)
-        bits = bits[: len(pieces) or len(bits)]
+        pieces, bits, shaded = coloured(probe.run, subject.x[0].cpu(), nats[0].double().cpu().numpy())
         mean = float(bits.mean())
         means[subject in probe.subjects].append(mean)
-        titles = [f"{b:.1f} bits, a chance of {2.0**-b:.2g}" for b in bits] if pieces else []
-        shaded = modality.shade(x, np.clip(bits / _MOST_BITS, 0, 1), encoding, titles)
         if modality.suffix:
             pairs.append(((subject.value, subject.name), (shaded, f"{mean:.2f} bits a part")))
         else:
@@ -70,6 +67,17 @@ def surprisal(probe: Probe) -> Section | None:
             "many held-out items, shown below them."
         )
     return found
+
+
+def coloured(run: Run, x: Tensor, nats: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64], str]:
+    """An item's pieces, the bits of each, and its HTML coloured by them.
+
+    x: encoded, shape (L,) or (*shape). nats: as `Model.surprisal` gives for it, shape (L,).
+    """
+    pieces = run.modality.pieces(x, run.encoding)
+    bits = nats[: len(pieces) or len(nats)] / np.log(2)
+    titles = [f"{b:.1f} bits, a chance of {2.0**-b:.2g}" for b in bits] if pieces else []
+    return pieces, bits, run.modality.shade(x, np.clip(bits / MOST_BITS, 0, 1), run.encoding, titles)
 
 
 def attention(probe: Probe) -> Section | None:

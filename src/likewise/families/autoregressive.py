@@ -5,6 +5,7 @@ Bengio et al., "A neural probabilistic language model" (2003); the likelihood is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling, drop_some
-from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
+from likewise.families.decoding import Constraint, TokenSampling, allowed, decode, token_nll
 from likewise.spaces import Condition, Space, Tokens, token_mask
 
 
@@ -50,6 +51,7 @@ class AutoregressiveModel(Model):
 
     likelihood = "exact"
     likelihood_how = "exact: the product over tokens"
+    steerable = True
     possible: Tensor | None
 
     def __init__(self, settings: Autoregressive, target: Tokens, condition: Condition, backbone: Backbone) -> None:
@@ -66,11 +68,18 @@ class AutoregressiveModel(Model):
 
     @torch.no_grad()
     def sample(
-        self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling, prefix: Tensor | None = None
+        self,
+        c: dict[str, Tensor] | None,
+        draws: Draws,
+        settings: Sampling,
+        prefix: Tensor | None = None,
+        constraint: Constraint | None = None,
+        on_token: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Draw tokens, shape (B, length).
 
         prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is drawn.
+        constraint, on_token: see `decode`.
         """
         assert isinstance(settings, AutoregressiveSampling)
         return decode(
@@ -82,6 +91,8 @@ class AutoregressiveModel(Model):
             possible=self.possible,
             prefix=prefix,
             guidance=settings.guidance,
+            constraint=constraint,
+            on_token=on_token,
         )
 
     @torch.no_grad()

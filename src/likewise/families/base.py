@@ -62,6 +62,8 @@ class Model(nn.Module, ABC):
     observes: int = 0
     #: how log_likelihood is computed, in a few words that stand beside it in a report
     likelihood_how: str = ""
+    #: whether `sample` takes prefix, constraint and on_token too, as a family does that draws tokens in their order
+    steerable: ClassVar[bool] = False
 
     @property
     def likelihood_passes(self) -> int:

@@ -6,6 +6,9 @@ Nucleus sampling is Holtzman et al. (2020), min-p Nguyen et al. (2024), the repe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -31,6 +34,17 @@ class TokenSampling(Sampling):
     repetition_penalty: float = Field(
         default=1.0, gt=0, allow_inf_nan=False, description="above 1 avoids tokens already used"
     )
+
+
+class Constraint(Protocol):
+    """What may come next in each item of one batch; it sees every position in turn, so that it may remember."""
+
+    def mask(self, x: Tensor) -> Tensor | None:
+        """True where a token may come next, at least one of each item: shape (B, V); None if any may.
+
+        x: the tokens so far, shape (B, position). Row b must not depend on other rows.
+        """
+        ...
 
 
 def allowed(space: Tokens) -> Tensor | None:
@@ -94,11 +108,14 @@ def decode(
     possible: Tensor | None = None,
     prefix: Tensor | None = None,
     guidance: float = 1.0,
+    constraint: Constraint | None = None,
+    on_token: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Draw items token by token: int64, shape (B, length), padded with `end`.
 
     possible: what `allowed` gave. prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is
-    drawn. guidance: w in log p(x) + w (log p(x|c) - log p(x)); 1 draws from p(x|c).
+    drawn. guidance: w in log p(x) + w (log p(x|c) - log p(x)); 1 draws from p(x|c). constraint: what may come
+    next. on_token: told each position and its tokens, shape (B,), as they are drawn.
 
     Each position takes one number of each item, given or drawn, so that no item depends on another.
     """
@@ -123,6 +140,8 @@ def decode(
             scores = free + guidance * (given - free)
         if possible is not None:
             scores = scores.masked_fill(~possible[position], float("-inf"))
+        if constraint is not None and (may := constraint.mask(x[:, :position])) is not None:
+            scores = scores.masked_fill(~may.to(device), float("-inf"))
         token = draws.categorical(restrict(scores, settings, used))
         if prefix is not None and position < prefix.shape[1]:
             token = torch.where(prefix[:, position] == MISSING_TOKEN, token, prefix[:, position])
@@ -130,6 +149,8 @@ def decode(
             token = token.masked_fill(ended, space.end)
             ended = ended | (token == space.end)
         x[:, position] = token
+        if on_token is not None:
+            on_token(position, token)
         if used is not None:
             used.scatter_(1, token[:, None], True)
         if space.end is not None and bool(ended.all()):

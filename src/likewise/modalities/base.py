@@ -153,6 +153,14 @@ class Modality(ABC):
         """The one value that a user's file holds, as `read` would give it. Raises BadValue."""
         raise BadValue(f"a {self.name} is not read from a file of its own; give the number of a sample")
 
+    def token_bytes(self) -> list[bytes]:
+        """What each token but `end` writes, in UTF-8, by number. Raises ValueError where tokens are no text."""
+        raise ValueError(f"--prompt, --stop, --stream, --regex and --json-schema are for text, and this is {self.name}")
+
+    def tokens_of(self, value: Any) -> list[int]:
+        """The tokens of one text, without `end`; only where there are `token_bytes`."""
+        raise NotImplementedError(f"{self.name} is no text")
+
     def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
         """The parts of one encoded item that words can name: a text's tokens, a row's columns; [] of a picture.
 

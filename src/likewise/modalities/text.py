@@ -105,6 +105,15 @@ class Text(Modality):
         known = self._characters
         return [[i for c in t for i in ((known[c],) if c in known else c.encode())] for t in values]
 
+    def tokens_of(self, value: str) -> list[int]:
+        return self.tokenize([value])[0]
+
+    def token_bytes(self) -> list[bytes]:
+        if self.kind == "bpe":
+            written = _byte_of()
+            return [bytes(written[c] for c in self._bpe.id_to_token(i)) for i in range(self.end)]
+        return [bytes([i]) for i in range(256)] + [c.encode() for c in self._characters]
+
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """What is longer than `length` is cut (and then has no end)."""
         rows = [[*ids, self.end][: self.length] for ids in self.tokenize(values)]
@@ -211,6 +220,13 @@ class _Places(dict[str, int]):
     def __missing__(self, characters: str) -> int:
         self[characters] = place = zlib.crc32(characters.encode()) % 256
         return place
+
+
+def _byte_of() -> dict[str, int]:
+    """The byte that each letter of the byte-level alphabet stands for: printable Latin-1 itself, others by turns."""
+    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in own]
+    return {chr(b): b for b in own} | {chr(256 + i): b for i, b in enumerate(others)}
 
 
 def _some(values: Sequence[Any], seed: int) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from likewise.explain import critic, fields, latents, origins, robust, tokens
-from likewise.explain.page import SCHEMA, Section, write
+from likewise.explain.page import SCHEMA, Section, about, write
 from likewise.explain.probe import Probe, Subject
 from likewise.modalities.base import BadValue
 from likewise.run import Run
@@ -51,17 +51,9 @@ def explain(
             continue
         if found is not None:
             sections.append(found)
-    plan = run.experiment.to_dict()
     explained: dict[str, Any] = {
         "schema": SCHEMA,
-        "run": {
-            "name": run.name,
-            "what": run.modality.describe(),
-            "given": {name: modality.describe() for name, modality in run.conditions.items()},
-            "family": plan["family"]["name"],
-            "backbone": plan["backbone"]["name"],
-            "weights": run.weights_hash,
-        },
+        "run": about(run),
         "seed": seed,
         "subjects": [
             {"name": s.name, "given": s.given, "index": s.index, "drawn": s.drawn} for s in probe.subjects

@@ -4,35 +4,56 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from likewise import catalog
 from likewise.run import Run
 from likewise.samples import Samples, finish
+from likewise.steering import Steering
 from likewise.training import checkpoint
 from likewise.training.distributed import World
 
 
 def sample(
     run: Run, n: int = 16, seed: int = 0, given: Any = None, out: Path | None = None, start: int = 0,
-    settings: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None, *, steering: Steering | None = None,
+    live: Callable[[str], None] | None = None,
 ) -> tuple[Samples, Path]:  # fmt: skip
     """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run)."""
-    drawn = run.sample(n, seed, given, start, settings)
+    drawn = run.sample(n, seed, given, start, settings, steering=steering, live=live)
     folder = out or run.path / "samples"
     drawn.save(folder)
     return drawn, folder
 
 
-def in_bulk(run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[str, Any], world: World) -> Path:
+def cut_note(folder: Path) -> str:
+    """A line on the written texts that are not all that a regex or schema asks for; "" if there are none."""
+    with (folder / "samples.jsonl").open(encoding="utf-8") as file:
+        cut = [bool(json.loads(line).get("cut")) for line in file]
+    if not any(cut):
+        return ""
+    return (
+        f"{sum(cut):,} of {len(cut):,} texts ended before they matched, at a --stop or at the run's length "
+        '(marked "cut" in samples.jsonl)\n'
+    )
+
+
+def in_bulk(
+    run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[str, Any], world: World,
+    *, steering: Steering | None = None,
+) -> Path:  # fmt: skip
     """Draw many samples, by blocks of indices that the processes of `world` share out; returns their folder.
 
     Each block is a pure function of (weights, settings, seed, index), is written whole or not at all, and is not drawn
     again when it is there: what is written is the same for any number of processes, interrupted or not.
     """
+    run.reins(steering, run.model)  # which says what is wrong before anything is written
     block, parts = run.block(), out / ".parts"
     asked = {"run": str(run.path.resolve()), "seed": seed, "settings": settings, "weights": run.weights_hash}
+    if steering and steering.to_dict():
+        asked["steering"] = steering.to_dict()
     about = {**asked, "n": n, "given": given}
     if world.first:
         known = parts / "asked.json"
@@ -46,7 +67,7 @@ def in_bulk(run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[s
         part = parts / f"{start:012d}.jsonl"
         if number % world.size != world.rank or part.is_file():
             continue
-        drawn = run.sample(min(block, n - start), seed, given, start, settings)
+        drawn = run.sample(min(block, n - start), seed, given, start, settings, steering=steering)
         checkpoint.write_text(part, "".join(line + "\n" for line in drawn.write(out)))
     world.gather(None)
     if world.first:
@@ -83,5 +104,6 @@ def again(file: Path, out: Path) -> Path:
     run = Run(Path(found["run"]))
     if run.weights_hash != found["weights"]:
         raise ValueError(f"{file}: drawn by other weights than those {run.path} has now")
-    sample(run, len(given), found["seed"], given, out, first, found["settings"])
+    steering = Steering.from_dict(found.get("steering", {}))
+    sample(run, len(given), found["seed"], given, out, first, found["settings"], steering=steering)
     return out / file.name if whole else out / f"{first:06d}{run.modality.suffix}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from likewise.run import Run
+from likewise.steering import Steering
 from likewise.training import checkpoint
 from likewise.training.checkpoint import Damaged
 
@@ -57,7 +58,10 @@ def _redraw(run: Run, found: Verified) -> None:
         found.fine.append(f"{len(rows)} stored samples are of earlier weights, and were not drawn again")
         return
     given = [row["given"] for row in rows]
-    drawn = run.sample(len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"])
+    steering = Steering.from_dict(provenance.get("steering", {}))
+    drawn = run.sample(
+        len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"], steering=steering
+    )
     with tempfile.TemporaryDirectory() as name:
         again = Path(name)
         dataclasses.replace(drawn, provenance=provenance).save(again)  # the run may have been moved since

@@ -1,0 +1,55 @@
+"""A text told as it is drawn: whole characters only, and never what a stop will take away again."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+
+class Asked(Protocol):
+    """What of a steering matters here."""
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def stop(self) -> tuple[str, ...]: ...
+
+    def trim(self, text: str) -> str: ...
+
+
+class Live:
+    """Tokens go in, text comes out; all that was said is the text that is written, once `finish` was called."""
+
+    def __init__(self, pieces: Sequence[bytes], asked: Asked, say: Callable[[str], None]) -> None:
+        self._pieces, self._asked, self._say = pieces, asked, say
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._text, self._said = "", 0
+
+    def token(self, token: int) -> None:
+        self._text += self._decoder.decode(self._pieces[token])
+        self._tell(len(self._text) - self._held())
+
+    def finish(self) -> None:
+        self._text += self._decoder.decode(b"", final=True)
+        self._tell(len(self._text))
+
+    def _held(self) -> int:
+        """How many characters at the end may be the beginning of a stop."""
+        behind = len(self._text) - len(self._asked.prompt)
+        return max(
+            (
+                n
+                for stop in self._asked.stop
+                for n in range(1, min(len(stop) - 1, behind) + 1)
+                if self._text.endswith(stop[:n])
+            ),
+            default=0,
+        )
+
+    def _tell(self, until: int) -> None:
+        new = self._asked.trim(self._text)[self._said : until]
+        self._said += len(new)
+        if new:
+            self._say(new)
