@@ -22,7 +22,8 @@ ALLOWED = {
     "cache": set(),
     "sources": {"cache", "streams"},
     "rows": set(),
-    "records": {"rows", "sources", "streams"},
+    "parallel": {"rows"},
+    "records": {"parallel", "rows", "sources", "streams"},
     "scan": {"cache", "records", "streams", "modalities.base", "modalities.image"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "plan": {"catalog", "config", "assemble", "records", "scan", "families.base", "modalities.base"},
@@ -47,7 +48,7 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "context", "layers"},
     "modalities": {"base"},
-    "families": {"base", "decoding", "likelihoods", "paths", "reservoir"},
+    "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir"},
 }
 
 

@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         "train", "train a model of what is at PATH",
         "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow", "--resume runs/a",
     )  # fmt: skip
-    p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl or .parquet file")
+    p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl, .parquet, .tmx or .po file")
     p.add_argument("--out", help="the run's folder (default runs/NAME)")
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, instead of PATH")
     p.add_argument("--fsdp", action="store_true", help="under torchrun: shard weights, gradients and optimizer state")

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from likewise import parallel
 from likewise.rows import is_text, json_row, read_rows, read_text
 from likewise.sources import Files, Lines, mark
 from likewise.streams import Stream, Where, split
@@ -27,6 +28,8 @@ _TEXT_MEMORY = 6
 _MANY_FILES = 20_000
 _ENDS = {"line": "\n", "paragraph": "\n\n"}
 _TABLES = {".csv", ".tsv", ".parquet", ".jsonl"}
+#: ends of names that look like a language's, and are none
+_OTHERS = {".md", ".po", ".mo", ".tmx", ".pdf", ".doc", ".xml", ".zip", ".gz", ".npy", ".bin", ".log", ".py", ".js"}
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,21 @@ def read_records(
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".zip":
         raise ValueError(f"{path}: unpack the archive first, then give its folder")
-    found = _folder(path, unit, memory) if path.is_dir() else _file(path, unit, memory)
+    fields = (*(given or ()), *([target] if target else ()))
+    found = _folder(path, unit, memory) if path.is_dir() else _file(path, unit, memory, fields)
     if not len(found):
         raise ValueError(f"{path}: it holds no records")
     if found.target == "row" and (given or as_ or target):
         found = _split_row(found, tuple(given or ()), target)
     chosen = target or found.target
     wanted = found.given if given is None else tuple(given)
+    if set(found.modalities.values()) == {"text"} and len(found.columns) == 2:
+        # Of two texts, one named is enough: the other one is the other.
+        first, second = found.columns
+        if target is None and chosen in wanted:
+            chosen = first if chosen == second else second
+        elif given is None and chosen in wanted:
+            wanted = (first if chosen == second else second,)
     for name in (chosen, *wanted):
         if name not in found.columns:
             raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}")
@@ -199,20 +210,31 @@ def _cell(path: Path, line: str, number: int, count: int) -> str:
     return cells[number]
 
 
-def _file(path: Path, unit: str | None, memory: int) -> Records:
+def _file(path: Path, unit: str | None, memory: int, fields: Sequence[str] = ()) -> Records:
     suffix = path.suffix.lower()
+    if suffix == ".tmx":
+        return _translations(path, "translation memory", *parallel.read_tmx(path, fields))
+    if suffix == ".po":
+        return _translations(path, "message catalogue", *parallel.read_po([path]))
     if suffix in _TABLES:
         return _streamed_rows(path, memory) or _table(path)
     if suffix in PICTURES:
         raise ValueError(f"{path}: one picture is not a data set; give the folder of pictures")
     if suffix not in (".txt", ".text", ".md", ""):
-        raise ValueError(f"{path}: {suffix} files are not known; give .txt, .csv, .tsv, .jsonl, .parquet or a folder")
+        raise ValueError(
+            f"{path}: {suffix} files are not known; give .txt, .csv, .tsv, .jsonl, .parquet, .tmx, .po or a folder"
+        )
     if _large([path], memory) and unit != "document":
         lines = _lines([path], unit or "line")
         return Records(path, "text file", {"text": "text"}, {"text": lines}, "text", (), lines.notes)
     _bounded(path, unit or "line")
     text, notes = read_text(path)
     return Records(path, "text file", {"text": "text"}, {"text": _units(text, unit or "line")}, "text", (), notes)
+
+
+def _translations(path: Path, layout: str, columns: parallel.Columns, notes: list[str]) -> Records:
+    given, target = columns
+    return Records(path, layout, dict.fromkeys(columns, "text"), {**columns}, target, (given,), notes)
 
 
 def _table(path: Path) -> Records:
@@ -247,6 +269,10 @@ def _folder(path: Path, unit: str | None, memory: int) -> Records:
         if (path / name).is_file():
             return _metadata(path, path / name)
     names = _names(path)
+    by_language = parallel.languages(names)
+    if by_language and not {Path(n).suffix.lower() for n in names} & (PICTURES | _TABLES | _OTHERS):
+        files = {language: path / name for language, name in by_language.items()}
+        return _translations(path, "parallel texts", *parallel.read_lines(files))
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(Path(name).suffix.lower(), []).append(name)
@@ -254,11 +280,15 @@ def _folder(path: Path, unit: str | None, memory: int) -> Records:
         chosen = sorted((n for s in suffixes for n in kinds.get(s, ())), key=lambda n: n.split(os.sep))
         if chosen:
             return read(path, chosen, unit, memory)
+    if catalogues := [path / name for name in sorted(kinds.get(".po", ()))]:
+        return _translations(path, "message catalogues", *parallel.read_po(catalogues))
     tables = sorted(name for suffix in _TABLES for name in kinds.get(suffix, ()))
     if len(tables) == 1:
         return _file(path / tables[0], unit, memory)
     found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(sorted(kinds)[:5])}"
-    raise ValueError(f"{path}: no pictures, .txt files or single table in it ({found if kinds else 'it is empty'})")
+    raise ValueError(
+        f"{path}: no pictures, .txt or .po files, two parallel texts or single table in it ({found if kinds else 'it is empty'})"
+    )
 
 
 def _names(path: Path) -> list[str]:
