@@ -10,7 +10,8 @@ from likewise.records import read_records
 TMX = """<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE tmx SYSTEM "tmx14.dtd">
 <tmx version="1.4"><header srclang="en-US" datatype="plaintext"/><body>
-<tu><tuv xml:lang="en-US"><seg>The <bpt i="1">&lt;b&gt;</bpt>red<ept i="1">&lt;/b&gt;</ept> <hi>house</hi> &amp; I</seg></tuv>
+<tu><tuv xml:lang="en-US"><seg>The <bpt i="1">&lt;b&gt;</bpt>red<ept i="1">&lt;/b&gt;</ept> <hi>house</hi>
+&amp; I</seg></tuv>
 <tuv xml:lang="DE"><seg>Das rote
   Haus &amp; ich</seg></tuv></tu>
 <tu><tuv xml:lang="en-us"><seg>A dog</seg></tuv><tuv xml:lang="de"><seg>Ein Hund</seg></tuv>%s</tu>

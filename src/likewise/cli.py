@@ -95,12 +95,16 @@ def parser() -> argparse.ArgumentParser:
     p = verb(
         "sample", "draw samples from a run",
         "runs/digits -n 64 --seed 7 --given label=3 --out threes", "runs/poems --set temperature=0.8",
-        "--from threes/000005.png --out again",
+        "runs/en-de --given-file english.txt --set beams=4", "--from threes/000005.png --out again",
     )  # fmt: skip
     p.add_argument("run", nargs="?")
-    p.add_argument("-n", type=int, default=16, help="how many (default 16)")
+    p.add_argument("-n", type=int, help="how many (default 16, or the lines of --given-file)")
     p.add_argument("--seed", type=int, default=0, help="sample i of a seed is always the same (default 0)")
     p.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="what to draw for; repeatable")
+    p.add_argument(
+        "--given-file", action="append", default=[], metavar="[FIELD=]FILE",
+        help="draw one sample for each line of FILE, in its order; repeatable",
+    )  # fmt: skip
     p.add_argument("--out", help="folder for the samples (default RUN/samples)")
     p.add_argument("--from", dest="from_", metavar="FILE", help="draw a written sample again, from its provenance")
     p.add_argument(
@@ -202,7 +206,7 @@ def _train(a: argparse.Namespace) -> None:
 
 def _sample(a: argparse.Namespace) -> None:
     from likewise.run import Run
-    from likewise.verbs.sample import again, in_bulk, sample
+    from likewise.verbs.sample import again, in_bulk, read_given, sample
 
     if a.from_:
         print(again(Path(a.from_), Path(a.out or "again")))
@@ -211,16 +215,27 @@ def _sample(a: argparse.Namespace) -> None:
         raise ValueError("sample what? give a run, or --from FILE")
     out = Path(a.out) if a.out else None
     given, settings = _pairs(a.given, "--given"), _pairs(a.set, "--set")
-    if a.n > _BULK or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    run, n, lines = Run(Path(a.run)), 16 if a.n is None else a.n, []
+    if a.given_file:
+        given, lines = read_given(run, a.given_file, given)
+        if a.n not in (None, len(given)):
+            raise ValueError(f"-n {a.n}: --given-file has {len(given):,} lines, and each has a sample; leave out -n")
+        n = len(given)
+    folder, values = out or run.path / "samples", []
+    if n > _BULK or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from likewise.training import distributed, machine
 
-        run = Run(Path(a.run))
         device = machine.choose_device(distributed.local_device("auto"))
         with distributed.together():
-            in_bulk(run, a.n, a.seed, given, out or run.path / "samples", settings, distributed.join(device))
-        return
-    drawn, folder = sample(Run(Path(a.run)), a.n, a.seed, given, out, settings=settings)
-    for value in drawn.values if drawn.modality.suffix is None else []:
+            in_bulk(run, n, a.seed, given, folder, settings, distributed.join(device), lines)
+        if not lines or os.environ.get("RANK", "0") != "0":
+            return
+    else:
+        drawn, folder = sample(run, n, a.seed, given, out, settings=settings, lines=lines)
+        values = drawn.values if drawn.modality.suffix is None else []
+    if lines and (folder / "samples.txt").is_file():
+        values = (folder / "samples.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    for value in values:
         print(value)
     print(folder, file=sys.stderr)
 

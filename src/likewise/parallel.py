@@ -91,7 +91,7 @@ def read_tmx(path: Path, fields: Sequence[str] = ()) -> tuple[Columns, list[str]
 
 
 def read_po(files: Sequence[Path]) -> tuple[Columns, list[str]]:
-    """Messages and their translations: without the fuzzy, obsolete and untranslated ones; each plural form is a pair."""
+    """Messages and their translations, each plural form a pair; without fuzzy, obsolete and untranslated ones."""
     try:
         from polib import pofile
     except ImportError:

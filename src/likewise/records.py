@@ -286,9 +286,8 @@ def _folder(path: Path, unit: str | None, memory: int) -> Records:
     if len(tables) == 1:
         return _file(path / tables[0], unit, memory)
     found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(sorted(kinds)[:5])}"
-    raise ValueError(
-        f"{path}: no pictures, .txt or .po files, two parallel texts or single table in it ({found if kinds else 'it is empty'})"
-    )
+    wanted = "pictures, .txt or .po files, two parallel texts or single table"
+    raise ValueError(f"{path}: no {wanted} in it ({found if kinds else 'it is empty'})")
 
 
 def _names(path: Path) -> list[str]:
