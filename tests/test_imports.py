@@ -23,7 +23,8 @@ ALLOWED = {
     "sources": {"cache", "streams"},
     "rows": set(),
     "sequences": {"rows"},
-    "records": {"rows", "sequences", "sources", "streams"},
+    "parallel": {"rows"},
+    "records": {"parallel", "rows", "sequences", "sources", "streams"},
     "scan": {"cache", "records", "streams", "modalities.base", "modalities.image"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "plan": {"catalog", "config", "assemble", "records", "scan", "families.base", "modalities.base"},
@@ -52,7 +53,7 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "context", "layers"},
     "modalities": {"base"},
-    "families": {"base", "decoding", "likelihoods", "paths", "reservoir"},
+    "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir"},
 }
 
 

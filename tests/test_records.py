@@ -141,3 +141,16 @@ def test_a_folder_is_read_as_what_there_is_most_of(tmp_path):
     for name in "ab":
         (genomes / f"{name}.fna").write_text(f">{name}\nacgt\n")
     assert read_records(genomes).columns["text"] == ["ACGT", "ACGT"]
+
+
+def test_two_files_of_one_name_are_translations_only_where_they_are_texts(tmp_path):
+    for first, second, layout in (
+        ("a.en", "a.fa", "parallel texts"),
+        ("a.faa", "a.fna", "sequences (FASTA)"),
+        ("a.rs", "a.go", "text folder"),
+    ):
+        folder = tmp_path / first
+        folder.mkdir()
+        for name in (first, second):
+            (folder / name).write_text(">x\nACGT\n")
+        assert read_records(folder).layout == layout

@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "train", "train a model of what is at PATH",
         "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow", "--resume runs/a",
     )  # fmt: skip
-    p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl or .parquet file")
+    p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl, .parquet, .tmx or .po file")
     p.add_argument("--out", help="the run's folder (default runs/NAME)")
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, instead of PATH")
     p.add_argument("--fsdp", action="store_true", help="under torchrun: shard weights, gradients and optimizer state")
@@ -111,13 +111,18 @@ def parser() -> argparse.ArgumentParser:
     p = verb(
         "sample", "draw samples from a run",
         "runs/digits -n 64 --seed 7 --given label=3 --out threes", "runs/poems --set temperature=0.8",
-        "--from threes/000005.png --out again", '''runs/poems -n 1 --prompt "In the beginning" --stop "."''',
+        "runs/en-de --given-file english.txt --set beams=4", "--from threes/000005.png --out again",
+        '''runs/poems -n 1 --prompt "In the beginning" --stop "."''',
         '''runs/dates --regex "[0-9]{4}-[0-9]{2}-[0-9]{2}"''',
     )  # fmt: skip
     p.add_argument("run", nargs="?")
-    p.add_argument("-n", type=int, default=16, help="how many (default 16)")
+    p.add_argument("-n", type=int, help="how many (default 16, or the lines of --given-file)")
     p.add_argument("--seed", type=int, default=0, help="sample i of a seed is always the same (default 0)")
     p.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="what to draw for; repeatable")
+    p.add_argument(
+        "--given-file", action="append", default=[], metavar="[FIELD=]FILE",
+        help="draw one sample for each line of FILE, in its order; repeatable",
+    )  # fmt: skip
     p.add_argument("--out", help="folder for the samples (default RUN/samples)")
     p.add_argument("--from", dest="from_", metavar="FILE", help="draw a written sample again, from its provenance")
     p.add_argument(
@@ -233,7 +238,7 @@ def _steering(a: argparse.Namespace) -> Any:
 
 def _sample(a: argparse.Namespace) -> None:
     from likewise.run import Run
-    from likewise.verbs.sample import again, cut_note, in_bulk, sample
+    from likewise.verbs.sample import again, cut_note, in_bulk, read_given, sample
 
     if a.from_:
         print(again(Path(a.from_), Path(a.out or "again")))
@@ -243,29 +248,38 @@ def _sample(a: argparse.Namespace) -> None:
     out = Path(a.out) if a.out else None
     given, settings = _pairs(a.given, "--given"), _pairs(a.set, "--set")
     steering = _steering(a)
-    if a.n > _BULK or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    run, n, lines = Run(Path(a.run)), 16 if a.n is None else a.n, []
+    if a.given_file:
+        given, lines = read_given(run, a.given_file, given)
+        if a.n not in (None, len(given)):
+            raise ValueError(f"-n {a.n}: --given-file has {len(given):,} lines, and each has a sample; leave out -n")
+        n = len(given)
+    folder, values, live = out or run.path / "samples", [], None
+    if n > _BULK or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from likewise.training import distributed, machine
 
-        run = Run(Path(a.run))
         device = machine.choose_device(distributed.local_device("auto"))
         with distributed.together():
-            folder = out or run.path / "samples"
             world = distributed.join(device)
-            in_bulk(run, a.n, a.seed, given, folder, settings, world, steering=steering)
-            if world.first and steering.constrained:
-                print(cut_note(folder), end="", file=sys.stderr)
-        return
-    run = Run(Path(a.run))
-    stream = a.stream
-    if stream is None:  # only where it can be, as nobody asked for it
-        stream = sys.stdout.isatty() and a.n == 1 and run.modality.name == "text" and run.model.steerable
-    live = (lambda text: print(text, end="", flush=True)) if stream else None
-    drawn, folder = sample(run, a.n, a.seed, given, out, settings=settings, steering=steering, live=live)
+            in_bulk(run, n, a.seed, given, folder, settings, world, steering=steering, lines=lines)
+        if os.environ.get("RANK", "0") != "0":
+            return
+    else:
+        stream = a.stream
+        if stream is None:  # only where it can be, as nobody asked for it
+            one = sys.stdout.isatty() and n == 1 and not lines and not settings.get("beams")
+            stream = one and run.modality.name == "text" and run.model.steerable
+        live = (lambda text: print(text, end="", flush=True)) if stream else None
+        drawn, folder = sample(run, n, a.seed, given, out, settings=settings, steering=steering, live=live, lines=lines)
+        values = drawn.values if drawn.modality.suffix is None else []
     if live:
         print()
-    for value in drawn.values if drawn.modality.suffix is None and not live else []:
+        values = []
+    if lines and (folder / "samples.txt").is_file():
+        values = (folder / "samples.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    for value in values:
         print(value)
-    print((cut_note(folder) if drawn.cut else "") + str(folder), file=sys.stderr)
+    print((cut_note(folder) if steering.constrained else "") + str(folder), file=sys.stderr)
 
 
 def _evaluate(a: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from likewise import parallel
 from likewise.rows import is_text, json_row, read_rows, read_text
 from likewise.sequences import FASTA, SMILES, read_fasta, read_smiles
 from likewise.sources import Files, Lines, mark
@@ -34,6 +35,8 @@ _CODE = {
     ".py", ".js", ".ts", ".jsx", ".tsx", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs", ".rb", ".php",
     ".swift", ".kt", ".scala", ".jl", ".r", ".lua", ".pl", ".sh", ".sql", ".hs", ".ml", ".tex", ".html", ".css",
 }  # fmt: skip
+#: ends of names that look like a language's, and are none
+_OTHERS = {".md", ".po", ".mo", ".tmx", ".pdf", ".doc", ".xml", ".zip", ".gz", ".npy", ".bin", ".log", ".py", ".js"}
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,21 @@ def read_records(
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".zip":
         raise ValueError(f"{path}: unpack the archive first, then give its folder")
-    found = _folder(path, unit, memory) if path.is_dir() else _file(path, unit, memory)
+    fields = (*(given or ()), *([target] if target else ()))
+    found = _folder(path, unit, memory) if path.is_dir() else _file(path, unit, memory, fields)
     if not len(found):
         raise ValueError(f"{path}: it holds no records")
     if found.target == "row" and (given or as_ or target):
         found = _split_row(found, tuple(given or ()), target)
     chosen = target or found.target
     wanted = found.given if given is None else tuple(given)
+    if set(found.modalities.values()) == {"text"} and len(found.columns) == 2:
+        # Of two texts, one named is enough: the other one is the other.
+        first, second = found.columns
+        if target is None and chosen in wanted:
+            chosen = first if chosen == second else second
+        elif given is None and chosen in wanted:
+            wanted = (first if chosen == second else second,)
     for name in (chosen, *wanted):
         if name not in found.columns:
             raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}")
@@ -206,8 +217,12 @@ def _cell(path: Path, line: str, number: int, count: int) -> str:
     return cells[number]
 
 
-def _file(path: Path, unit: str | None, memory: int) -> Records:
+def _file(path: Path, unit: str | None, memory: int, fields: Sequence[str] = ()) -> Records:
     suffix = path.suffix.lower()
+    if suffix == ".tmx":
+        return _translations(path, "translation memory", *parallel.read_tmx(path, fields))
+    if suffix == ".po":
+        return _translations(path, "message catalogue", *parallel.read_po([path]))
     if suffix in _TABLES:
         return _streamed_rows(path, memory) or _table(path)
     if suffix in PICTURES:
@@ -215,9 +230,8 @@ def _file(path: Path, unit: str | None, memory: int) -> Records:
     if suffix in FASTA | SMILES:
         return _sequences(path, [path])
     if suffix not in _PROSE | _CODE | {""}:
-        raise ValueError(
-            f"{path}: {suffix} files are not known; give .txt, .csv, .tsv, .jsonl, .parquet, .fasta, .smi or a folder"
-        )
+        known = ".txt, .csv, .tsv, .jsonl, .parquet, .tmx, .po, .fasta, .smi or a folder"
+        raise ValueError(f"{path}: {suffix} files are not known; give {known}")
     if _large([path], memory) and unit != "document":
         lines = _lines([path], unit or "line")
         return Records(path, "text file", {"text": "text"}, {"text": lines}, "text", (), lines.notes)
@@ -236,6 +250,11 @@ def _sequences(path: Path, files: Sequence[Path]) -> Records:
         notes += said
     layout = "sequences (FASTA)" if files[0].suffix.lower() in FASTA else "molecules (SMILES)"
     return Records(path, layout, {"text": "text"}, {"text": values}, "text", (), notes)
+
+
+def _translations(path: Path, layout: str, columns: parallel.Columns, notes: list[str]) -> Records:
+    given, target = columns
+    return Records(path, layout, dict.fromkeys(columns, "text"), {**columns}, target, (given,), notes)
 
 
 def _table(path: Path) -> Records:
@@ -270,6 +289,12 @@ def _folder(path: Path, unit: str | None, memory: int) -> Records:
         if (path / name).is_file():
             return _metadata(path, path / name)
     names = _names(path)
+    by_language, suffixes = parallel.languages(names), {Path(n).suffix.lower() for n in names}
+    # .fa is Persian beside .en, and a genome beside .faa
+    strange = suffixes & (PICTURES | _TABLES | _OTHERS) or suffixes <= _CODE | FASTA | SMILES
+    if by_language and not strange:
+        files = {language: path / name for language, name in by_language.items()}
+        return _translations(path, "parallel texts", *parallel.read_lines(files))
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(Path(name).suffix.lower(), []).append(name)
@@ -278,14 +303,17 @@ def _folder(path: Path, unit: str | None, memory: int) -> Records:
     # script beside it a table code.
     texts = [({".txt"}, _texts), (FASTA, _strings), (SMILES, _strings), *([] if tables else [(_CODE, _texts)])]
     texts.sort(key=lambda kind: -sum(len(kinds.get(suffix, ())) for suffix in kind[0]))
-    for suffixes, read in ((PICTURES, _pictures), *texts, *([] if tables else [(_PROSE, _texts)])):
-        chosen = sorted((n for s in suffixes for n in kinds.get(s, ())), key=lambda n: n.split(os.sep))
+    for group, read in ((PICTURES, _pictures), *texts, *([] if tables else [(_PROSE, _texts)])):
+        chosen = sorted((n for s in group for n in kinds.get(s, ())), key=lambda n: n.split(os.sep))
         if chosen:
             return read(path, chosen, unit, memory)
+    if catalogues := [path / name for name in sorted(kinds.get(".po", ()))]:
+        return _translations(path, "message catalogues", *parallel.read_po(catalogues))
     if len(tables) == 1:
         return _file(path / tables[0], unit, memory)
     found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(sorted(kinds)[:5])}"
-    raise ValueError(f"{path}: no pictures, .txt files or single table in it ({found if kinds else 'it is empty'})")
+    wanted = "pictures, .txt or .po files, two parallel texts or single table"
+    raise ValueError(f"{path}: no {wanted} in it ({found if kinds else 'it is empty'})")
 
 
 def _names(path: Path) -> list[str]:

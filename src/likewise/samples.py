@@ -39,7 +39,7 @@ class Samples:
         return "".join(f"<figure>{self.modality.show(v)}</figure>" for v in self.values)
 
     def save(self, folder: str | Path) -> None:
-        """Write samples.jsonl, provenance.json, and a file for each sample or samples.csv."""
+        """Write samples.jsonl, provenance.json, and a file for each sample or samples.csv or samples.txt."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         finish(folder, self.write(folder), self.provenance)
@@ -54,7 +54,9 @@ class Samples:
                 line["file"] = f"{i:06d}{modality.suffix}"
                 modality.write(value, folder / line["file"], {**base, "index": i, "given": asked})
             else:
-                line["row" if isinstance(value, Mapping) else "text"] = modality.to_json(value)
+                # Of samples in step with the lines of a file, an empty line has an empty text.
+                empty = "lines" in base and not any(str(asked[name]).strip() for name in base["lines"])
+                line["row" if isinstance(value, Mapping) else "text"] = "" if empty else modality.to_json(value)
             if i in self.cut:
                 line["cut"] = True
             lines.append(json.dumps(line, ensure_ascii=False))
@@ -62,12 +64,22 @@ class Samples:
 
 
 def finish(folder: Path, lines: Iterable[str], provenance: Mapping[str, Any]) -> None:
-    """Write samples.jsonl, provenance.json, and for rows samples.csv, line by line."""
-    table = None
+    """Write samples.jsonl, provenance.json, and for rows samples.csv, line by line.
+
+    Texts that were drawn for the lines of a file (`lines` in the provenance) also make samples.txt, in step with it.
+    """
+    table = texts = None
+    plain = folder / "samples.txt"
+    plain.unlink(missing_ok=True)  # of other samples
     with (folder / "samples.jsonl").open("w", encoding="utf-8") as out, ExitStack() as stack:
         for line in lines:
             out.write(line + "\n")
-            row = json.loads(line).get("row")
+            found = json.loads(line)
+            if "lines" in provenance and "text" in found:
+                if texts is None:
+                    texts = stack.enter_context(plain.open("w", encoding="utf-8", newline="\n"))
+                texts.write(" ".join(found["text"].splitlines()) + "\n")
+            row = found.get("row")
             if row is None:
                 continue
             if table is None:

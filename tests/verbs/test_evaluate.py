@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -403,7 +404,14 @@ def test_translations_are_scored_beside_their_references(tmp_path: Path) -> None
     assert rows["bleu"]["value"] == pytest.approx(100)
     assert "tok:13a" in rows["bleu"]["note"]
     assert rows["ter"]["value"] == rows["cer"]["value"] == rows["wer"]["value"] == 0
-    assert rows["bleu"]["baseline"]["value"] < 60
+    best = rows["chrf"]["baseline"]
+    assert best["what"] == rows["bleu"]["baseline"]["what"] == "the target of the nearest source"
+    names = ("dealt to other sources", "the source itself", best["what"], "word for word (IBM model 1)")
+    each = [re.search(rf"{re.escape(name)} (\d+\.\d)", rows["chrf"]["note"]) for name in names]
+    assert max(float(found[1]) for found in each if found) == pytest.approx(best["value"], abs=0.06)
+    assert all(each)
+    assert 30 < best["value"] < 95
+    assert "the 160 training pairs" in rows["chrf"]["note"]
     assert rows["wer"]["baseline"]["value"] > 0.2
     assert "5,000" in rows["mauve"]["note"]
 

@@ -84,6 +84,13 @@ class Predictor(nn.Module, ABC):
         shape (B, V), and the new state (which may reuse the old one's memory).
         """
 
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        """The state of the items `index` of those in `state`, in that order: shape (B',), items may come again.
+
+        What `step` then does to it leaves `state` as it was.
+        """
+        raise NotImplementedError("this predictor's state cannot be reordered, which beam search needs")
+
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         """Where each block looks as it predicts x, shape (B, L); see `Attention`."""
         raise NotImplementedError("this backbone has no attention to show; transformer has")

@@ -108,6 +108,15 @@ class _Predictor(Predictor):
         logits, hidden = self._advance(before[:, None], place, vector, hidden, read)
         return logits[:, 0], (place + 1, vector, hidden, read)
 
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        place, vector, hidden, read = state
+        if hidden is not None:
+            hidden = tuple(h[:, index] for h in hidden) if isinstance(hidden, tuple) else hidden[:, index]
+        if read is not None:
+            (keys, values), mask = read
+            read = (keys[index], values[index]), mask[index]
+        return place, vector[index], hidden, read
+
     def _given(self, c: dict[str, Tensor] | None, like: Tensor) -> tuple[Tensor, Any, Any]:
         """The condition's vector, the recurrence's first state, and what attention reads."""
         given = self.context(c, like)

@@ -193,11 +193,24 @@ class _Predictor(Predictor):
             h = block(h, table, given=read, cache=(keys, values, place))
         return self.head(rms_norm(h))[:, 0].float(), (place + 1, vector, memory, reads)
 
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        place, vector, memory, reads = state
+        fresh = [(_rows(keys, index, place), _rows(values, index, place)) for keys, values in memory]
+        read = [None if r is None else ((r[0][0][index], r[0][1][index]), r[1][index]) for r in reads]
+        return place, vector[index], fresh, read
+
     def _enter(self, before: Tensor, place: int, vector: Tensor) -> Tensor:
         h = before + vector[:, None] if not self.context.empty else before
         if self.embed_place is not None:
             h = h + self.embed_place[place : place + h.shape[1]]
         return self.dropout(h)
+
+
+def _rows(memory: Tensor, index: Tensor, place: int) -> Tensor:
+    """The rows `index` of a cache, as long as it; only what stands before `place` is written yet."""
+    out = memory.new_empty(len(index), *memory.shape[1:])
+    out[:, :, :place] = memory[index, :, :place]
+    return out
 
 
 def default_patch(positions: tuple[int, ...], most: int = 256) -> int:

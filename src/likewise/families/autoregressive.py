@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling, drop_some
+from likewise.families.beam import beam_search
 from likewise.families.decoding import Constraint, TokenSampling, allowed, decode, token_nll
 from likewise.spaces import Condition, Space, Tokens, token_mask
 
@@ -25,6 +26,27 @@ class AutoregressiveSampling(TokenSampling):
     guidance: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
     )
+    beams: int | None = Field(
+        default=None, ge=1, le=256, description="search for the likeliest item among so many, instead of drawing one"
+    )
+    length_penalty: float = Field(
+        default=0.6, ge=0, le=10, description="of the beam search: 0 prefers short items, 1 is about the mean of tokens"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> AutoregressiveSampling:
+        if self.beams is None:
+            if self.length_penalty != type(self).model_fields["length_penalty"].default:
+                raise ValueError("length_penalty is of the beam search; give beams=4 too")
+            return self
+        plain = AutoregressiveSampling()
+        names = ("guidance", "top_k", "top_p", "min_p", "repetition_penalty")
+        wrong = [name for name in names if getattr(self, name) != getattr(plain, name)]
+        if self.temperature not in (0, 1):
+            wrong.append("temperature")
+        if wrong:
+            raise ValueError(f"beams takes the likeliest item and has no {wrong[0]}; leave out one of the two")
+        return self
 
 
 class Autoregressive(Family):
@@ -76,12 +98,29 @@ class AutoregressiveModel(Model):
         constraint: Constraint | None = None,
         on_token: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
-        """Draw tokens, shape (B, length).
+        """Draw tokens, or search for the likeliest, shape (B, length).
 
         prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is drawn.
         constraint, on_token: see `decode`.
         """
         assert isinstance(settings, AutoregressiveSampling)
+        if settings.beams is not None:
+            if constraint is not None or on_token is not None:
+                raise ValueError(
+                    "beams: a search has its text at the end only, and --prompt, --stop, --stream, --regex and "
+                    "--json-schema steer it as it is drawn; leave one of them out"
+                )
+            return beam_search(
+                self.predictor,
+                self.space,
+                c,
+                draws.batch,
+                settings.beams,
+                settings.length_penalty,
+                device=draws.device,
+                possible=self.possible,
+                prefix=prefix,
+            )
         return decode(
             self.predictor,
             self.space,

@@ -32,6 +32,29 @@ def scores(
     return found
 
 
+def chrf_of(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """chrF alone, without an interval, as `scores` has it."""
+    from sacrebleu.metrics import CHRF
+
+    return CHRF().corpus_score(list(hypotheses), [list(references)]).score
+
+
+def nearest(texts: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Which of `known` is nearest to each text: the cosine of runs of two to four characters, weighed by rarity."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    seen = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
+    try:
+        table = seen.fit_transform(known)
+    except ValueError:  # no characters in any of them
+        return [0] * len(texts)
+    asked = seen.transform(texts)
+    found: list[int] = []
+    for start in range(0, len(texts), 256):  # a product of all of them could be large
+        found += (asked[start : start + 256] @ table.T).toarray().argmax(1).tolist()
+    return found
+
+
 def tokenizer_for(texts: Sequence[str]) -> str:
     """BLEU's tokenizer: sacrebleu's default, or its "char" for scripts without spaces (as it advises for Chinese)."""
     with_spaces = sum(any(c.isspace() for c in text.strip()) for text in texts)

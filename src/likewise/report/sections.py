@@ -139,7 +139,8 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
             return
         values = [part.values[i] for i in picked]
         if isinstance(space, Tokens) and space.end is not None:
-            values = got.run.modality.decode(x, got.run.encoding)  # as far as the model read them: long ones are cut
+            for i in (x != space.end).all(1).nonzero().flatten().tolist():  # too long: as far as the model read it
+                values[i] = got.run.modality.decode(x[i : i + 1], got.run.encoding)[0]
         amounts = np.array([got.run.modality.amount(value) for value in values], np.float64)
         baseline = None
         if name == "bits":

@@ -5,16 +5,17 @@ Each looks at the values itself, so that any modality of such values has it; whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from likewise.classical.ibm1 import IBM1
 from likewise.metrics import table, text
 from likewise.metrics.agreement import Classifier, unclear
 from likewise.metrics.edits import error_rates
 from likewise.metrics.intervals import generator, proportion
 from likewise.metrics.mauve import ENOUGH, mauve
 from likewise.metrics.quality import quality
-from likewise.metrics.translation import scores, tokenizer_for
+from likewise.metrics.translation import chrf_of, nearest, scores, tokenizer_for
 from likewise.metrics.usefulness import Exam
 from likewise.report.evidence import Evidence, Row, numbers
 from likewise.report.page import Shown
@@ -22,6 +23,7 @@ from likewise.spaces import Tokens
 
 #: items that a learner is taught with, and translations that are scored
 MOST_TAUGHT, MOST_TRANSLATED = 2000, 1000
+_DEALT = "the samples dealt to other sources"
 
 
 def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
@@ -113,17 +115,26 @@ def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator
     dealt = [got.fakes[i] for i in generator(got.seed, "dealt").permutation(m)]
     sides = {"value": got.fakes[:m], "baseline": dealt}
     tokenizer = tokenizer_for(references)
-    what = "the samples dealt to other sources"
+    what = _DEALT
     try:
-        found = {side: scores(each, [references], tokenizer) for side, each in sides.items()}
+        found = {"value": scores(got.fakes[:m], [references], tokenizer)}
+        trivial = {_DEALT: dealt, **_without_a_network(got, from_text, picked)}
+        chrf = {name: chrf_of(each, references) for name, each in trivial.items()}
+        best = max(chrf, key=lambda name: chrf[name])
+        found["baseline"] = scores(trivial[best], [references], tokenizer)
     except ValueError as error:
         got.skipped.append({"what": "BLEU, chrF and TER", "why": str(error)})
     else:
+        each = ", ".join(f"{name} {value:.1f}" for name, value in chrf.items())
+        said = (
+            f"chrF of the baselines: {each}; they know the {len(got.train.values):,} training pairs kept with the run"
+        )
         for name, (estimate, signature) in found["value"].items():
-            trivial = numbers(found["baseline"][name][0])
             yield got.row(
-                name, estimate, m, m, {"signature": signature}, baseline={**trivial, "what": what}, note=signature
-            )
+                name, estimate, m, m, {"signature": signature},
+                baseline={**numbers(found["baseline"][name][0]), "what": best},
+                note=f"{said}; {signature}" if name == "chrf" else signature,
+            )  # fmt: skip
     try:
         rates = {side: error_rates(references, each, got.seed) for side, each in sides.items()}
     except ValueError as error:
@@ -131,6 +142,22 @@ def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator
         return
     for name, estimate in rates["value"].items():
         yield got.row(name, estimate, m, m, {}, baseline={**numbers(rates["baseline"][name]), "what": what})
+
+
+def _without_a_network(got: Evidence, from_text: Sequence[str], picked: Sequence[int]) -> dict[str, list[str]]:
+    """What translates without a network, by what it is; knows no more than the training pairs in the run."""
+    if len(from_text) != 1:
+        return {}
+    known, sources = got.train.given[from_text[0]], got.held_out.given[from_text[0]]
+    pairs = [(str(a), str(b)) for a, b in zip(known, got.train.values, strict=True) if a is not None]
+    asked = ["" if sources[i] is None else str(sources[i]) for i in picked]
+    found = {"the source itself": asked}
+    if pairs:
+        before, after = [a for a, _ in pairs], [b for _, b in pairs]
+        found["the target of the nearest source"] = [after[i] for i in nearest(asked, before)]
+        model = IBM1(before, after)
+        found["word for word (IBM model 1)"] = [model.translate(text) for text in asked]
+    return found
 
 
 def rows(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:

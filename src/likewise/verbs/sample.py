@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from likewise import catalog
+from likewise.rows import read_text
 from likewise.run import Run
 from likewise.samples import Samples, finish
 from likewise.steering import Steering
@@ -19,10 +21,13 @@ from likewise.training.distributed import World
 def sample(
     run: Run, n: int = 16, seed: int = 0, given: Any = None, out: Path | None = None, start: int = 0,
     settings: dict[str, Any] | None = None, *, steering: Steering | None = None,
-    live: Callable[[str], None] | None = None,
+    live: Callable[[str], None] | None = None, lines: Sequence[str] = (),
 ) -> tuple[Samples, Path]:  # fmt: skip
-    """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run)."""
-    drawn = run.sample(n, seed, given, start, settings, steering=steering, live=live)
+    """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run).
+
+    lines: the fields whose values are the lines of a file; texts are then written in step with it too (samples.txt).
+    """
+    drawn = _in_step(run.sample(n, seed, given, start, settings, steering=steering, live=live), lines)
     folder = out or run.path / "samples"
     drawn.save(folder)
     return drawn, folder
@@ -40,9 +45,44 @@ def cut_note(folder: Path) -> str:
     )
 
 
+def _in_step(drawn: Samples, lines: Sequence[str]) -> Samples:
+    return dataclasses.replace(drawn, provenance={**drawn.provenance, "lines": list(lines)}) if lines else drawn
+
+
+def read_given(run: Run, files: Sequence[str], given: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What each line of files is: a sample's given values, beside those that are given to all; and the files' fields.
+
+    files: each FIELD=FILE, or FILE where the run is given one text, or one field.
+    """
+    columns: dict[str, list[str]] = {}
+    for item in files:
+        name, equals, file = item.partition("=")
+        if not equals or name not in run.conditions:
+            name, file = _only_field(run, item), item
+        if name in columns or name in given:
+            raise ValueError(f"--given-file {item}: {name} is given twice")
+        text = read_text(Path(file))[0]
+        columns[name] = [line.strip() for line in text.removesuffix("\n").split("\n")]
+    counts = {name: len(column) for name, column in columns.items()}
+    if len(set(counts.values())) > 1:
+        several = " and ".join(f"{count:,} of {name}" for name, count in counts.items())
+        raise ValueError(f"--given-file: the files have {several} lines; they must have as many")
+    rows = zip(*columns.values(), strict=True)
+    return [{**given, **dict(zip(columns, row, strict=True))} for row in rows], [*columns]
+
+
+def _only_field(run: Run, item: str) -> str:
+    """The field that a file without a field's name is for."""
+    names = [name for name, modality in run.conditions.items() if modality.name == "text"] or list(run.conditions)
+    if len(names) != 1:
+        known = f"one of {', '.join(names)}" if names else "nothing"
+        raise ValueError(f"--given-file {item}: this run is given {known}" + "; write FIELD=FILE" * bool(names))
+    return names[0]
+
+
 def in_bulk(
     run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[str, Any], world: World,
-    *, steering: Steering | None = None,
+    *, steering: Steering | None = None, lines: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Draw many samples, by blocks of indices that the processes of `world` share out; returns their folder.
 
@@ -54,6 +94,8 @@ def in_bulk(
     asked = {"run": str(run.path.resolve()), "seed": seed, "settings": settings, "weights": run.weights_hash}
     if steering and steering.to_dict():
         asked["steering"] = steering.to_dict()
+    if lines:
+        asked["lines"] = list(lines)
     about = {**asked, "n": n, "given": given}
     if world.first:
         known = parts / "asked.json"
@@ -67,7 +109,8 @@ def in_bulk(
         part = parts / f"{start:012d}.jsonl"
         if number % world.size != world.rank or part.is_file():
             continue
-        drawn = run.sample(min(block, n - start), seed, given, start, settings, steering=steering)
+        told = given[start : start + block] if isinstance(given, list) else given
+        drawn = _in_step(run.sample(min(block, n - start), seed, told, start, settings, steering=steering), lines)
         checkpoint.write_text(part, "".join(line + "\n" for line in drawn.write(out)))
     world.gather(None)
     if world.first:
@@ -92,10 +135,11 @@ def again(file: Path, out: Path) -> Path:
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file")
     whole = file.name in ("samples.jsonl", "samples.csv")
+    lines: Sequence[str] = ()
     if whole:
         found = json.loads((file.parent / "provenance.json").read_text(encoding="utf-8"))
         rows = [json.loads(line) for line in (file.parent / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
-        first, given = rows[0]["index"], [row["given"] for row in rows]
+        first, given, lines = rows[0]["index"], [row["given"] for row in rows], found.get("lines", ())
     else:
         found = _provenance(file)
         if found is None:
@@ -105,5 +149,5 @@ def again(file: Path, out: Path) -> Path:
     if run.weights_hash != found["weights"]:
         raise ValueError(f"{file}: drawn by other weights than those {run.path} has now")
     steering = Steering.from_dict(found.get("steering", {}))
-    sample(run, len(given), found["seed"], given, out, first, found["settings"], steering=steering)
+    sample(run, len(given), found["seed"], given, out, first, found["settings"], steering=steering, lines=lines)
     return out / file.name if whole else out / f"{first:06d}{run.modality.suffix}"

@@ -1,0 +1,97 @@
+"""Beam search: the likeliest item rather than one that is drawn, found by keeping several beginnings of it.
+
+Scores are normalised by length as in Wu et al., "Google's neural machine translation system" (2016): an item of n
+tokens has log p / ((5 + n) / 6)^penalty, where the `end` is one of the n.
+
+The greedy beginning keeps its place among the beams even where all others are likelier, so that what is found is never
+worse than what greedy decoding finds, and one beam is greedy decoding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from likewise.backbones.base import Predictor
+from likewise.spaces import MISSING_TOKEN, Tokens
+
+_NEVER = float("-inf")
+
+
+def normaliser(count: int, penalty: float) -> float:
+    """What the log-likelihood of `count` tokens is divided by."""
+    return ((5 + count) / 6) ** penalty
+
+
+@torch.no_grad()
+def beam_search(
+    predictor: Predictor,
+    space: Tokens,
+    c: dict[str, Tensor] | None,
+    batch: int,
+    beams: int,
+    penalty: float,
+    *,
+    device: torch.device,
+    possible: Tensor | None = None,
+    prefix: Tensor | None = None,
+) -> Tensor:
+    """The best item found for each row of c: int64, shape (B, length), padded with `end`; no row depends on others.
+
+    possible, prefix: as in `decoding.decode`. An item is done when as many endings were found as there are beams, or
+    when no beginning can become better than the best of them.
+    """
+    length, vocabulary, end = space.length, space.vocabulary, space.end
+    rows = torch.arange(batch, device=device)[:, None]
+    state = predictor.reorder(predictor.start(batch, c), rows.expand(-1, beams).flatten())
+    begun = torch.full((batch, beams, length), end if end is not None else 0, device=device)
+    best, best_score = begun[:, 0].clone(), torch.full((batch,), _NEVER, device=device)
+    scores = torch.full((batch, beams), _NEVER, device=device)
+    scores[:, 0] = 0.0
+    greedy = torch.ones(batch, dtype=torch.bool, device=device)  # whether slot 0 holds the greedy beginning
+    found = torch.zeros(batch, dtype=torch.int64, device=device)
+    done = torch.zeros(batch, dtype=torch.bool, device=device)
+    token = None
+    for position in range(length):
+        logits, state = predictor.step(token, state)
+        logits = logits.float()
+        if possible is not None:
+            logits = logits.masked_fill(~possible[position], _NEVER)
+        logp = logits.log_softmax(1).view(batch, beams, vocabulary)
+        if prefix is not None and position < prefix.shape[1]:
+            told = prefix[:, position, None]
+            others = torch.arange(vocabulary, device=device) != told
+            logp = logp.masked_fill((others & (told != MISSING_TOKEN))[:, None], _NEVER)
+        total = scores[:, :, None] + logp
+        # The greedy continuation is taken first, whatever it scores.
+        wanted = total.flatten(1)
+        step = total[:, 0].argmax(1, keepdim=True)
+        first = torch.where(greedy[:, None], float("inf"), wanted.gather(1, step))
+        chosen = wanted.scatter(1, step, first).topk(min(2 * beams, beams * vocabulary), 1).indices
+        score, source, symbol = wanted.gather(1, chosen), chosen // vocabulary, chosen % vocabulary
+        if end is not None:
+            ends = symbol == end
+            counts = ends[:, :beams] & (score[:, :beams] > _NEVER) & ~done[:, None]
+            value = torch.where(counts, score[:, :beams] / normaliser(position + 1, penalty), _NEVER)
+            top, which = value.max(1)
+            better = top > best_score
+            best = torch.where(better[:, None], begun[rows[:, 0], source[rows[:, 0], which]], best)
+            best_score = torch.where(better, top, best_score)
+            found, greedy = found + counts.sum(1), greedy & ~ends[:, 0]
+            # At most one ending comes of each beam, so that enough others are left; they keep their order.
+            kept = ends.long().argsort(dim=1, stable=True)[:, :beams]
+            score, source, symbol = (each.gather(1, kept) for each in (score, source, symbol))
+        else:
+            score, source, symbol = score[:, :beams], source[:, :beams], symbol[:, :beams]
+        begun, scores = begun[rows, source], score
+        begun[:, :, position] = symbol
+        # No score rises as an item grows, and nothing is divided by more than the longest item is.
+        hope = scores.amax(1) / normaliser(length, penalty)
+        done = done | ((found >= beams) & ~greedy) | (hope <= best_score)
+        if bool(done.all()):
+            return best
+        state = predictor.reorder(state, (rows * beams + source).flatten())
+        token = symbol.flatten()
+    value, which = (scores / normaliser(length, penalty)).max(1)
+    whole = begun[rows[:, 0], which]
+    return torch.where(((value > best_score) & ~done)[:, None], whole, best)
