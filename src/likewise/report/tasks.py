@@ -118,7 +118,7 @@ def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator
     what = _DEALT
     try:
         found = {"value": scores(got.fakes[:m], [references], tokenizer)}
-        trivial = {_DEALT: dealt, **_without_a_network(got, from_text, picked)}
+        trivial = {_DEALT: dealt, **_without_a_network(got, from_text, picked.tolist())}
         chrf = {name: chrf_of(each, references) for name, each in trivial.items()}
         best = max(chrf, key=lambda name: chrf[name])
         found["baseline"] = scores(trivial[best], [references], tokenizer)
