@@ -45,7 +45,8 @@ def write_surprisal(
     nats = _surprisal(
         run, held_out.x[chosen], None if held_out.c is None else {k: v[chosen] for k, v in held_out.c.items()}
     )
-    totals, amounts = nats.sum(1) / np.log(2), np.array([run.modality.amount(held_out.values[i]) for i in chosen])
+    read = run.modality.decode(held_out.x[chosen].cpu(), run.encoding)  # of a text that is too long, what was read
+    totals, amounts = nats.sum(1) / np.log(2), np.array([run.modality.amount(text) for text in read])
     rates = totals / amounts
 
     def section(name: str, title: str, how: str, places: NDArray[np.int64]) -> Section:

@@ -155,7 +155,7 @@ class Modality(ABC):
 
     def token_bytes(self) -> list[bytes]:
         """What each token but `end` writes, in UTF-8, by number. Raises ValueError where tokens are no text."""
-        raise ValueError(f"--prompt, --stop, --stream, --regex and --json-schema are for text, and this is {self.name}")
+        raise ValueError(f"prompts, stops, streams, patterns and surprisal pages are for text, and this is {self.name}")
 
     def tokens_of(self, value: Any) -> list[int]:
         """The tokens of one text, without `end`; only where there are `token_bytes`."""
