@@ -130,9 +130,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="what to draw for; repeatable")
     p = verb("list", "list the runs in a folder", "", "elsewhere/runs")
     p.add_argument("folder", nargs="?", default="runs")
-    p = verb("export", "write a run's weights as one safetensors file", "runs/digits --out digits.safetensors")
+    p = verb(
+        "export", "write a run's model for other tools", "runs/digits --out digits.safetensors",
+        "runs/books --to hf --out books",
+    )  # fmt: skip
     p.add_argument("run")
-    p.add_argument("--out", required=True, help="the file to write")
+    p.add_argument(
+        "--to", default="safetensors", choices=("safetensors", "hf"),
+        help="all weights as they are (default); or what transformers loads",
+    )  # fmt: skip
+    p.add_argument("--out", required=True, help="the file to write; a folder for hf")
     p = verb("verify", "check every file of a run, and draw its stored samples again", "runs/digits")
     p.add_argument("run")
     p = verb(
@@ -283,7 +290,7 @@ def _export(a: argparse.Namespace) -> None:
     from likewise.run import Run
     from likewise.verbs.export import export
 
-    print(export(Run(Path(a.run)), Path(a.out)))
+    print(export(Run(Path(a.run)), Path(a.out), a.to))
 
 
 def _verify(a: argparse.Namespace) -> None:

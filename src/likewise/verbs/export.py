@@ -1,4 +1,4 @@
-"""Export: the weights of a run as one file that other tools load, whatever number of processes wrote them."""
+"""Export: a run's model for other tools, whatever number of processes wrote it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,37 @@ from safetensors.torch import save_file
 from likewise.run import Run
 from likewise.training import checkpoint
 
+#: the formats, and how what is written must be called; a folder for hf
+FORMATS = {"safetensors": ".safetensors", "hf": ""}
 
-def export(run: Run, out: Path) -> Path:
-    """Write the weights that sample to `out`, a safetensors file with the plan in its metadata. Returns `out`."""
-    if out.suffix != ".safetensors":
-        raise ValueError(f"{out}: weights are written as .safetensors")
+
+def export(run: Run, out: Path, to: str = "safetensors") -> Path:
+    """Write the weights that sample to `out`, in one of `FORMATS`. Returns `out`.
+
+    safetensors holds the weights as they are and the plan as metadata; hf is what transformers
+    loads.
+    """
+    if to not in FORMATS:
+        raise ValueError(f"--to {to}: there are {', '.join(FORMATS)}")
+    if FORMATS[to] and out.suffix != FORMATS[to]:
+        raise ValueError(f"{out}: weights are written as {FORMATS[to]}")
     if out.exists():
         raise ValueError(f"{out}: is there already; give another --out")
+    aside = out.with_name(f".{out.name}.tmp")
+    _writer(to)(run, aside)
+    return aside.replace(out)
+
+
+def _writer(to: str):
+    if to == "hf":
+        from likewise.export.hf import write
+    else:
+        write = _weights
+    return write
+
+
+def _weights(run: Run, out: Path) -> Path:
     weights, _, state = checkpoint.load(run.checkpoint())
     about = {"experiment": json.dumps(run.experiment.to_dict()), "step": str(state["step"]), "made_by": "likewise"}
-    aside = out.with_name(f".{out.name}.tmp")
-    save_file(checkpoint.separate(weights), aside, about)
-    aside.replace(out)
+    save_file(checkpoint.separate(weights), out, about)
     return out
