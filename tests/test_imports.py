@@ -43,7 +43,7 @@ ALLOWED = {
         "modalities.base",
         "training",
     },
-    "export": {"spaces", "run", "training", "backbones.transformer", "families.autoregressive", "modalities.text"},
+    "export": {"spaces", "run", "training", "backbones", "families.autoregressive", "modalities.text"},
 }
 SIBLINGS = {
     "backbones": {"base", "context", "layers"},

@@ -132,12 +132,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("folder", nargs="?", default="runs")
     p = verb(
         "export", "write a run's model for other tools", "runs/digits --out digits.safetensors",
-        "runs/books --to hf --out books",
+        "runs/books --to hf --out books", "runs/books --to onnx --out books.onnx",
     )  # fmt: skip
     p.add_argument("run")
     p.add_argument(
-        "--to", default="safetensors", choices=("safetensors", "hf"),
-        help="all weights as they are (default); or what transformers loads",
+        "--to", default="safetensors", choices=("safetensors", "hf", "onnx"),
+        help="all weights as they are (default); or what transformers or onnxruntime loads",
     )  # fmt: skip
     p.add_argument("--out", required=True, help="the file to write; a folder for hf")
     p = verb("verify", "check every file of a run, and draw its stored samples again", "runs/digits")

@@ -35,7 +35,8 @@ def test_logits_are_equal(exported):
     with torch.no_grad():
         theirs = model(tokens).logits
     assert torch.allclose(theirs[..., :-1], logits, atol=1e-4)
-    assert not theirs[..., -1].any()  # the start, which is left out when drawing
+    # The start, which is left out when drawing, is never the likeliest either.
+    assert torch.allclose(theirs[..., -1], logits.mean(-1), atol=1e-4)
     assert logits.std() > 0.1
 
 

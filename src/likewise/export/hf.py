@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from likewise.export import layout, tokenizer
 from likewise.families.autoregressive import AutoregressiveSampling
@@ -16,8 +17,13 @@ from likewise.run import Run
 def write(run: Run, out: Path) -> Path:
     """Write the folder `out`; config.json and the like are plain JSON, so that transformers is not needed for it."""
     text = layout.check(run)[2]
-    files = {"config": _config(run), "generation_config": _generation(run), "tokenizer_config": _tokenizer(run)}
-    made, weights = tokenizer.build(text), layout.tensors(run)
+    weights = layout.tensors(run)
+    files = {
+        "config": _config(run, weights),
+        "generation_config": _generation(run),
+        "tokenizer_config": _tokenizer(run),
+    }
+    made = tokenizer.build(text)
     out.mkdir(parents=True)
     save_file(weights, out / "model.safetensors", {"format": "pt", "made_by": "likewise"})
     made.save(str(out / "tokenizer.json"))
@@ -26,14 +32,14 @@ def write(run: Run, out: Path) -> Path:
     return out
 
 
-def _config(run: Run) -> dict[str, Any]:
+def _config(run: Run, weights: dict[str, Tensor]) -> dict[str, Any]:
     sizes, space, _ = layout.check(run)
     kind = "qwen3" if sizes.qk_norm else "llama"
     return {
         "architectures": ["Qwen3ForCausalLM" if sizes.qk_norm else "LlamaForCausalLM"],
         "model_type": kind,
         "hidden_size": sizes.width,
-        "intermediate_size": -(-8 * sizes.width // 3 // 32) * 32,
+        "intermediate_size": layout.hidden(weights),
         "num_hidden_layers": sizes.depth,
         "num_attention_heads": sizes.head_count(),
         "num_key_value_heads": sizes.head_count(),

@@ -20,16 +20,16 @@ _CAN = "what can be exported is unconditional text, family autoregressive, backb
 
 def check(run: Run) -> tuple[Transformer, Tokens, Text]:
     """The sizes, space and text of a run that Llama's layout can hold. Raises ValueError for any other."""
-    backbone, family, text = run.experiment.backbone, run.experiment.family.name, run.modality
+    plan, backbone, text = run.experiment.to_dict(), run.experiment.backbone, run.modality
     space = text.space(run.encoding)
     if not (isinstance(text, Text) and isinstance(space, Tokens)):
         raise ValueError(f"{run.path}: makes {text.name}; {_CAN}")
     if run.conditions:
         raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}; {_CAN}")
-    if family != "autoregressive":
-        raise ValueError(f"{run.path}: is of family {family}; {_CAN}")
+    if plan["family"]["name"] != "autoregressive":
+        raise ValueError(f"{run.path}: is of family {plan['family']['name']}; {_CAN}")
     if not isinstance(backbone, Transformer):
-        raise ValueError(f"{run.path}: has the backbone {backbone.name}; {_CAN}")
+        raise ValueError(f"{run.path}: has the backbone {plan['backbone']['name']}; {_CAN}")
     if backbone.ffn != "swiglu":
         raise ValueError(f"{run.path}: has ffn {backbone.ffn}; {_CAN}")
     return backbone, space, text
@@ -40,11 +40,16 @@ def start_token(space: Tokens) -> int:
     return space.vocabulary
 
 
+def hidden(weights: dict[str, Tensor]) -> int:
+    """The channels of the feed-forward layers among `tensors`."""
+    return len(weights["model.layers.0.mlp.gate_proj.weight"])
+
+
 def tensors(run: Run) -> dict[str, Tensor]:
     """The weights that sample, by the names of `transformers`' Llama and Qwen3, in float32.
 
-    Norms get gains of 1. The start is one more row of the embedding; nothing predicts it, so its row of the head is 0,
-    and whoever draws must leave it out.
+    Norms get gains of 1. The start is one more row of the embedding. The head has no bias to rule it out with: its row
+    there is the mean of all others, so that it is never the likeliest, nor likelier than the average token.
     """
     sizes, space, _ = check(run)
     weights = checkpoint.load(run.checkpoint())[0]
@@ -57,7 +62,7 @@ def tensors(run: Run) -> dict[str, Tensor]:
     out = {
         "model.embed_tokens.weight": torch.cat((embed * scale, own["embed_start"][None])),
         "model.norm.weight": ones,
-        "lm_head.weight": torch.cat((head, torch.zeros(1, width))),
+        "lm_head.weight": torch.cat((head, head.mean(0, keepdim=True))),
     }
     assert len(head) == space.vocabulary
     for i in range(sizes.depth):

@@ -11,14 +11,14 @@ from likewise.run import Run
 from likewise.training import checkpoint
 
 #: the formats, and how what is written must be called; a folder for hf
-FORMATS = {"safetensors": ".safetensors", "hf": ""}
+FORMATS = {"safetensors": ".safetensors", "hf": "", "onnx": ".onnx"}
 
 
 def export(run: Run, out: Path, to: str = "safetensors") -> Path:
     """Write the weights that sample to `out`, in one of `FORMATS`. Returns `out`.
 
-    safetensors holds the weights as they are and the plan as metadata; hf is what transformers
-    loads.
+    safetensors holds the weights as they are and the plan as metadata; the others are what transformers
+    and onnxruntime load.
     """
     if to not in FORMATS:
         raise ValueError(f"--to {to}: there are {', '.join(FORMATS)}")
@@ -34,6 +34,8 @@ def export(run: Run, out: Path, to: str = "safetensors") -> Path:
 def _writer(to: str):
     if to == "hf":
         from likewise.export.hf import write
+    elif to == "onnx":
+        from likewise.export.onnx import write
     else:
         write = _weights
     return write
