@@ -136,8 +136,8 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("run")
     p.add_argument(
-        "--to", default="safetensors", choices=("safetensors", "hf", "onnx"),
-        help="all weights as they are (default); or what transformers or onnxruntime loads",
+        "--to", default="safetensors", choices=("safetensors", "hf", "onnx", "gguf"),
+        help="all weights as they are (default); or what transformers, onnxruntime or llama.cpp load",
     )  # fmt: skip
     p.add_argument("--out", required=True, help="the file to write; a folder for hf")
     p = verb("verify", "check every file of a run, and draw its stored samples again", "runs/digits")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from tiny_text import STRANGE, own_logits, tiny_text
@@ -79,3 +81,11 @@ def test_what_has_no_known_layout_is_refused(tmp_path, backbone, settings, named
     with pytest.raises(ValueError, match=f"{named}; what can be exported is unconditional text"):
         export(run, tmp_path / "hf", "hf")
     assert not (tmp_path / "hf").exists()
+
+
+def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
+    run = tiny_text(tmp_path, "bytes")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    monkeypatch.delitem(sys.modules, "likewise.export.gguf", raising=False)
+    with pytest.raises(ValueError, match=r"--to gguf needs gguf; pip install 'likewise\[export\]'"):
+        export(run, tmp_path / "m.gguf", "gguf")

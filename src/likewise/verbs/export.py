@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
 
@@ -11,14 +13,14 @@ from likewise.run import Run
 from likewise.training import checkpoint
 
 #: the formats, and how what is written must be called; a folder for hf
-FORMATS = {"safetensors": ".safetensors", "hf": "", "onnx": ".onnx"}
+FORMATS = {"safetensors": ".safetensors", "hf": "", "onnx": ".onnx", "gguf": ".gguf"}
 
 
 def export(run: Run, out: Path, to: str = "safetensors") -> Path:
     """Write the weights that sample to `out`, in one of `FORMATS`. Returns `out`.
 
-    safetensors holds the weights as they are and the plan as metadata; the others are what transformers
-    and onnxruntime load.
+    safetensors holds the weights as they are and the plan as metadata; the others are what transformers, onnxruntime
+    and llama.cpp load.
     """
     if to not in FORMATS:
         raise ValueError(f"--to {to}: there are {', '.join(FORMATS)}")
@@ -26,16 +28,24 @@ def export(run: Run, out: Path, to: str = "safetensors") -> Path:
         raise ValueError(f"{out}: weights are written as {FORMATS[to]}")
     if out.exists():
         raise ValueError(f"{out}: is there already; give another --out")
-    aside = out.with_name(f".{out.name}.tmp")
-    _writer(to)(run, aside)
-    return aside.replace(out)
+    try:
+        write = _writer(to)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--to {to} needs {error.name}; pip install 'likewise[export]'") from None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all: what is refused or interrupted leaves nothing that looks like an export.
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
+        return write(run, Path(aside) / out.name).replace(out)
 
 
-def _writer(to: str):
+def _writer(to: str) -> Callable[[Run, Path], Path]:
+    """What writes a format; what it needs is imported here. Raises ModuleNotFoundError if that is not installed."""
     if to == "hf":
         from likewise.export.hf import write
     elif to == "onnx":
         from likewise.export.onnx import write
+    elif to == "gguf":
+        from likewise.export.gguf import write
     else:
         write = _weights
     return write
