@@ -49,6 +49,7 @@ ALLOWED = {
         "modalities.base",
         "training",
     },
+    "export": {"spaces", "run", "training", "backbones", "families.autoregressive", "modalities.text"},
 }
 SIBLINGS = {
     "backbones": {"base", "context", "layers"},

@@ -157,9 +157,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="what to draw for; repeatable")
     p = verb("list", "list the runs in a folder", "", "elsewhere/runs")
     p.add_argument("folder", nargs="?", default="runs")
-    p = verb("export", "write a run's weights as one safetensors file", "runs/digits --out digits.safetensors")
+    p = verb(
+        "export", "write a run's model for other tools", "runs/digits --out digits.safetensors",
+        "runs/books --to hf --out books", "runs/books --to onnx --out books.onnx",
+    )  # fmt: skip
     p.add_argument("run")
-    p.add_argument("--out", required=True, help="the file to write")
+    p.add_argument(
+        "--to", default="safetensors", choices=("safetensors", "hf", "onnx", "gguf"),
+        help="all weights as they are (default); or what transformers, onnxruntime or llama.cpp load",
+    )  # fmt: skip
+    p.add_argument("--out", required=True, help="the file to write; a folder for hf")
     p = verb("verify", "check every file of a run, and draw its stored samples again", "runs/digits")
     p.add_argument("run")
     p = verb(
@@ -345,7 +352,7 @@ def _export(a: argparse.Namespace) -> None:
     from likewise.run import Run
     from likewise.verbs.export import export
 
-    print(export(Run(Path(a.run)), Path(a.out)))
+    print(export(Run(Path(a.run)), Path(a.out), a.to))
 
 
 def _verify(a: argparse.Namespace) -> None:

@@ -1,25 +1,58 @@
-"""Export: the weights of a run as one file that other tools load, whatever number of processes wrote them."""
+"""Export: a run's model for other tools, whatever number of processes wrote it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
 
 from likewise.run import Run
 from likewise.training import checkpoint
 
+#: the formats, and how what is written must be called; a folder for hf
+FORMATS = {"safetensors": ".safetensors", "hf": "", "onnx": ".onnx", "gguf": ".gguf"}
 
-def export(run: Run, out: Path) -> Path:
-    """Write the weights that sample to `out`, a safetensors file with the plan in its metadata. Returns `out`."""
-    if out.suffix != ".safetensors":
-        raise ValueError(f"{out}: weights are written as .safetensors")
+
+def export(run: Run, out: Path, to: str = "safetensors") -> Path:
+    """Write the weights that sample to `out`, in one of `FORMATS`. Returns `out`.
+
+    safetensors holds the weights as they are and the plan as metadata; the others are what transformers, onnxruntime
+    and llama.cpp load.
+    """
+    if to not in FORMATS:
+        raise ValueError(f"--to {to}: there are {', '.join(FORMATS)}")
+    if FORMATS[to] and out.suffix != FORMATS[to]:
+        raise ValueError(f"{out}: weights are written as {FORMATS[to]}")
     if out.exists():
         raise ValueError(f"{out}: is there already; give another --out")
+    try:
+        write = _writer(to)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--to {to} needs {error.name}; pip install 'likewise[export]'") from None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all: what is refused or interrupted leaves nothing that looks like an export.
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
+        return write(run, Path(aside) / out.name).replace(out)
+
+
+def _writer(to: str) -> Callable[[Run, Path], Path]:
+    """What writes a format; what it needs is imported here. Raises ModuleNotFoundError if that is not installed."""
+    if to == "hf":
+        from likewise.export.hf import write
+    elif to == "onnx":
+        from likewise.export.onnx import write
+    elif to == "gguf":
+        from likewise.export.gguf import write
+    else:
+        write = _weights
+    return write
+
+
+def _weights(run: Run, out: Path) -> Path:
     weights, _, state = checkpoint.load(run.checkpoint())
     about = {"experiment": json.dumps(run.experiment.to_dict()), "step": str(state["step"]), "made_by": "likewise"}
-    aside = out.with_name(f".{out.name}.tmp")
-    save_file(checkpoint.separate(weights), aside, about)
-    aside.replace(out)
+    save_file(checkpoint.separate(weights), out, about)
     return out

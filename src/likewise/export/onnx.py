@@ -1,0 +1,123 @@
+"""A predictor of tokens as an ONNX graph: what each next token may be, for all places at once.
+
+Written node by node: torch's exporters fix the batch, or the length, of what is here, and unroll what is recurrent.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likewise.backbones.recurrent import GRU, LSTM
+from likewise.backbones.transformer import Transformer
+from likewise.export.graph import Graph
+from likewise.families.autoregressive import AutoregressiveModel
+from likewise.run import Run
+from likewise.spaces import space_to_json
+
+_CAN = "what can be exported to onnx is unconditional, of family autoregressive, on transformer, lstm or gru"
+
+
+def write(run: Run, out: Path) -> Path:
+    """Write the file `out`. Its metadata hold modality.json, the space of the tokens, and the start token."""
+    if run.conditions:
+        raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}; {_CAN}")
+    plan, backbone = run.experiment.to_dict(), run.experiment.backbone
+    if plan["family"]["name"] != "autoregressive":
+        raise ValueError(f"{run.path}: is of family {plan['family']['name']}; {_CAN}")
+    model = run.model
+    assert isinstance(model, AutoregressiveModel)
+    net: Any = model.predictor
+    g = Graph()
+    if isinstance(backbone, Transformer):
+        logits = _transformer(g, net, backbone)
+    elif isinstance(backbone, LSTM | GRU):
+        logits = _recurrent(g, net)
+    else:
+        raise ValueError(f"{run.path}: has the backbone {plan['backbone']['name']}; {_CAN}")
+    about = {
+        "start_token": str(model.space.vocabulary),
+        "space": json.dumps(space_to_json(model.space)),
+        "modality.json": (run.path / "modality.json").read_text(encoding="utf-8"),
+        "made_by": "likewise",
+    }
+    out.write_bytes(g.model(logits, model.space.vocabulary, about).SerializeToString())
+    return out
+
+
+def _enter(g: Graph, net: Any, scale: float) -> tuple[str, str]:
+    """What the tokens are read as, with the start as one more row of the table; and the length, a vector of one."""
+    rows = torch.cat((net.embed.weight * scale, net.embed_start[None]))
+    h = g.add("Gather", g.constant(rows), "tokens")
+    length = g.add("Slice", g.add("Shape", "tokens"), g.constant([1]), g.constant([2]))
+    if net.embed_place is not None:
+        h = g.add("Add", h, g.first(net.embed_place, length))
+    return h, length
+
+
+def _transformer(g: Graph, net: Any, sizes: Transformer) -> str:
+    h, length = _enter(g, net, net.scale)
+    turn = [g.first(part, length) for part in net.table]
+    # Added to the scores: nothing looks ahead.
+    place = g.add("Range", g.constant(0), g.add("Squeeze", length), g.constant(1))
+    ahead = g.add("Less", g.add("Unsqueeze", place, g.constant([1])), place)
+    ahead = g.add("Where", ahead, g.constant(torch.finfo(torch.float32).min), g.constant(0.0))
+    for block in net.blocks:
+        h = g.add("Add", h, _attention(g, g.rms_norm(h), block.attention, turn, ahead))
+        x = g.linear(g.rms_norm(h), block.feed_forward.up.weight)
+        if sizes.ffn == "swiglu":
+            gate, up = g.several(2, "Split", x, axis=-1)
+            x = g.add("Mul", g.add("Mul", gate, g.add("Sigmoid", gate)), up)
+        else:
+            x = g.add("Relu", x)
+            x = g.add("Mul", x, x)
+        h = g.add("Add", h, g.linear(x, block.feed_forward.out.weight))
+    return g.linear(g.rms_norm(h), net.head.weight)
+
+
+def _attention(g: Graph, x: str, layer: Any, turn: list[str], ahead: str) -> str:
+    size = layer.qkv.in_features // layer.heads
+    qkv = g.add("Reshape", g.linear(x, layer.qkv.weight), g.constant([0, 0, 3, layer.heads, size]))
+    parts = g.several(3, "Split", g.add("Transpose", qkv, perm=[2, 0, 3, 1, 4]), axis=0)
+    q, k, v = (g.add("Squeeze", part, g.constant([0])) for part in parts)
+    if layer.qk_gain is not None:
+        q, k = (g.add("Mul", g.rms_norm(p), g.constant(n[0])) for p, n in zip((q, k), layer.qk_gain, strict=True))
+    q, k = _turned(g, q, turn), _turned(g, k, turn)
+    q = g.add("Mul", q, g.constant(size**-0.5))
+    score = g.add("Add", g.add("MatMul", q, g.add("Transpose", k, perm=[0, 1, 3, 2])), ahead)
+    found = g.add("MatMul", g.add("Softmax", score, axis=-1), v)
+    found = g.add("Reshape", g.add("Transpose", found, perm=[0, 2, 1, 3]), g.constant([0, 0, layer.qkv.in_features]))
+    return g.linear(found, layer.out.weight)
+
+
+def _turned(g: Graph, x: str, turn: list[str]) -> str:
+    """Rotary positions, halves paired."""
+    low, high = g.several(2, "Split", x, axis=-1)
+    other = g.add("Concat", high, low, axis=-1)
+    return g.add("Add", g.add("Mul", x, turn[0]), g.add("Mul", other, turn[1]))
+
+
+def _recurrent(g: Graph, net: Any) -> str:
+    h = g.add("Transpose", _enter(g, net, 1.0)[0], perm=[1, 0, 2])
+    core = net.core
+    lstm = isinstance(core, torch.nn.LSTM)
+    # torch has the gates of an LSTM as input, forget, cell, output, and of a GRU as reset, update, new.
+    order = (0, 3, 1, 2) if lstm else (1, 0, 2)
+
+    def sorted_(weight: Tensor) -> Tensor:
+        parts = weight.chunk(len(order))
+        return torch.cat([parts[i] for i in order])
+
+    for i in range(core.num_layers):
+        into, back, bias, bias_back = (
+            sorted_(getattr(core, f"{name}_l{i}")) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        weights = [g.constant(w[None]) for w in (into, back, torch.cat((bias, bias_back)))]
+        more = {} if lstm else {"linear_before_reset": 1}
+        kind = "LSTM" if lstm else "GRU"
+        h = g.add("Squeeze", g.add(kind, h, *weights, hidden_size=core.hidden_size, **more), g.constant([1]))
+    return g.linear(g.add("Transpose", h, perm=[1, 0, 2]), net.head.weight, net.head.bias)

@@ -1,0 +1,41 @@
+"""A text's tokens as a tokenizer of the `tokenizers` package: the same ids, and a start and an end token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from likewise.modalities.text import Text
+
+START, END = "<|start|>", "<|end|>"
+
+
+def build(text: Text) -> Tokenizer:
+    """Encodes as the run does, behind a start token; decodes the same. `end` and the start are its last two ids."""
+    made: Any  # the stubs of tokenizers say that a part cannot be set
+    if text.kind == "bpe":
+        made = Tokenizer.from_str(text.known)
+    elif text.kind == "bytes":
+        made = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(_letters())}, merges=[]))
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        made.decoder = decoders.ByteLevel()
+    else:
+        vocabulary = {f"<0x{i:02X}>": i for i in range(256)} | {c: 256 + i for i, c in enumerate(text.known)}
+        made = Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
+        made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    made.add_special_tokens([AddedToken(END, special=True), AddedToken(START, special=True)])
+    start = made.token_to_id(START)
+    if (made.token_to_id(END), start) != (text.end, text.end + 1):
+        raise ValueError(f"the text's vocabulary has a token {END} or {START} already; only others can be exported")
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A", pair=f"{START} $A $B", special_tokens=[(START, start)]
+    )
+    return made
+
+
+def _letters() -> list[str]:
+    """The visible character that stands for each byte in GPT-2's byte-level vocabularies."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [i for i in range(256) if i not in shown]
+    return [chr(i) if i in shown else chr(256 + hidden.index(i)) for i in range(256)]
