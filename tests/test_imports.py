@@ -13,7 +13,8 @@ ALLOWED = {
     "spaces": set(),
     "draws": set(),
     "version": set(),
-    "modalities": {"spaces", "draws"},
+    "conversations": {"rows"},
+    "modalities": {"spaces", "draws", "conversations"},
     "backbones": {"spaces", "draws"},
     "classical": {"spaces", "draws"},
     "metrics": {"spaces", "draws", "version", "classical", "cache"},
@@ -22,7 +23,7 @@ ALLOWED = {
     "cache": set(),
     "sources": {"cache", "streams"},
     "rows": set(),
-    "records": {"rows", "sources", "streams"},
+    "records": {"rows", "conversations", "sources", "streams"},
     "scan": {"cache", "records", "streams", "modalities.base", "modalities.image"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "plan": {"catalog", "config", "assemble", "records", "scan", "families.base", "modalities.base"},
@@ -46,7 +47,7 @@ ALLOWED = {
 }
 SIBLINGS = {
     "backbones": {"base", "context", "layers"},
-    "modalities": {"base"},
+    "modalities": {"base", "letters", "tokenizer"},
     "families": {"base", "decoding", "likelihoods", "paths", "reservoir"},
 }
 

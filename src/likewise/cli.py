@@ -107,6 +107,14 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: steps=8, temperature=0.8, ..."
     )
     p = verb(
+        "chat", "talk with a run that was trained on conversations",
+        "runs/talks", "runs/talks --seed 7 --set temperature=0.8 --system 'You are brief.'",
+    )  # fmt: skip
+    p.add_argument("run")
+    p.add_argument("--seed", type=int, default=0, help="the same words to the same seed get the same replies")
+    p.add_argument("--system", default="", metavar="TEXT", help="what the model is told before you speak")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: temperature=0.8, ...")
+    p = verb(
         "evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --features efficientnet"
     )
     p.add_argument("run")
@@ -225,6 +233,19 @@ def _sample(a: argparse.Namespace) -> None:
     print(folder, file=sys.stderr)
 
 
+def _chat(a: argparse.Namespace) -> None:
+    from likewise.run import Run
+    from likewise.verbs.chat import Chat, chat, typed
+
+    talk = Chat(Run(Path(a.run)), a.seed, _pairs(a.set, "--set"), a.system)
+    if sys.stdin.isatty():
+        print("end with /exit; /reset forgets, /seed N draws other replies", file=sys.stderr)
+    try:
+        chat(talk, typed(), lambda text: print(text, flush=True), lambda text: print(text, file=sys.stderr))
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+
+
 def _evaluate(a: argparse.Namespace) -> None:
     from likewise.run import Run
     from likewise.verbs.evaluate import evaluate
@@ -322,6 +343,7 @@ _VERBS = {
     "look": _look,
     "train": _train,
     "sample": _sample,
+    "chat": _chat,
     "evaluate": _evaluate,
     "explain": _explain,
     "compare": _compare,

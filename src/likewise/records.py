@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from likewise import conversations
 from likewise.rows import is_text, json_row, read_rows, read_text
 from likewise.sources import Files, Lines, mark
 from likewise.streams import Stream, Where, split
@@ -44,6 +45,8 @@ class Records:
     given: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     known_digests: list[str] | None = None
+    #: what each record is a part of, such as a conversation, where a split must not divide that
+    wholes: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[self.target])
@@ -60,7 +63,8 @@ class Records:
         }
         if digests is None and self.known_digests is not None:
             digests = [self.known_digests[int(i)] for i in indices]
-        return replace(self, columns=picked, known_digests=digests)
+        wholes = self.wholes and [self.wholes[int(i)] for i in indices]
+        return replace(self, columns=picked, known_digests=digests, wholes=wholes)
 
     def digests(self) -> list[str]:
         """A hash of each record's target: files by their bytes, the rest by their text."""
@@ -76,12 +80,13 @@ class Records:
     def split(self, held_out: float, how: str = "hash") -> tuple[Where, Where]:
         """Indices of the training and the held-out records; equal records are never on both sides.
 
+        Where records are parts of wholes it is the wholes that are split, and equal wholes are never on both sides.
         hash: by each record's own content, so that adding data moves no record. tail: the last share of them.
         """
         column = self.columns[self.target]
         if isinstance(column, Stream):
             return split(column, held_out, how)
-        digests = self.digests()
+        column, digests = self.wholes or column, self.wholes or self.digests()
         count = len(digests)
         if how == "tail":
             first = count - max(1, round(held_out * count))
@@ -132,7 +137,7 @@ def read_records(
         if name not in found.columns:
             raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}")
     modalities = {**found.modalities, **({chosen: as_} if as_ else {})}
-    return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes)
+    return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes, wholes=found.wholes)
 
 
 def _bounded(path: Path, unit: str) -> None:
@@ -185,7 +190,7 @@ def _streamed_rows(path: Path, memory: int) -> Records | None:
         rest = lines.subset(range(1, len(lines)))
         columns = {k: rest.map(lambda v, i=i: _cell(path, v, i, len(names))) for i, k in enumerate(names)}
     values = {k: [column[i] for i in range(min(1000, len(column)))] for k, column in columns.items()}
-    if not names or len(names) > 2 or not all(is_text(v) for v in values.values()):
+    if not names or len(names) > 2 or conversations.sides(names) or not all(is_text(v) for v in values.values()):
         return None
     return Records(
         path, "table of texts", dict.fromkeys(names, "text"), {**columns}, names[-1], tuple(names[:-1]), lines.notes
@@ -203,10 +208,13 @@ def _file(path: Path, unit: str | None, memory: int) -> Records:
     suffix = path.suffix.lower()
     if suffix in _TABLES:
         return _streamed_rows(path, memory) or _table(path)
+    if suffix in (".yaml", ".yml"):
+        return _conversations(path, conversations.of_yaml(path))
     if suffix in PICTURES:
         raise ValueError(f"{path}: one picture is not a data set; give the folder of pictures")
     if suffix not in (".txt", ".text", ".md", ""):
-        raise ValueError(f"{path}: {suffix} files are not known; give .txt, .csv, .tsv, .jsonl, .parquet or a folder")
+        known = ".txt, .csv, .tsv, .jsonl, .parquet, .yaml or a folder"
+        raise ValueError(f"{path}: {suffix} files are not known; give {known}")
     if _large([path], memory) and unit != "document":
         lines = _lines([path], unit or "line")
         return Records(path, "text file", {"text": "text"}, {"text": lines}, "text", (), lines.notes)
@@ -219,6 +227,8 @@ def _table(path: Path) -> Records:
     rows = read_rows(path)
     if not rows:
         raise ValueError(f"{path}: the file has no rows")
+    if talks := conversations.of_rows(path, rows):
+        return _conversations(path, talks)
     names = list(dict.fromkeys(k for row in rows for k in row))
     rows = [{k: row.get(k) for k in names} for row in rows]  # a name that a row leaves out is a missing cell
     columns: dict[str, Any] = {k: [row[k] for row in rows] for k in names}
@@ -227,6 +237,13 @@ def _table(path: Path) -> Records:
         target, given = names[-1], tuple(names[:-1])
         return Records(path, "table of texts", dict.fromkeys(names, "text"), columns, target, given)
     return Records(path, "table", {"row": "table"}, {"row": rows}, "row")
+
+
+def _conversations(path: Path, talks: list[list[conversations.Message]]) -> Records:
+    history, reply, wholes = conversations.replies(talks)
+    fields = {"history": "dialogue", "reply": "text"}
+    columns: dict[str, Any] = {"history": history, "reply": reply}
+    return Records(path, "conversations", fields, columns, "reply", ("history",), wholes=wholes)
 
 
 def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Records:
