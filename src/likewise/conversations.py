@@ -1,9 +1,9 @@
-"""Conversations: which rows are some, and each as messages, from whom and what. Layouts of theirs are known here only."""
+"""Conversations: which rows are some, and each as messages, who says what. Their layouts are known here only."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,19 @@ def sides(names: Sequence[str]) -> tuple[str, str] | None:
     return (known[found[0]], known[found[1]]) if found and len(names) == 2 else None
 
 
-def of_rows(path: Path, rows: Sequence[dict[str, Any]]) -> list[list[Message]] | None:
-    """The conversations that the rows of a table are; None if they are something else. Raises ValueError by line."""
+def of_rows(
+    path: Path, rows: Sequence[dict[str, Any]], lines: Sequence[int] | None = None
+) -> list[list[Message]] | None:
+    """The conversations that the rows of a table are; None if they are something else. Raises ValueError by line.
+
+    lines: on which each row stands, where that is not told by the file.
+    """
+
+    def where(index: int) -> str:
+        return f"{path}, line {lines[index]}" if lines else _where(path, index)
+
     if isinstance(rows[0].get("messages"), list):
-        return [_checked(path, i, row.get("messages")) for i, row in enumerate(rows)]
+        return [_checked(where, i, row.get("messages")) for i, row in enumerate(rows)]
     pair = sides(list(dict.fromkeys(k for row in rows for k in row)))
     if pair is None:
         return None
@@ -58,7 +67,7 @@ def of_rows(path: Path, rows: Sequence[dict[str, Any]]) -> list[list[Message]] |
     for i, row in enumerate(rows):
         for name in pair:
             if row.get(name) is None:
-                raise ValueError(f"{_where(path, i)}: no {name}; fill it in, or remove the row")
+                raise ValueError(f"{where(i)}: no {name}; fill it in, or remove the row")
     return [_talk([row[name] for name in pair]) for row in rows]
 
 
@@ -74,18 +83,14 @@ def of_yaml(path: Path) -> list[list[Message]]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or 'it cannot be read'})") from None
-    if isinstance(found, dict):
+    if isinstance(found, dict) and tree is not None:
         tree = next((v for k, v in tree.value if k.value == "conversations"), None)
         found = found.get("conversations")
-    if not isinstance(found, list) or not found:
+    if tree is None or not isinstance(found, list) or not found:
         raise ValueError(f"{path}: no conversations; give a list of question and answer, or `conversations:` of lists")
     lines = [node.start_mark.line + 1 for node in tree.value]
     if all(isinstance(row, dict) for row in found):
-        try:
-            talks = of_rows(path, found)
-        except ValueError as error:  # it was counted by rows
-            row, _, said = str(error).removeprefix(f"{path}, row ").partition(": ")
-            raise ValueError(f"{path}, line {lines[int(row) - 1]}: {said}") from None
+        talks = of_rows(path, found, lines)
         if talks is None:
             names = " or ".join("/".join(pair) for pair in _PAIRS)
             raise ValueError(f"{path}: its mappings are no conversations; call their keys {names}, or messages")
@@ -113,7 +118,7 @@ def _talk(said: Sequence[str]) -> list[Message]:
     return [{"role": ROLES[1 + i % 2], "content": text} for i, text in enumerate(said)]
 
 
-def _checked(path: Path, index: int, value: Any) -> list[Message]:
+def _checked(where: Callable[[int], str], index: int, value: Any) -> list[Message]:
     try:
         if not isinstance(value, list):
             raise ValueError("no list of messages; every row needs one")
@@ -121,7 +126,7 @@ def _checked(path: Path, index: int, value: Any) -> list[Message]:
         if not any(m["role"] == "assistant" for m in found):
             raise ValueError("no message of the assistant; add a reply, or remove the conversation")
     except ValueError as error:
-        raise ValueError(f"{_where(path, index)}: {error}") from None
+        raise ValueError(f"{where(index)}: {error}") from None
     return found
 
 
