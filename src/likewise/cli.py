@@ -41,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _plan_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--as", dest="as_", metavar="MODALITY", help="read the target as image, text, table or label")
+    p.add_argument("--as", dest="as_", metavar="MODALITY", help="read the target as image, text, dialogue, table or label")
     p.add_argument("--target", metavar="FIELD", help="the field to learn")
     p.add_argument("--given", metavar="FIELD", action="append", help="a field to condition on; repeatable")
     p.add_argument("--unconditional", action="store_true", help="condition on nothing")
@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         "train", "train a model of what is at PATH",
         "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow", "--resume runs/a",
     )  # fmt: skip
-    p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl or .parquet file")
+    p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl, .parquet or .yaml file")
     p.add_argument("--out", help="the run's folder (default runs/NAME)")
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, instead of PATH")
     p.add_argument("--fsdp", action="store_true", help="under torchrun: shard weights, gradients and optimizer state")
