@@ -29,7 +29,7 @@ BATCH, CONTEXT, STEPS = 16, 256, 3
 def run(nanogpt: str | None, compiled: bool, rounds: int) -> Result:
     machine.tune()
     text = Text.fit(["".join(topics.values())], TextSettings(tokenizer="bytes"))
-    stream = np.array(text.tokenize(["".join(topics.values())])[0])
+    stream = np.array(text.tokenizer.tokenize(["".join(topics.values())])[0])
     vocabulary = 256
     sides: dict[str, Side] = {}
     notes: dict[str, str] = {}

@@ -23,6 +23,10 @@ VALUES = {
     "image": [Image.fromarray(a) for a in rng.integers(0, 256, (COUNT, 8, 8), np.uint8)],
     "label": [str(i % 3) for i in range(COUNT)],
     "text": ["a" * (1 + i % 5) + "b" for i in range(COUNT)],
+    "dialogue": [
+        [{"role": r, "content": "ab" * (1 + i % 3)} for r in ("user", "assistant", "user")[: 1 + i % 3]]
+        for i in range(COUNT)
+    ],
     "table": [{"age": None if i % 8 == 3 else i, "kind": "xyz"[i % 3] if i % 5 else None} for i in range(COUNT)],
 }
 SMALL = {

@@ -13,7 +13,8 @@ ALLOWED = {
     "spaces": set(),
     "draws": set(),
     "version": set(),
-    "modalities": {"spaces", "draws"},
+    "conversations": {"rows"},
+    "modalities": {"spaces", "draws", "conversations"},
     "backbones": {"spaces", "draws"},
     "classical": {"spaces", "draws"},
     "metrics": {"spaces", "draws", "version", "classical", "cache"},
@@ -24,7 +25,7 @@ ALLOWED = {
     "rows": set(),
     "sequences": {"rows"},
     "parallel": {"rows"},
-    "records": {"parallel", "rows", "sequences", "sources", "streams"},
+    "records": {"conversations", "parallel", "rows", "sequences", "sources", "streams"},
     "scan": {"cache", "records", "streams", "modalities.base", "modalities.image"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "plan": {"catalog", "config", "assemble", "records", "scan", "families.base", "modalities.base"},
@@ -53,7 +54,7 @@ ALLOWED = {
 }
 SIBLINGS = {
     "backbones": {"base", "context", "layers"},
-    "modalities": {"base"},
+    "modalities": {"base", "letters", "tokenizer"},
     "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir"},
 }
 

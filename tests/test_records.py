@@ -154,3 +154,98 @@ def test_two_files_of_one_name_are_translations_only_where_they_are_texts(tmp_pa
         for name in (first, second):
             (folder / name).write_text(">x\nACGT\n")
         assert read_records(folder).layout == layout
+
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Who are you?"},
+    {"role": "assistant", "content": "A model."},
+    {"role": "user", "content": "Of what?"},
+    {"role": "assistant", "content": "Of talk."},
+]
+
+
+def written(path, talks):
+    path.write_text("\n".join(json.dumps({"messages": talk}) for talk in talks) + "\n", encoding="utf-8")
+    return path
+
+
+def test_each_turn_of_the_assistant_is_a_record(tmp_path):
+    found = read_records(written(tmp_path / "a.jsonl", [TALK]))
+    assert (found.layout, found.target, found.given) == ("conversations", "reply", ("history",))
+    assert found.modalities == {"history": "dialogue", "reply": "text"}
+    assert found.columns == {"history": [TALK[:2], TALK[:4]], "reply": ["A model.", "Of talk."]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'question,answer\n"Well, who?",I am.\n'),
+        ("a.tsv", "Response\tprompt\nI am.\tWell, who?\n"),
+        ("a.jsonl", '{"input": "Well, who?", "output": "I am."}\n'),
+        ("a.yaml", "- {user: 'Well, who?', assistant: I am.}\n"),
+        ("a.yml", "categories: [talk]\nconversations:\n- - Well, who?\n  - I am.\n"),
+    ],
+)
+def test_pairs_are_conversations_of_two_turns(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    found = read_records(tmp_path / name)
+    assert found.columns["history"] == [[{"role": "user", "content": "Well, who?"}]]
+    assert found.columns["reply"] == ["I am."]
+
+
+def test_long_lists_in_yaml_take_turns_and_yes_is_a_word(tmp_path):
+    (tmp_path / "a.yml").write_text("conversations:\n- [Really?, yes, Why?, '1']\n", encoding="utf-8")
+    assert read_records(tmp_path / "a.yml").columns["reply"] == ["yes", "1"]
+
+
+def test_columns_of_these_names_that_hold_no_talk_stay_a_table(tmp_path):
+    (tmp_path / "a.csv").write_text("input,output\n1,2\n3,4\n")
+    (tmp_path / "b.csv").write_text("input,output\nred,warm\nblue,cold\n")
+    (tmp_path / "c.csv").write_text("question,answer,source\nwho is it,it is me,x\n")
+    assert [read_records(tmp_path / n).layout for n in ("a.csv", "b.csv", "c.csv")] == ["table"] * 3
+
+
+@pytest.mark.parametrize("how", ["hash", "tail"])
+def test_a_conversation_is_never_divided(tmp_path, how):
+    talks = [[{**m, "content": f"{m['content']} {i % 80}"} for m in TALK] for i in range(90)]
+    found = read_records(written(tmp_path / "a.jsonl", talks))
+    train, held = (found.subset(part) for part in found.split(0.2, how))
+    first = [{part.columns["history"][i][0]["content"] for i in range(len(part))} for part in (train, held)]
+    assert first[0]
+    assert first[1]
+    assert not first[0] & first[1]  # the equal ones are together, too
+    assert len(held) % 2 == 0
+    again = train.split(0.2)[1]
+    assert len(again)
+    assert len(again) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", '{"messages": []}\n', "line 1: no message of the assistant"),
+        ("a.jsonl", '\n{"messages": [{"role": "user", "content": "a"}]}\n', "line 2: no message of the assistant"),
+        ("a.jsonl", '{"messages": [{"role": "bot", "content": "a"}]}\n', "line 1: message 1 has the role 'bot'; give"),
+        (
+            "a.jsonl",
+            '{"messages": [{"role": "user", "content": 3}]}\n',
+            "line 1: .* content that is int; give a string",
+        ),
+        ("a.jsonl", '{"messages": [{"role": "user"}]}\n', "no content; give a string"),
+        ("a.jsonl", '{"messages": ["hello"]}\n', "line 1: message 1 is str; give an object"),
+        ("a.jsonl", json.dumps({"messages": TALK}) + '\n{"text": "a"}\n', "line 2: no list of messages"),
+        ("a.csv", "question,answer\nwho is it,me\nwhy not,\n", "row 2: no answer; fill it in"),
+        ("a.yaml", "- {question: who is it, answer: me}\n- {question: why}\n", "line 2: no answer; fill it in"),
+        ("a.yaml", "a: 1\n", "no conversations; give a list"),
+        ("a.yaml", "- {a: b}\n", "call their keys question/answer"),
+        ("a.yaml", "a: [\n", "not YAML"),
+        ("a.yml", "conversations:\n- - a\n  - b\n- - c\n", "line 4: expected a list of two or more"),
+    ],
+)
+def test_bad_conversations_are_named(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=said) as caught:
+        read_records(tmp_path / name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ MODALITIES = {
     "image": "likewise.modalities.image:Image",
     "label": "likewise.modalities.label:Label",
     "text": "likewise.modalities.text:Text",
+    "dialogue": "likewise.modalities.dialogue:Dialogue",
     "table": "likewise.modalities.table:Table",
 }
 

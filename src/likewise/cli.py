@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "train", "train a model of what is at PATH",
         "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow", "--resume runs/a",
     )  # fmt: skip
-    p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl, .parquet, .tmx or .po file")
+    p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl, .parquet, .yaml, .tmx or .po file")
     p.add_argument("--out", help="the run's folder (default runs/NAME)")
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, instead of PATH")
     p.add_argument("--fsdp", action="store_true", help="under torchrun: shard weights, gradients and optimizer state")
@@ -129,6 +129,14 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: steps=8, temperature=0.8, ..."
     )
     _text_flags(p)
+    p = verb(
+        "chat", "talk with a run that was trained on conversations",
+        "runs/talks", "runs/talks --seed 7 --set temperature=0.8 --system 'You are brief.'",
+    )  # fmt: skip
+    p.add_argument("run")
+    p.add_argument("--seed", type=int, default=0, help="the same words to the same seed get the same replies")
+    p.add_argument("--system", default="", metavar="TEXT", help="what the model is told before you speak")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: temperature=0.8, ...")
     p = verb(
         "evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --features efficientnet"
     )
@@ -289,6 +297,19 @@ def _sample(a: argparse.Namespace) -> None:
     print((cut_note(folder) if steering.constrained else "") + str(folder), file=sys.stderr)
 
 
+def _chat(a: argparse.Namespace) -> None:
+    from likewise.run import Run
+    from likewise.verbs.chat import Chat, chat, typed
+
+    talk = Chat(Run(Path(a.run)), a.seed, _pairs(a.set, "--set"), a.system)
+    if sys.stdin.isatty():
+        print("end with /exit; /reset forgets, /seed N draws other replies", file=sys.stderr)
+    try:
+        chat(talk, typed(), lambda text: print(text, flush=True), lambda text: print(text, file=sys.stderr))
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+
+
 def _evaluate(a: argparse.Namespace) -> None:
     from likewise.run import Run
     from likewise.verbs.evaluate import evaluate
@@ -391,6 +412,7 @@ _VERBS = {
     "look": _look,
     "train": _train,
     "sample": _sample,
+    "chat": _chat,
     "evaluate": _evaluate,
     "explain": _explain,
     "compare": _compare,

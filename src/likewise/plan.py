@@ -22,7 +22,13 @@ from likewise.records import Records, read_records
 from likewise.scan import Scan, scan
 
 #: which family is tried first for a modality
-_FAMILY = {"image": "flow", "text": "autoregressive", "table": "flow", "label": "autoregressive"}
+_FAMILY = {
+    "image": "flow",
+    "text": "autoregressive",
+    "dialogue": "autoregressive",
+    "table": "flow",
+    "label": "autoregressive",
+}
 #: held-out records of which it is asked whether what they are given is known
 _MOST_TRIED = 100_000
 _PRESETS = files("likewise") / "presets"

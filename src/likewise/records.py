@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from likewise import parallel
+from likewise import conversations, parallel
 from likewise.rows import is_text, json_row, read_rows, read_text
 from likewise.sequences import FASTA, SMILES, read_fasta, read_smiles
 from likewise.sources import Files, Lines, mark
@@ -54,6 +54,8 @@ class Records:
     given: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     known_digests: list[str] | None = None
+    #: what each record is a part of, such as a conversation, where a split must not divide that
+    wholes: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[self.target])
@@ -70,7 +72,8 @@ class Records:
         }
         if digests is None and self.known_digests is not None:
             digests = [self.known_digests[int(i)] for i in indices]
-        return replace(self, columns=picked, known_digests=digests)
+        wholes = self.wholes and [self.wholes[int(i)] for i in indices]
+        return replace(self, columns=picked, known_digests=digests, wholes=wholes)
 
     def digests(self) -> list[str]:
         """A hash of each record's target: files by their bytes, the rest by their text."""
@@ -86,12 +89,13 @@ class Records:
     def split(self, held_out: float, how: str = "hash") -> tuple[Where, Where]:
         """Indices of the training and the held-out records; equal records are never on both sides.
 
+        Where records are parts of wholes it is the wholes that are split, and equal wholes are never on both sides.
         hash: by each record's own content, so that adding data moves no record. tail: the last share of them.
         """
         column = self.columns[self.target]
         if isinstance(column, Stream):
             return split(column, held_out, how)
-        digests = self.digests()
+        column, digests = self.wholes or column, self.wholes or self.digests()
         count = len(digests)
         if how == "tail":
             first = count - max(1, round(held_out * count))
@@ -150,7 +154,7 @@ def read_records(
         if name not in found.columns:
             raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}")
     modalities = {**found.modalities, **({chosen: as_} if as_ else {})}
-    return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes)
+    return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes, wholes=found.wholes)
 
 
 def _bounded(path: Path, unit: str) -> None:
@@ -203,7 +207,7 @@ def _streamed_rows(path: Path, memory: int) -> Records | None:
         rest = lines.subset(range(1, len(lines)))
         columns = {k: rest.map(lambda v, i=i: _cell(path, v, i, len(names))) for i, k in enumerate(names)}
     values = {k: [column[i] for i in range(min(1000, len(column)))] for k, column in columns.items()}
-    if not names or len(names) > 2 or not all(is_text(v) for v in values.values()):
+    if not names or len(names) > 2 or conversations.sides(names) or not all(is_text(v) for v in values.values()):
         return None
     return Records(
         path, "table of texts", dict.fromkeys(names, "text"), {**columns}, names[-1], tuple(names[:-1]), lines.notes
@@ -225,12 +229,14 @@ def _file(path: Path, unit: str | None, memory: int, fields: Sequence[str] = ())
         return _translations(path, "message catalogue", *parallel.read_po([path]))
     if suffix in _TABLES:
         return _streamed_rows(path, memory) or _table(path)
+    if suffix in (".yaml", ".yml"):
+        return _conversations(path, conversations.of_yaml(path))
     if suffix in PICTURES:
         raise ValueError(f"{path}: one picture is not a data set; give the folder of pictures")
     if suffix in FASTA | SMILES:
         return _sequences(path, [path])
     if suffix not in _PROSE | _CODE | {""}:
-        known = ".txt, .csv, .tsv, .jsonl, .parquet, .tmx, .po, .fasta, .smi or a folder"
+        known = ".txt, .csv, .tsv, .jsonl, .parquet, .yaml, .tmx, .po, .fasta, .smi or a folder"
         raise ValueError(f"{path}: {suffix} files are not known; give {known}")
     if _large([path], memory) and unit != "document":
         lines = _lines([path], unit or "line")
@@ -261,6 +267,8 @@ def _table(path: Path) -> Records:
     rows = read_rows(path)
     if not rows:
         raise ValueError(f"{path}: the file has no rows")
+    if talks := conversations.of_rows(path, rows):
+        return _conversations(path, talks)
     names = list(dict.fromkeys(k for row in rows for k in row))
     rows = [{k: row.get(k) for k in names} for row in rows]  # a name that a row leaves out is a missing cell
     columns: dict[str, Any] = {k: [row[k] for row in rows] for k in names}
@@ -269,6 +277,13 @@ def _table(path: Path) -> Records:
         target, given = names[-1], tuple(names[:-1])
         return Records(path, "table of texts", dict.fromkeys(names, "text"), columns, target, given)
     return Records(path, "table", {"row": "table"}, {"row": rows}, "row")
+
+
+def _conversations(path: Path, talks: list[list[conversations.Message]]) -> Records:
+    history, reply, wholes = conversations.replies(talks)
+    fields = {"history": "dialogue", "reply": "text"}
+    columns: dict[str, Any] = {"history": history, "reply": reply}
+    return Records(path, "conversations", fields, columns, "reply", ("history",), wholes=wholes)
 
 
 def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Records:

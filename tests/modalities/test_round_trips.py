@@ -27,6 +27,11 @@ VALUES = {
     "image": [Pillow.fromarray(a) for a in rng.integers(0, 256, (20, 8, 8), np.uint8)],
     "label": ["10", "2", "cat", "2"],
     "text": ["In the beginning", "春眠不覺曉", "tab\tand emoji 😀", ""],
+    "dialogue": [
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "春眠不覺曉"}],
+        [{"role": "user", "content": ""}, {"role": "assistant", "content": "😀"}, {"role": "user", "content": "no"}],
+        [],
+    ],
     "table": ROWS,
 }
 

@@ -15,7 +15,14 @@ from likewise.verbs.evaluate import evaluate
 
 pytestmark = pytest.mark.browser
 #: the quickest that fits
-FAMILIES = {"picture": "gan", "captioned": "gan", "text": "autoregressive", "translation": "vae", "table": "vae"}
+FAMILIES = {
+    "picture": "gan",
+    "captioned": "gan",
+    "text": "autoregressive",
+    "translation": "vae",
+    "dialogue": "autoregressive",
+    "table": "vae",
+}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -23,6 +23,7 @@ QUICK = {
     ("captioned", "flow"),
     ("text", "autoregressive"),
     ("translation", "vae"),
+    ("dialogue", "autoregressive"),
     ("table", "vae"),
 }
 PAIRS = [

@@ -18,7 +18,7 @@ from likewise.run import Run
 from likewise.verbs.train import train
 
 COUNT = 120
-KINDS = ("picture", "captioned", "text", "translation", "table")
+KINDS = ("picture", "captioned", "text", "translation", "dialogue", "table")
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 NUMBERS = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
 #: small enough that training and measuring take a second or two
@@ -29,7 +29,7 @@ SMALL = {
     "data.held_out": 0.3,
 }
 #: the kinds that are a file, not a folder
-FILES = {"text": "lines.txt", "translation": "pairs.tsv", "table": "rows.csv"}
+FILES = {"text": "lines.txt", "translation": "pairs.tsv", "dialogue": "talks.jsonl", "table": "rows.csv"}
 QUICK_FLOW = {"family.likelihood_steps": 2, "family.sampling.steps": 2}
 
 
@@ -58,6 +58,14 @@ def lay_out(kind: str, folder: Path) -> Path:
             chosen = [rng.integers(10, size=4) for _ in range(COUNT)]
             rows = [(" ".join(WORDS[k] for k in each), " ".join(NUMBERS[k] for k in each)) for each in chosen]
             path.write_text("en\tde\n" + "\n".join(f"{a}\t{b}" for a, b in rows), encoding="utf-8")
+        case "dialogue":
+            path = folder / FILES[kind]
+            talks = []
+            for i in range(COUNT // 2):
+                said = [" ".join(WORDS[k] for k in rng.integers(10, size=3)) for _ in range(4)]
+                turns = [{"role": ("user", "assistant")[j % 2], "content": text} for j, text in enumerate(said)]
+                talks.append({"messages": [{"role": "system", "content": "Count."}] * (i % 2) + turns})
+            path.write_text("\n".join(json.dumps(talk) for talk in talks), encoding="utf-8")
         case "table":
             wine: Any = load_wine()
             path = folder / FILES[kind]

@@ -16,9 +16,9 @@ from likewise.run import Run
 def write(run: Run, out: Path) -> Path:
     """Write the file `out`, in float32, with the tokenizer; llama.cpp knows byte pairs only."""
     sizes, space, text = layout.check(run)
-    if text.kind != "bpe":
+    if text.tokenizer.kind != "bpe":
         raise ValueError(
-            f"{run.path}: is text by {text.kind}; GGUF holds byte pairs (target.tokenizer=bpe), --to hf all"
+            f"{run.path}: is text by {text.tokenizer.kind}; GGUF holds byte pairs (target.tokenizer=bpe), --to hf all"
         )
     arch = MODEL_ARCH.QWEN3 if sizes.qk_norm else MODEL_ARCH.LLAMA
     weights, size = layout.tensors(run), sizes.width // sizes.head_count()

@@ -14,14 +14,14 @@ START, END = "<|start|>", "<|end|>"
 def build(text: Text) -> Tokenizer:
     """Encodes as the run does, behind a start token; decodes the same. `end` and the start are its last two ids."""
     made: Any  # the stubs of tokenizers say that a part cannot be set
-    if text.kind == "bpe":
-        made = Tokenizer.from_str(text.known)
-    elif text.kind == "bytes":
+    if text.tokenizer.kind == "bpe":
+        made = Tokenizer.from_str(text.tokenizer.known)
+    elif text.tokenizer.kind == "bytes":
         made = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(_letters())}, merges=[]))
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         made.decoder = decoders.ByteLevel()
     else:
-        vocabulary = {f"<0x{i:02X}>": i for i in range(256)} | {c: 256 + i for i, c in enumerate(text.known)}
+        vocabulary = {f"<0x{i:02X}>": i for i in range(256)} | {c: 256 + i for i, c in enumerate(text.tokenizer.known)}
         made = Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
         made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     made.add_special_tokens([AddedToken(END, special=True), AddedToken(START, special=True)])

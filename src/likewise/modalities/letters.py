@@ -1,0 +1,53 @@
+"""What the letters of a text say without any network: counts of them, and slips that a hand may make."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from itertools import chain
+from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def counts(values: Sequence[str]) -> NDArray[np.float64]:
+    """Counts of one to three characters in a row, hashed into 256 places, and the length."""
+    out = np.zeros((len(values), 257))
+    places = _Places()
+    for row, text in zip(out, values, strict=True):
+        twos = [*map(add, text, text[1:])]
+        found = np.fromiter(map(places.__getitem__, chain(text, twos, map(add, twos, text[2:]))), np.int64)
+        row[:256] = np.sqrt(np.bincount(found, minlength=256) / max(len(found), 1))
+        row[256] = np.log1p(len(text))
+    return out
+
+
+def slips(value: str, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Other texts that somebody may have typed instead: (what was done, the other text)."""
+    found = [("in capitals", value.upper()), ("two letters swapped", _swap(value, rng))]
+    if value:
+        at = int(rng.integers(len(value)))
+        found.append(("a letter left out", value[:at] + value[at + 1 :]))
+    words = value.split(" ")
+    shuffled = " ".join(words[i] for i in rng.permutation(len(words)))
+    letters = [chr(97 + int(rng.integers(26))) if c.isalnum() else c for c in value]
+    found += [("words in another order", shuffled), ("words that do not exist", "".join(letters))]
+    return [(what, other) for what, other in found if other != value]
+
+
+def _swap(text: str, rng: np.random.Generator) -> str:
+    """The text with two unlike neighbouring letters swapped, somewhere."""
+    places = [i for i in range(len(text) - 1) if text[i : i + 2].isalnum() and text[i] != text[i + 1]]
+    if not places:
+        return text
+    i = places[int(rng.integers(len(places)))]
+    return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
+
+
+class _Places(dict[str, int]):
+    """Where a few characters are counted: remembered, as most of them come again and again."""
+
+    def __missing__(self, characters: str) -> int:
+        self[characters] = place = zlib.crc32(characters.encode()) % 256
+        return place

@@ -1,0 +1,115 @@
+"""Strings to tokens and back: characters, bytes, or byte pairs learned from the data (Sennrich et al., 2016)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+#: of larger data, a vocabulary is learned from so many texts, and at most so many characters of them
+_LEARNED, _MOST_CHARACTERS = 50_000, 32 * 2**20
+
+Kind = Literal["auto", "characters", "bytes", "bpe"]
+
+
+class Tokenizer:
+    """Tokens 0..255 are bytes, so that every text can be written; then characters or merges, `size` in all."""
+
+    def __init__(self, kind: str, known: Any) -> None:
+        """known: for characters their list, for bpe the tokenizer's JSON, for bytes None."""
+        self.kind, self.known = kind, known
+        self._characters = {c: 256 + i for i, c in enumerate(known)} if kind == "characters" else {}
+        self._bpe: Any = None
+        if kind == "bpe":
+            from tokenizers import Tokenizer as Learned
+
+            self._bpe = Learned.from_str(known)
+        size = {"characters": 256 + len(self._characters), "bytes": 256}
+        self.size: int = self._bpe.get_vocab_size() if kind == "bpe" else size[kind]
+
+    @classmethod
+    def fit(cls, values: Sequence[str], kind: Kind, vocabulary: int | None) -> Tokenizer:
+        """Learn from texts. Raises ValueError if there is nothing in them."""
+        count = Counter()
+        for text in values:
+            count.update(text)
+        total = sum(count.values())
+        if not total:
+            raise ValueError("the text is empty")
+        if kind == "auto":  # big alphabets are read by character; byte pairs need some text to be learned from
+            kind = "characters" if len(count) > 500 or total < 300_000 else "bpe"
+        known: Any = None
+        if kind == "characters":
+            known = sorted(c for c, n in count.items() if n > 1 or total < 10_000)
+        elif kind == "bpe":
+            known = _learn(values, vocabulary or (1024 if total < 2_000_000 else 2048))
+        return cls(kind, known)
+
+    def tokenize(self, values: Sequence[str]) -> list[list[int]]:
+        if self.kind == "bpe":
+            return [e.ids for e in self._bpe.encode_batch(list(values))]
+        if self.kind == "bytes":
+            return [list(t.encode()) for t in values]
+        known = self._characters
+        return [[i for c in t for i in ((known[c],) if c in known else c.encode())] for t in values]
+
+    def bytes_each(self) -> list[bytes]:
+        """What each token writes, in UTF-8, by number."""
+        if self.kind == "bpe":
+            written = _byte_of()
+            return [bytes(written[c] for c in self._bpe.id_to_token(i)) for i in range(self.size)]
+        return [bytes([i]) for i in range(256)] + [c.encode() for c in self._characters]
+
+    def join(self, ids: Sequence[int]) -> str:
+        """The text of tokens; what is no whole character is written as U+FFFD."""
+        if self.kind == "bpe":
+            return self._bpe.decode(ids)
+        parts = [bytes([i]) if i < 256 else self.known[i - 256].encode() for i in ids if i >= 0]
+        return b"".join(parts).decode(errors="replace")
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """A character of several byte tokens is not cut: it stands with the last of them, behind empty pieces."""
+        found, waiting = [], []
+        for i in ids:
+            waiting.append(i)
+            text = self.join(waiting)
+            whole = not text.endswith("\ufffd") or len(waiting) > 3
+            found.append(text if whole else "")
+            waiting = [] if whole else waiting
+        return found
+
+
+def _byte_of() -> dict[str, int]:
+    """The byte that each letter of the byte-level alphabet stands for: printable Latin-1 itself, others by turns."""
+    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in own]
+    return {chr(b): b for b in own} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+def some(values: Sequence[Any], seed: int) -> Sequence[Any]:
+    """The values, or where they are many, some from all over."""
+    if len(values) <= 2 * _LEARNED and isinstance(values, list):
+        return values
+    out, size = [], 0
+    where = np.linspace(0, len(values) - 1, min(len(values), _LEARNED)).astype(np.int64)
+    for i in np.random.default_rng(seed).permutation(where):
+        out.append(values[int(i)])
+        size += len(out[-1])
+        if size > _MOST_CHARACTERS:
+            break
+    return out
+
+
+def _learn(values: Sequence[str], size: int) -> str:
+    from tokenizers import Tokenizer as Learned
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    learned = Learned(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    learned.decoder = decoders.ByteLevel()  # pyright: ignore
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)  # pyright: ignore
+    learned.train_from_iterator(values, trainer)
+    return learned.to_str()

@@ -1,0 +1,76 @@
+"""Chat: talk with a run that was trained on conversations. Each reply is a sample given all that was said before."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from likewise.conversations import Message
+from likewise.run import Run
+
+_COMMANDS = "/reset, /seed N and /exit"
+
+
+class Chat:
+    """What was said, and who replies. Equal words, seed and settings give equal replies."""
+
+    def __init__(self, run: Run, seed: int = 0, settings: dict[str, Any] | None = None, system: str = "") -> None:
+        """Raises ValueError if the run does not reply to what was said, or knows no such settings."""
+        field = next((name for name, m in run.conditions.items() if m.name == "dialogue"), None)
+        if field is None or run.modality.name != "text":
+            raise ValueError(
+                f"{run.path}: not a run to chat with, as it does not make text given a dialogue; train one on "
+                "conversations: likewise train FILE.jsonl with rows of messages"
+            )
+        run.sampling(settings)  # refuses wrong ones before anything is said
+        self.run, self.field, self.seed, self.settings, self.system = run, field, seed, settings, system
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was said, but for the system's message."""
+        self.history: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+
+    def reply(self, said: str) -> str:
+        """The model's answer. The n-th of a chat is sample n of the seed, drawn alone."""
+        self.history.append({"role": "user", "content": said})
+        turn = sum(m["role"] == "assistant" for m in self.history)
+        drawn = self.run.sample(1, self.seed, {self.field: self.history}, turn, self.settings, block=1)
+        self.history.append({"role": "assistant", "content": drawn.values[0]})
+        return drawn.values[0]
+
+    def command(self, line: str) -> str:
+        """Do what a line that begins with a slash asks; returns what to say of it."""
+        name, _, rest = line.partition(" ")
+        if name == "/reset":
+            self.reset()
+            return "forgotten"
+        if name == "/seed" and rest.strip().isdecimal():
+            self.seed = int(rest)
+            return f"seed {self.seed}"
+        return f"{line}: the commands are {_COMMANDS}"
+
+
+def typed() -> Iterator[str]:
+    """What is typed in a terminal, after a prompt, or what is piped."""
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            print(file=sys.stderr)
+            return
+
+
+def chat(talk: Chat, lines: Iterable[str], say: Callable[[str], None], note: Callable[[str], None]) -> None:
+    """Reply to each line, until they end or one is /exit. note: is told what is no reply."""
+    for line in lines:
+        line = line.strip()
+        if line == "/exit":
+            return
+        if line.startswith("/"):
+            note(talk.command(line))
+        elif line:
+            say(talk.reply(line))
