@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from likewise import records
-from likewise.records import read_records
+from likewise import layouts
+from likewise.layouts import read_records
 
 
 def test_class_folders(tmp_path):
@@ -87,15 +87,15 @@ def test_latin_1_is_said(tmp_path):
 
 @pytest.mark.parametrize(("unit", "content"), [("line", b"ab "), ("document", b"a\n"), ("paragraph", b"a\nb")])
 def test_an_endless_record_is_refused_before_it_is_read(tmp_path, monkeypatch, unit, content):
-    monkeypatch.setattr(records, "_MOST_BYTES", 64)
+    monkeypatch.setattr(layouts, "_MOST_BYTES", 64)
     (tmp_path / "a.txt").write_bytes(content * 100)
-    monkeypatch.setattr(records, "read_text", lambda path: pytest.fail("read whole"))
+    monkeypatch.setattr(layouts, "read_text", lambda path: pytest.fail("read whole"))
     with pytest.raises(ValueError, match=rf"a\.txt: a {unit} of more than"):
         read_records(tmp_path / "a.txt", unit=unit)
 
 
 def test_a_long_file_of_short_records_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "_MOST_BYTES", 64)
+    monkeypatch.setattr(layouts, "_MOST_BYTES", 64)
     (tmp_path / "a.txt").write_text("some line\n" * 100)
     assert len(read_records(tmp_path / "a.txt")) == 100
 
@@ -249,3 +249,21 @@ def test_bad_conversations_are_named(tmp_path, name, content, said):
         read_records(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_document_is_never_on_both_sides(tmp_path):
+    for i in range(40):
+        (tmp_path / f"{i}.txt").write_text("\n".join(["Chapter one", *(f"line {k} of {i}" for k in range(30))]))
+    found = read_records(tmp_path, unit="line")
+    train, held = found.split(0.1)
+    of = [line.rpartition(" ")[2] for line in found.columns["text"]]
+    assert len(held) >= 30
+    assert not {of[i] for i in train if of[i] != "one"} & {of[i] for i in held}
+    lines = found.columns["text"]
+    assert not {lines[i] for i in train} & {lines[i] for i in held}  # nor is the line that all of them have
+    assert "held out as wholes" in found.notes[-1]
+    for i in range(2, 40):
+        (tmp_path / f"{i}.txt").unlink()
+    few = read_records(tmp_path, unit="line")
+    assert "as they are few" in few.notes[-1]
+    assert len(few.split(0.1)[1]) < 20

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from likewise import cache, streams
+from likewise.layouts import read_records
 from likewise.modalities.image import Image as ImageModality
 from likewise.modalities.image import ImageSettings
 from likewise.modalities.text import Text, TextSettings
-from likewise.records import read_records
 from likewise.sources import Files, Lines
 from likewise.training.batches import Batches, Channel, Streamed
 from likewise.training.order import Order
@@ -148,7 +148,7 @@ def pictures(folder, count=40):
 def test_paths_of_many_files(tmp_path, monkeypatch):
     pictures(tmp_path / "d")
     whole = read_records(tmp_path / "d")
-    monkeypatch.setattr("likewise.records._MANY_FILES", 10)
+    monkeypatch.setattr("likewise.layouts._MANY_FILES", 10)
     streamed = read_records(tmp_path / "d")
     column = streamed.columns["image"]
     assert isinstance(column, Files)

@@ -17,8 +17,9 @@ from likewise import catalog
 from likewise.assemble import assemble, choose_encoding
 from likewise.config import Data, Experiment, read_toml, set_key, validate
 from likewise.families.base import Model
+from likewise.layouts import read_records
 from likewise.modalities.base import BadValue, Encoding, Modality
-from likewise.records import Records, read_records
+from likewise.records import Records
 from likewise.scan import Scan, scan
 
 #: which family is tried first for a modality

@@ -1,42 +1,18 @@
-"""A user's path to records of named fields. Layouts are detected here and nowhere else."""
+"""Records of named fields, by column, and how they are divided into those to learn from and those held out."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from likewise import conversations, parallel
-from likewise.rows import is_text, json_row, read_rows, read_text
-from likewise.sequences import FASTA, SMILES, read_fasta, read_smiles
-from likewise.sources import Files, Lines, mark
+from likewise.sources import mark
 from likewise.streams import Stream, Where, split
-
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-#: a text longer than this many bytes is not one record of anything that can be learned whole
-_MOST_BYTES = 64 * 2**20
-#: characters from which a file is a collection rather than one record
-_LONG = 4000
-#: what a text takes in memory as records and tokens, as a multiple of its bytes
-_TEXT_MEMORY = 6
-#: files whose paths are kept as such
-_MANY_FILES = 20_000
-_ENDS = {"line": "\n", "paragraph": "\n\n"}
-_TABLES = {".csv", ".tsv", ".parquet", ".jsonl"}
-#: what holds text in a folder of it: prose, then source code in the languages most of it is written in
-_PROSE = {".txt", ".text", ".md", ".rst"}
-_CODE = {
-    ".py", ".js", ".ts", ".jsx", ".tsx", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs", ".rb", ".php",
-    ".swift", ".kt", ".scala", ".jl", ".r", ".lua", ".pl", ".sh", ".sql", ".hs", ".ml", ".tex", ".html", ".css",
-}  # fmt: skip
-#: ends of names that look like a language's, and are none
-_OTHERS = {".md", ".po", ".mo", ".tmx", ".pdf", ".doc", ".xml", ".zip", ".gz", ".npy", ".bin", ".log", ".py", ".js"}
 
 
 @dataclass(frozen=True)
@@ -89,13 +65,25 @@ class Records:
     def split(self, held_out: float, how: str = "hash") -> tuple[Where, Where]:
         """Indices of the training and the held-out records; equal records are never on both sides.
 
-        Where records are parts of wholes it is the wholes that are split, and equal wholes are never on both sides.
+        Where records are parts of wholes it is the wholes that are split; a part that training has too, as of another
+        whole, is left out of both.
         hash: by each record's own content, so that adding data moves no record. tail: the last share of them.
         """
         column = self.columns[self.target]
         if isinstance(column, Stream):
             return split(column, held_out, how)
-        column, digests = self.wholes or column, self.wholes or self.digests()
+        digests = self.wholes or self.digests()
+        train, held = self._divide(self.wholes or column, digests, held_out, how)
+        if self.wholes:
+            parts = self.digests() if len(self.columns) == 1 else digests
+            seen = {parts[i] for i in train}
+            held = held[[parts[i] not in seen for i in held]] if len(held) else held
+        return train, held
+
+    def _divide(
+        self, column: list[Any], digests: list[str], held_out: float, how: str
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As `split`; digests: of which equal ones stay together."""
         count = len(digests)
         if how == "tail":
             first = count - max(1, round(held_out * count))
@@ -115,295 +103,3 @@ class Records:
 def _digest(value: Any) -> str:
     data = value.read_bytes() if isinstance(value, Path) else json.dumps(value, default=str).encode()
     return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def read_records(
-    path: str | Path,
-    *,
-    unit: str | None = None,
-    as_: str | None = None,
-    target: str | None = None,
-    given: Sequence[str] | None = None,
-    memory: int = 128,
-) -> Records:
-    """Read what is at `path`. Raises ValueError of one line that names the file and the fix.
-
-    memory: MiB that records may take; of larger data, each is read when it is needed.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(f"{path}: there is no such file or folder")
-    if path.suffix.lower() == ".zip":
-        raise ValueError(f"{path}: unpack the archive first, then give its folder")
-    fields = (*(given or ()), *([target] if target else ()))
-    found = _folder(path, unit, memory) if path.is_dir() else _file(path, unit, memory, fields)
-    if not len(found):
-        raise ValueError(f"{path}: it holds no records")
-    if found.target == "row" and (given or as_ or target):
-        found = _split_row(found, tuple(given or ()), target)
-    chosen = target or found.target
-    wanted = found.given if given is None else tuple(given)
-    if set(found.modalities.values()) == {"text"} and len(found.columns) == 2:
-        # Of two texts, one named is enough: the other one is the other.
-        first, second = found.columns
-        if target is None and chosen in wanted:
-            chosen = first if chosen == second else second
-        elif given is None and chosen in wanted:
-            wanted = (first if chosen == second else second,)
-    for name in (chosen, *wanted):
-        if name not in found.columns:
-            raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}")
-    modalities = {**found.modalities, **({chosen: as_} if as_ else {})}
-    return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes, wholes=found.wholes)
-
-
-def _bounded(path: Path, unit: str) -> None:
-    """Refuse a text that is one endless record before it is in memory; read in pieces."""
-    if path.stat().st_size <= _MOST_BYTES:
-        return
-    end = {"line": b"\n", "paragraph": b"\n\n"}.get(unit)
-    run = 0
-    with path.open("rb") as file:
-        while piece := file.read(_MOST_BYTES // 8):
-            parts = piece.split(end) if end else [piece]
-            run = run + len(parts[0]) if len(parts) == 1 else len(parts[-1])
-            if run > _MOST_BYTES:
-                hint = "break it into lines" if unit == "line" else "give --unit line"
-                raise ValueError(
-                    f"{path}: a {unit} of more than {_MOST_BYTES >> 20} MiB is too long for one record; {hint}"
-                )
-
-
-def _units(text: str, unit: str) -> list[str]:
-    parts = [text] if unit == "document" else text.split(_ENDS[unit])
-    return [p.strip() for p in parts if p.strip()]
-
-
-def _large(files: Sequence[Path], memory: int) -> bool:
-    """Whether texts take more memory than they may."""
-    return _TEXT_MEMORY * sum(f.stat().st_size for f in files) > memory * 2**20
-
-
-def _lines(files: Sequence[Path], unit: str) -> Lines:
-    end = _ENDS[unit].encode()
-    with files[0].open("rb") as file:
-        if unit == "paragraph" and b"\r\n" in file.read(2**16):
-            end = b"\r\n\r\n"
-    return Lines(files, end, _MOST_BYTES)
-
-
-def _streamed_rows(path: Path, memory: int) -> Records | None:
-    """A large .jsonl or .tsv of texts, read row by row; None where it is small, or a table of other things."""
-    suffix = path.suffix.lower()
-    if suffix not in (".jsonl", ".tsv") or not _large([path], memory):
-        return None
-    lines = _lines([path], "line")
-    if suffix == ".jsonl":
-        some = [json_row(path, lines[i]) for i in range(min(1000, len(lines)))]
-        names = list(dict.fromkeys(k for row in some for k in row))
-        columns: dict[str, Stream] = {k: lines.map(lambda v, k=k: json_row(path, v).get(k)) for k in names}
-    else:
-        names = lines[0].split("\t")
-        rest = lines.subset(range(1, len(lines)))
-        columns = {k: rest.map(lambda v, i=i: _cell(path, v, i, len(names))) for i, k in enumerate(names)}
-    values = {k: [column[i] for i in range(min(1000, len(column)))] for k, column in columns.items()}
-    if not names or len(names) > 2 or conversations.sides(names) or not all(is_text(v) for v in values.values()):
-        return None
-    return Records(
-        path, "table of texts", dict.fromkeys(names, "text"), {**columns}, names[-1], tuple(names[:-1]), lines.notes
-    )
-
-
-def _cell(path: Path, line: str, number: int, count: int) -> str:
-    cells = line.split("\t")
-    if len(cells) != count:
-        raise ValueError(f"{path}: a row with {len(cells)} cells, its header has {count}: {line[:80]!r}")
-    return cells[number]
-
-
-def _file(path: Path, unit: str | None, memory: int, fields: Sequence[str] = ()) -> Records:
-    suffix = path.suffix.lower()
-    if suffix == ".tmx":
-        return _translations(path, "translation memory", *parallel.read_tmx(path, fields))
-    if suffix == ".po":
-        return _translations(path, "message catalogue", *parallel.read_po([path]))
-    if suffix in _TABLES:
-        return _streamed_rows(path, memory) or _table(path)
-    if suffix in (".yaml", ".yml"):
-        return _conversations(path, conversations.of_yaml(path))
-    if suffix in PICTURES:
-        raise ValueError(f"{path}: one picture is not a data set; give the folder of pictures")
-    if suffix in FASTA | SMILES:
-        return _sequences(path, [path])
-    if suffix not in _PROSE | _CODE | {""}:
-        known = ".txt, .csv, .tsv, .jsonl, .parquet, .yaml, .tmx, .po, .fasta, .smi or a folder"
-        raise ValueError(f"{path}: {suffix} files are not known; give {known}")
-    if _large([path], memory) and unit != "document":
-        lines = _lines([path], unit or "line")
-        return Records(path, "text file", {"text": "text"}, {"text": lines}, "text", (), lines.notes)
-    _bounded(path, unit or "line")
-    text, notes = read_text(path)
-    return Records(path, "text file", {"text": "text"}, {"text": _units(text, unit or "line")}, "text", (), notes)
-
-
-def _sequences(path: Path, files: Sequence[Path]) -> Records:
-    """Proteins, DNA or molecules, one a record."""
-    values: list[str] = []
-    notes: list[str] = []
-    for file in files:
-        found, said = (read_fasta if file.suffix.lower() in FASTA else read_smiles)(file)
-        values += found
-        notes += said
-    layout = "sequences (FASTA)" if files[0].suffix.lower() in FASTA else "molecules (SMILES)"
-    return Records(path, layout, {"text": "text"}, {"text": values}, "text", (), notes)
-
-
-def _translations(path: Path, layout: str, columns: parallel.Columns, notes: list[str]) -> Records:
-    given, target = columns
-    return Records(path, layout, dict.fromkeys(columns, "text"), {**columns}, target, (given,), notes)
-
-
-def _table(path: Path) -> Records:
-    rows = read_rows(path)
-    if not rows:
-        raise ValueError(f"{path}: the file has no rows")
-    if talks := conversations.of_rows(path, rows):
-        return _conversations(path, talks)
-    names = list(dict.fromkeys(k for row in rows for k in row))
-    rows = [{k: row.get(k) for k in names} for row in rows]  # a name that a row leaves out is a missing cell
-    columns: dict[str, Any] = {k: [row[k] for row in rows] for k in names}
-    texts = [k for k in names if is_text(columns[k])]
-    if len(names) <= 2 and len(texts) == len(names):
-        target, given = names[-1], tuple(names[:-1])
-        return Records(path, "table of texts", dict.fromkeys(names, "text"), columns, target, given)
-    return Records(path, "table", {"row": "table"}, {"row": rows}, "row")
-
-
-def _conversations(path: Path, talks: list[list[conversations.Message]]) -> Records:
-    history, reply, wholes = conversations.replies(talks)
-    fields = {"history": "dialogue", "reply": "text"}
-    columns: dict[str, Any] = {"history": history, "reply": reply}
-    return Records(path, "conversations", fields, columns, "reply", ("history",), wholes=wholes)
-
-
-def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Records:
-    """Take the given columns out of the row, and the target too if it is one column."""
-    rows = cast(list[dict[str, Any]], found.columns["row"])  # tables are held in memory
-    names = list(dict.fromkeys(k for row in rows for k in row))
-    for name in (*given, *([target] if target and target != "row" else [])):
-        if name not in names:
-            raise ValueError(f"{found.path}: no column {name!r}; its columns are {', '.join(names)}")
-    columns: dict[str, Any] = {k: [row.get(k) for row in rows] for k in names}
-    modalities = {k: "text" if is_text(v) else "label" for k, v in columns.items()}
-    columns["row"] = [{k: v for k, v in row.items() if k not in given} for row in rows]
-    return Records(found.path, found.layout, {**modalities, "row": "table"}, columns, "row", ())
-
-
-def _folder(path: Path, unit: str | None, memory: int) -> Records:
-    for name in ("metadata.jsonl", "metadata.csv"):
-        if (path / name).is_file():
-            return _metadata(path, path / name)
-    names = _names(path)
-    by_language, suffixes = parallel.languages(names), {Path(n).suffix.lower() for n in names}
-    # .fa is Persian beside .en, and a genome beside .faa
-    strange = suffixes & (PICTURES | _TABLES | _OTHERS) or suffixes <= _CODE | FASTA | SMILES
-    if by_language and not strange:
-        files = {language: path / name for language, name in by_language.items()}
-        return _translations(path, "parallel texts", *parallel.read_lines(files))
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        kinds.setdefault(Path(name).suffix.lower(), []).append(name)
-    tables = sorted(name for suffix in _TABLES for name in kinds.get(suffix, ()))
-    # Pictures first, as texts may describe them; then what there is most of: a README does not make code prose, nor a
-    # script beside it a table code.
-    texts = [({".txt"}, _texts), (FASTA, _strings), (SMILES, _strings), *([] if tables else [(_CODE, _texts)])]
-    texts.sort(key=lambda kind: -sum(len(kinds.get(suffix, ())) for suffix in kind[0]))
-    for group, read in ((PICTURES, _pictures), *texts, *([] if tables else [(_PROSE, _texts)])):
-        chosen = sorted((n for s in group for n in kinds.get(s, ())), key=lambda n: n.split(os.sep))
-        if chosen:
-            return read(path, chosen, unit, memory)
-    if catalogues := [path / name for name in sorted(kinds.get(".po", ()))]:
-        return _translations(path, "message catalogues", *parallel.read_po(catalogues))
-    if len(tables) == 1:
-        return _file(path / tables[0], unit, memory)
-    found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(sorted(kinds)[:5])}"
-    wanted = "pictures, .txt or .po files, two parallel texts or single table"
-    raise ValueError(f"{path}: no {wanted} in it ({found if kinds else 'it is empty'})")
-
-
-def _names(path: Path) -> list[str]:
-    """The files in a folder and below, relative to it; hidden ones are left out."""
-    out, waiting = [], [""]
-    while waiting:
-        inside = waiting.pop()
-        with os.scandir(path / inside) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                name = os.path.join(inside, entry.name)
-                if entry.is_dir(follow_symlinks=False):  # a link may lead round in a circle
-                    waiting.append(name)
-                elif entry.is_file():
-                    out.append(name)
-    return out
-
-
-def _pictures(path: Path, names: list[str], unit: str | None, memory: int) -> Records:
-    images: list[Any] | Files = [path / n for n in names] if len(names) <= _MANY_FILES else Files(path, names)
-    parents = {os.path.dirname(n) for n in names}
-    if "" not in parents and len(parents) > 1 and not any(os.path.dirname(p) for p in parents):
-        fields = {"image": "image", "label": "label"}
-        if isinstance(images, Files):
-            labels = images.map(lambda p: p.parent.name)
-        else:
-            labels = [p.parent.name for p in images]
-        columns = {"image": images, "label": labels}
-        return Records(path, "image folder with classes", fields, columns, "image", ("label",))
-    return Records(path, "image folder", {"image": "image"}, {"image": images}, "image")
-
-
-def _strings(path: Path, names: list[str], unit: str | None, memory: int) -> Records:
-    return _sequences(path, [path / n for n in names])
-
-
-def _texts(path: Path, names: list[str], unit: str | None, memory: int) -> Records:
-    files = [path / n for n in names]
-    if _large(files, memory):
-        if unit is None:
-            unit = "line" if np.median([f.stat().st_size for f in files]) > _LONG else "document"
-        if unit != "document":
-            lines = _lines(files, unit)
-            notes = [*lines.notes, f"the files are large: each {unit} is a record (--unit changes it)"]
-            return Records(path, "text folder", {"text": "text"}, {"text": lines}, "text", (), notes)
-        texts = Files(path, names).map(lambda p: read_text(p)[0].strip())
-        return Records(path, "text folder", {"text": "text"}, {"text": texts}, "text")
-    values: list[str] = []
-    notes: list[str] = []
-    for file in files:
-        _bounded(file, unit or "document")
-        text, said = read_text(file)
-        values += _units(text, unit or "document")
-        notes += said
-    if unit is None and np.median([len(v) for v in values]) > _LONG:
-        values = [line for v in values for line in _units(v, "line")]
-        notes.append("the files are long: each line is a record (--unit paragraph or document changes it)")
-    return Records(path, "text folder", {"text": "text"}, {"text": values}, "text", (), notes)
-
-
-def _metadata(path: Path, table: Path) -> Records:
-    rows = read_rows(table)
-    if not rows or "file_name" not in rows[0]:
-        raise ValueError(f"{table}: every row needs a file_name")
-    missing = [r["file_name"] for r in rows if not (path / str(r["file_name"])).is_file()]
-    if missing:
-        raise ValueError(f"{table}: {len(missing)} of its files are missing, the first is {missing[0]}")
-    files = [str(r["file_name"]) for r in rows]
-    columns: dict[str, Any] = {"image": [path / f for f in files] if len(rows) <= _MANY_FILES else Files(path, files)}
-    modalities = {"image": "image"}
-    for name in dict.fromkeys(k for r in rows for k in r if k != "file_name"):
-        values = [r.get(name) for r in rows]
-        if all(isinstance(v, (str, int)) or v is None for v in values):
-            columns[name] = [None if v is None else str(v) for v in values]
-            modalities[name] = "label" if len(set(columns[name])) <= 0.05 * len(rows) else "text"
-    given = tuple(k for k in ("text", "caption", "label") if k in columns)[:1]
-    return Records(path, "images with metadata", modalities, columns, "image", given)

@@ -41,7 +41,7 @@ def test_the_file_holds_the_tokenizer(exported):
     run, out, _ = exported
     fields = GGUFReader(out).fields
     tokens = fields["tokenizer.ggml.tokens"].contents()
-    own = run.modality._bpe.get_vocab()
+    own = run.modality.tokenizer._bpe.get_vocab()
     assert tokens[: run.modality.end] == sorted(own, key=own.__getitem__)
     assert len(tokens) == run.modality.end + 2
     assert fields["tokenizer.ggml.bos_token_id"].contents() == run.modality.end + 1
@@ -68,7 +68,7 @@ def test_llama_cpp_writes_the_same(exported):
     run, out, _ = exported
     model = llama_cpp.Llama(str(out), n_ctx=run.modality.length, n_threads=1, verbose=False)
     ids = model.tokenize(b"The ")
-    assert ids == [run.modality.end + 1, *run.modality.tokenize(["The "])[0]]
+    assert ids == [run.modality.end + 1, *run.modality.tokenizer.tokenize(["The "])[0]]
     found = model.create_completion(ids, max_tokens=20, temperature=0.0)["choices"][0]["text"]
     settings = run.sampling({"temperature": 0})
     drawn = run.model.cpu().sample(None, Draws(0, torch.arange(1)), settings, prefix=torch.tensor([ids[1:]]))

@@ -56,7 +56,7 @@ def test_greedy_texts_are_equal(exported):
 
 def test_texts_have_the_same_ids_and_come_back(exported):
     run, _, tokenizer, _ = exported
-    for text, ids in zip(TEXTS, run.modality.tokenize(TEXTS), strict=True):
+    for text, ids in zip(TEXTS, run.modality.tokenizer.tokenize(TEXTS), strict=True):
         found = tokenizer(text)["input_ids"]
         assert found == [tokenizer.bos_token_id, *ids]
         assert tokenizer.decode(found, skip_special_tokens=True) == text

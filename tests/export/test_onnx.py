@@ -45,7 +45,7 @@ def test_the_file_says_what_its_tokens_are(tmp_path):
     about = session(run, tmp_path / "m.onnx").get_modelmeta().custom_metadata_map
     assert int(about["start_token"]) == run.modality.end + 1
     assert json.loads(about["space"])["end"] == run.modality.end
-    assert json.loads(about["modality.json"])["target"][1]["known"] == run.modality.known
+    assert json.loads(about["modality.json"])["target"][1]["known"] == run.modality.tokenizer.known
     [opset] = onnx.load(tmp_path / "m.onnx").opset_import
     assert opset.version >= 17
 

@@ -11,11 +11,11 @@ import pytest
 from planted import IMAGES, LABELS, lay_out, picture, rates, sentences
 from sklearn.datasets import load_wine
 
+from likewise.layouts import read_records
 from likewise.modalities.image import Image, ImageSettings
 from likewise.plan import make_plan
 from likewise.quality.assess import assess
 from likewise.quality.items import take
-from likewise.records import read_records
 from likewise.sources import Files
 
 

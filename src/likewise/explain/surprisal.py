@@ -1,7 +1,7 @@
 """Held-out texts coloured by what the model expected: a page to read, `surprisal.html`, and `surprisal.json` beside it.
 
 Surprisal: Shannon (1951); -log2 p of a token given those before it. The sections of surprisal.json have `items`: name,
-given, bits (in all), bits_per_byte, and tokens: (piece, bits).
+given, bits (in all, the end among them), bits_per_byte, and tokens: (piece, bits).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from likewise.explain.tokens import MOST_BITS, coloured
 from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits_per_unit
 from likewise.run import Run
+from likewise.spaces import Tokens
 
 #: texts in each section
 _SHOWN = 12
@@ -45,9 +46,14 @@ def write_surprisal(
     nats = _surprisal(
         run, held_out.x[chosen], None if held_out.c is None else {k: v[chosen] for k, v in held_out.c.items()}
     )
-    read = run.modality.decode(held_out.x[chosen].cpu(), run.encoding)  # of a text that is too long, what was read
+    x = held_out.x[chosen].cpu()
+    read = run.modality.decode(x, run.encoding)  # of a text that is too long, what was read
     totals, amounts = nats.sum(1) / np.log(2), np.array([run.modality.amount(text) for text in read])
-    rates = totals / amounts
+    # As in the report, the end of a text is in neither sum of bits per byte.
+    space = run.modality.space(run.encoding)
+    assert isinstance(space, Tokens)
+    counted = (nats * (x != space.end).numpy()).sum(1) / np.log(2)
+    rates = counted / amounts
 
     def section(name: str, title: str, how: str, places: NDArray[np.int64]) -> Section:
         found = Section(name, title, how, _LIMITS, data={"items": []})
@@ -74,7 +80,7 @@ def write_surprisal(
         "given all before it; point at one to read its bits.", np.arange(min(_SHOWN, len(chosen))),
     )  # fmt: skip
     first.strips.insert(0, _legend())
-    mean = bits_per_unit(totals, amounts, seed)
+    mean = bits_per_unit(counted, amounts, seed)
     first.facts.append(
         f"{mean.value:.3f} bits a byte over {len(chosen):,} held-out texts ({mean.low:.3f} to {mean.high:.3f})."
     )
