@@ -51,7 +51,15 @@ ALLOWED = {
         "modalities.base",
         "training",
     },
-    "export": {"spaces", "run", "training", "backbones", "families.autoregressive", "modalities.text"},
+    "export": {
+        "spaces",
+        "run",
+        "training",
+        "backbones",
+        "families.autoregressive",
+        "modalities.text",
+        "modalities.tokenizer",
+    },
 }
 SIBLINGS = {
     "backbones": {"base", "context", "layers"},

@@ -117,9 +117,15 @@ def test_what_is_refused_in_one_line(runs, lines, tmp_path, monkeypatch, capsys)
     assert "it has 200 tokens and the run's texts at most 48" in told(run, "--prompt", "x" * 200)
     assert "empty text" in told(run, "--stop", "")
     assert "give -n 1" in told(run, "--stream")
-    assert "there is no such file" in told(run, "--prompt-file", tmp_path / "none")
+    assert "No such file" in told(run, "--prompt-file", tmp_path / "none")
     vae = train(lines, out=str(tmp_path / "vae"), family="vae", set_=SMALL, steps=2, say=lambda _: None)
     assert "vae does not draw a text from its first token" in told(vae, "--prompt", "The")
     digits = lay_out("images", tmp_path / "digits")
     flow = train(digits, out=str(tmp_path / "flow"), set_={"backbone.width": 16}, steps=2, say=lambda _: None)
     assert "are for text, and this is image" in told(flow, "--stop", "a")
+
+
+def test_what_is_drawn_again_takes_no_other_wishes(runs, tmp_path, monkeypatch, capsys):
+    _, folder = sample(runs["bytes"], 2, out=tmp_path / "a")
+    text = command(monkeypatch, capsys, "sample", "--from", folder / "samples.jsonl", "--prompt", "The", code=2)
+    assert "nothing beside it but --out" in text

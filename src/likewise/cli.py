@@ -64,10 +64,11 @@ def _train(a: argparse.Namespace) -> None:
 
 def _steering(a: argparse.Namespace) -> Any:
     from likewise.constrain import read_schema
-    from likewise.steering import Steering, read_text
+    from likewise.rows import read_text
+    from likewise.steering import Steering
 
-    prompt = read_text(a.prompt_file).removesuffix("\n").removesuffix("\r") if a.prompt_file else a.prompt or ""
-    schema = read_schema(read_text(a.json_schema), a.json_schema) if a.json_schema else None
+    prompt = read_text(Path(a.prompt_file))[0].removesuffix("\n") if a.prompt_file else a.prompt or ""
+    schema = read_schema(read_text(Path(a.json_schema))[0], a.json_schema) if a.json_schema else None
     return Steering(prompt, tuple(a.stop), a.regex, schema)
 
 
@@ -76,6 +77,9 @@ def _sample(a: argparse.Namespace) -> None:
     from likewise.verbs.sample import again, cut_note, in_bulk, read_given, sample
 
     if a.from_:
+        asked = [a.run, a.n, a.seed, a.given, a.given_file, a.set]
+        if any([*asked, a.prompt, a.prompt_file, a.stop, a.regex, a.json_schema, a.stream]):
+            raise ValueError("--from draws a sample again as it was drawn: give nothing beside it but --out")
         print(again(Path(a.from_), Path(a.out or "again")))
         return
     if a.run is None:

@@ -74,11 +74,11 @@ class Records:
             return split(column, held_out, how)
         digests = self.wholes or self.digests()
         train, held = self._divide(self.wholes or column, digests, held_out, how)
-        if self.wholes:
-            parts = self.digests() if len(self.columns) == 1 else digests
-            seen = {parts[i] for i in train}
-            held = held[[parts[i] not in seen for i in held]] if len(held) else held
-        return train, held
+        if not self.wholes:
+            return train, held
+        parts = [json.dumps(row, default=str) for row in zip(*self.columns.values(), strict=True)]
+        seen = {parts[i] for i in train}
+        return train, np.array([i for i in held if parts[i] not in seen], np.int64)
 
     def _divide(
         self, column: list[Any], digests: list[str], held_out: float, how: str

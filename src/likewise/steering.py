@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -159,14 +158,3 @@ class Steered:
             new = len(text) - len(reins.pieces[token])
             if any(text.find(stop, max(start, new - len(stop) + 1)) >= 0 for stop in self._stops):
                 self._over[i] = True
-
-
-def read_text(name: str) -> str:
-    """A file that a flag names, as it is. Raises ValueError."""
-    path = Path(name)
-    if not path.is_file():
-        raise ValueError(f"{name}: there is no such file")
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: not UTF-8 at byte {error.start}; save it as UTF-8") from None

@@ -98,3 +98,7 @@ def test_any_tokens_decode_to_messages():
     dialogue = fitted()
     for talk in dialogue.decode(torch.randint(0, dialogue.end + 1, (20, 40)), "tokens"):
         assert dialogue.read(talk) == talk
+
+
+def test_a_caption_is_what_was_said():
+    assert fitted().words(TALK[1:3]) == "user: Who are you? ⏎ assistant: A model."

@@ -30,7 +30,7 @@ def test_molecules_are_measured(tmp_path):
     again = {row["name"]: row for row in Run(tmp_path / "run").evaluate(n=40)["metrics"]}
     if "novel" in rows:
         assert "all" in rows["novel"]["note"]
-        assert "elsewhere" in again["novel"]["note"]
+        assert "gone" in again["novel"]["note"]
 
 
 def test_texts_have_no_such_rows(tmp_path):

@@ -81,6 +81,7 @@ def test_evaluate_takes_it(kind: str, family: str, tmp_path: Path) -> None:
     assert {"judge_accuracy", "kid", "precision", "copies"} <= names
     assert ("own_auc" in names) == (family == "gan")
     assert ("bits" in names) == (run.model.likelihood is not None)
+    assert ("chrf" in names) == (kind == "translation")  # and not of replies, of which many are good
     for row in report["metrics"]:
         if row["name"].startswith(("judge_", "own_")):
             assert row["floor"] is not None

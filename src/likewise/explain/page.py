@@ -119,9 +119,11 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def given_words(given: Mapping[str, Any]) -> str:
-    """What was given, in words: "label 3, text a red heart"."""
-    return ", ".join(f"{name} {'any' if value is None else value}" for name, value in given.items())
+def given_words(given: Mapping[str, Any], run: Run) -> str:
+    """What was given to the run, in words: "label 3, text a red heart"."""
+    return ", ".join(
+        f"{name} {'any' if value is None else run.conditions[name].words(value)}" for name, value in given.items()
+    )
 
 
 def token_note(probe: Probe) -> list[str]:

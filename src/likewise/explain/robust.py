@@ -44,7 +44,7 @@ def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> Non
     rows = [subject.given, *[{**subject.given, name: other} for _, other in slips]]
     values = probe.draw(rows, [subject.index] * len(rows))
     far = probe.moved(values[1:], values[0])
-    captions = [f"as asked: {given_words({name: value})}"]
+    captions = [f"as asked: {given_words({name: value}, probe.run)}"]
     for (what, other), f in zip(slips, far, strict=True):
         said = f" ({other})" if isinstance(other, str) else ""
         captions.append(f"{name} {what}{said}: moved {f:.2f}")

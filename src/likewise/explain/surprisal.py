@@ -62,7 +62,7 @@ def write_surprisal(
             given = {field: column[i] for field, column in held_out.given.items()}
             pieces, bits, shaded = coloured(run, held_out.x[i].cpu(), nats[place])
             caption = f"held-out item {i}: {rates[place]:.2f} bits a byte, {totals[place]:.0f} in all"
-            shown = f"given {given_words(given)}" if given else ""
+            shown = f"given {given_words(given, run)}" if given else ""
             found.strips.append(fragments(run.modality, shown, [shaded], [caption]))
             found.data["items"].append(
                 {

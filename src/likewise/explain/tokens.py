@@ -48,7 +48,7 @@ def surprisal(probe: Probe) -> Section | None:
             pairs.append(((subject.value, subject.name), (shaded, f"{mean:.2f} bits a part")))
         else:
             caption = f"{subject.name}: {mean:.2f} bits a token, {bits.sum():.0f} in all"
-            title = f"{subject.name}, given {given_words(subject.given)}" if subject.given else ""
+            title = f"{subject.name}, given {given_words(subject.given, probe.run)}" if subject.given else ""
             found.strips.append(fragments(modality, title, [shaded], [caption]))
         rounded = [round(float(b), 3) for b in bits]
         found.data["items"].append(

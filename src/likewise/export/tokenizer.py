@@ -7,6 +7,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from likewise.modalities.text import Text
+from likewise.modalities.tokenizer import byte_letters
 
 START, END = "<|start|>", "<|end|>"
 
@@ -17,7 +18,7 @@ def build(text: Text) -> Tokenizer:
     if text.tokenizer.kind == "bpe":
         made = Tokenizer.from_str(text.tokenizer.known)
     elif text.tokenizer.kind == "bytes":
-        made = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(_letters())}, merges=[]))
+        made = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(byte_letters())}, merges=[]))
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         made.decoder = decoders.ByteLevel()
     else:
@@ -32,10 +33,3 @@ def build(text: Text) -> Tokenizer:
         single=f"{START} $A", pair=f"{START} $A $B", special_tokens=[(START, start)]
     )
     return made
-
-
-def _letters() -> list[str]:
-    """The visible character that stands for each byte in GPT-2's byte-level vocabularies."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [i for i in range(256) if i not in shown]
-    return [chr(i) if i in shown else chr(256 + hidden.index(i)) for i in range(256)]

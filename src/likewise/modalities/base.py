@@ -141,6 +141,10 @@ class Modality(ABC):
         """A value as it stands in samples.jsonl (only where `suffix` is None)."""
         return value
 
+    def words(self, value: Any) -> str:
+        """A raw value in a line, for captions."""
+        return str(value)
+
     @abstractmethod
     def show(self, value: Any) -> str:
         """A value as a self-contained HTML fragment."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from likewise.conversations import ROLES, Message, messages
 from likewise.draws import Draws
 from likewise.modalities import letters
-from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
-from likewise.modalities.tokenizer import Kind, Tokenizer, some
+from likewise.modalities.base import BadValue, Encoding, Modality, Packed
+from likewise.modalities.tokenizer import Tokenizer, TokenizerSettings, some
 from likewise.spaces import Space, Tokens
 
 #: tokens of the longest history unless a user asks for more: what is older says little of the next reply
@@ -27,12 +27,8 @@ _LONGEST = 256
 _TURN, _END = "⏎", "∎"
 
 
-class DialogueSettings(ModalitySettings):
+class DialogueSettings(TokenizerSettings):
     modality: Literal["dialogue"] = "dialogue"
-    tokenizer: Kind = "auto"
-    vocabulary: int | None = Field(
-        default=None, ge=257, le=65536, description="of bpe; default by the size of the data"
-    )
     length: int | None = Field(
         default=None, ge=4, le=8192, description="most tokens of a history, the newest; default: the longest's"
     )
@@ -135,6 +131,9 @@ class Dialogue(Modality):
         """A list of messages, or one in JSON; any other string is one message of the user."""
         return _read(_unpacked(value) if isinstance(value, str) else value)
 
+    def words(self, value: Any) -> str:
+        return f" {_TURN} ".join(f"{m['role']}: {m['content']}" for m in _read(value))
+
     def show(self, value: Any) -> str:
         said = (f"<b>{html.escape(m['role'])}</b> {html.escape(m['content'])}" for m in _read(value))
         return f"<p>{'<br>'.join(said)}</p>"
@@ -157,11 +156,7 @@ class Dialogue(Modality):
         return found + self.tokenizer.pieces(ids)
 
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        out = []
-        for i, piece in enumerate(self.pieces(x, encoding)):
-            title = f' title="{html.escape(titles[i])}"' if titles else ""
-            out.append(f'<span class="piece" style="--heat:{weights[i]:.2f}"{title}>{html.escape(piece)}</span>')
-        return f"<p>{''.join(out)}</p>"
+        return letters.shade(self.pieces(x, encoding), weights, titles)
 
     def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         """Of the newest message; and without what was said before it."""

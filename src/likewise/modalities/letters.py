@@ -1,7 +1,8 @@
-"""What the letters of a text say without any network: counts of them, and slips that a hand may make."""
+"""What the letters of a text say without any network: counts of them, slips that a hand may make, and colours."""
 
 from __future__ import annotations
 
+import html
 import zlib
 from collections.abc import Sequence
 from itertools import chain
@@ -34,6 +35,15 @@ def slips(value: str, rng: np.random.Generator) -> list[tuple[str, str]]:
     letters = [chr(97 + int(rng.integers(26))) if c.isalnum() else c for c in value]
     found += [("words in another order", shuffled), ("words that do not exist", "".join(letters))]
     return [(what, other) for what, other in found if other != value]
+
+
+def shade(pieces: Sequence[str], weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
+    """Pieces of text as HTML, coloured: what `Modality.shade` is for what is text."""
+    out = []
+    for i, piece in enumerate(pieces):
+        title = f' title="{html.escape(titles[i])}"' if titles else ""
+        out.append(f'<span class="piece" style="--heat:{weights[i]:.2f}"{title}>{html.escape(piece)}</span>')
+    return f"<p>{''.join(out)}</p>"
 
 
 def _swap(text: str, rng: np.random.Generator) -> str:

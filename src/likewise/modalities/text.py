@@ -15,8 +15,8 @@ from torch import Tensor
 
 from likewise.draws import Draws
 from likewise.modalities import letters
-from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
-from likewise.modalities.tokenizer import Kind, Tokenizer, some
+from likewise.modalities.base import BadValue, Encoding, Modality, Packed
+from likewise.modalities.tokenizer import Tokenizer, TokenizerSettings, some
 from likewise.spaces import Space, Tokens
 
 #: tokens of the longest item unless a user asks for more
@@ -25,12 +25,8 @@ _LONGEST = 1024
 _END = "∎"
 
 
-class TextSettings(ModalitySettings):
+class TextSettings(TokenizerSettings):
     modality: Literal["text"] = "text"
-    tokenizer: Kind = "auto"
-    vocabulary: int | None = Field(
-        default=None, ge=257, le=65536, description="of bpe; default by the size of the data"
-    )
     length: int | None = Field(
         default=None, ge=2, le=8192, description="most tokens of an item; default: the longest's"
     )
@@ -115,11 +111,7 @@ class Text(Modality):
         return [*self.tokenizer.pieces(ids[: ids.index(self.end)]), _END]
 
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        out = []
-        for i, piece in enumerate(self.pieces(x, encoding)):
-            title = f' title="{html.escape(titles[i])}"' if titles else ""
-            out.append(f'<span class="piece" style="--heat:{weights[i]:.2f}"{title}>{html.escape(piece)}</span>')
-        return f"<p>{''.join(out)}</p>"
+        return letters.shade(self.pieces(x, encoding), weights, titles)
 
     def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         return [*letters.slips(value, rng)]

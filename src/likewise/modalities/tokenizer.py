@@ -7,11 +7,23 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
+
+from likewise.modalities.base import ModalitySettings
 
 #: of larger data, a vocabulary is learned from so many texts, and at most so many characters of them
 _LEARNED, _MOST_CHARACTERS = 50_000, 32 * 2**20
 
 Kind = Literal["auto", "characters", "bytes", "bpe"]
+
+
+class TokenizerSettings(ModalitySettings):
+    """What a user may choose about a tokenizer."""
+
+    tokenizer: Kind = "auto"
+    vocabulary: int | None = Field(
+        default=None, ge=257, le=65536, description="of bpe; default by the size of the data"
+    )
 
 
 class Tokenizer:
@@ -58,7 +70,7 @@ class Tokenizer:
     def bytes_each(self) -> list[bytes]:
         """What each token writes, in UTF-8, by number."""
         if self.kind == "bpe":
-            written = _byte_of()
+            written = {letter: byte for byte, letter in enumerate(byte_letters())}
             return [bytes(written[c] for c in self._bpe.id_to_token(i)) for i in range(self.size)]
         return [bytes([i]) for i in range(256)] + [c.encode() for c in self._characters]
 
@@ -81,11 +93,11 @@ class Tokenizer:
         return found
 
 
-def _byte_of() -> dict[str, int]:
-    """The byte that each letter of the byte-level alphabet stands for: printable Latin-1 itself, others by turns."""
+def byte_letters() -> list[str]:
+    """The letter of each byte in byte-level vocabularies (GPT-2): printable Latin-1 itself, the others by turns."""
     own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [b for b in range(256) if b not in own]
-    return {chr(b): b for b in own} | {chr(256 + i): b for i, b in enumerate(others)}
+    return [chr(b) if b in own else chr(256 + others.index(b)) for b in range(256)]
 
 
 def some(values: Sequence[Any], seed: int) -> Sequence[Any]:

@@ -94,7 +94,8 @@ class Namer:
         return f"{suspect.reason}: {self.name(suspect.beside[0])}" if repeats else suspect.reason
 
     def caption(self, record: int) -> str:
-        given = [f"{name}: {str(self.records.columns[name][record])[:300]}" for name in self.conditions]
+        columns = self.records.columns
+        given = [f"{name}: {m.words(columns[name][record])[:300]}" for name, m in self.conditions.items()]
         return " \u00b7 ".join([*given, self.name(record)])
 
 

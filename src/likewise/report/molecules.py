@@ -47,6 +47,6 @@ def _training(got: Evidence) -> tuple[Sequence[str], str]:
         if train.fingerprint() == run.info.get("fingerprint"):
             return list(train.columns[train.target]), f"beside all {len(train):,} training molecules"
     except ValueError:
-        pass  # moved or removed: a run alone is enough to be evaluated, if not for this
+        pass  # gone: a run alone is enough to be evaluated, and the note says what it was compared with
     kept = got.train.values
-    return kept, f"beside {len(kept):,} of the {count or len(kept):,} training molecules: the data are elsewhere now"
+    return kept, f"beside {len(kept):,} of the {count or len(kept):,} training molecules: the data are gone or changed"

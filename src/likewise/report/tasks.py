@@ -105,8 +105,12 @@ def texts(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
 
 def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     """Text given text: the sample for a held-out source beside that source's own target."""
-    given = got.run.model.condition
-    from_text = [name for name, space in given.items() if isinstance(space, Tokens) and space.end is not None]
+    from_text = [
+        name
+        for name, space in got.run.model.condition.items()
+        # texts, not what was said before a reply: one source has one translation, or nearly, and many replies
+        if isinstance(space, Tokens) and space.end is not None and isinstance(got.held_out.given[name][0], str | None)
+    ]
     if not from_text or not isinstance(got.held_out.values[0], str):
         return
     m = min(got.compared, MOST_TRANSLATED)
@@ -115,7 +119,6 @@ def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator
     dealt = [got.fakes[i] for i in generator(got.seed, "dealt").permutation(m)]
     sides = {"value": got.fakes[:m], "baseline": dealt}
     tokenizer = tokenizer_for(references)
-    what = _DEALT
     try:
         found = {"value": scores(got.fakes[:m], [references], tokenizer)}
         trivial = {_DEALT: dealt, **_without_a_network(got, from_text, picked.tolist())}
@@ -141,7 +144,7 @@ def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator
         got.skipped.append({"what": "error rates", "why": str(error)})
         return
     for name, estimate in rates["value"].items():
-        yield got.row(name, estimate, m, m, {}, baseline={**numbers(rates["baseline"][name]), "what": what})
+        yield got.row(name, estimate, m, m, {}, baseline={**numbers(rates["baseline"][name]), "what": _DEALT})
 
 
 def _without_a_network(got: Evidence, from_text: Sequence[str], picked: Sequence[int]) -> dict[str, list[str]]:
