@@ -83,7 +83,8 @@ def main(out: Path) -> None:
             )
     if world.first:
         out.write_text(json.dumps(found))
-    world.close()
+    if world.size > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -109,10 +109,6 @@ class World:
             for buffer in module.buffers():
                 dist.broadcast(buffer, 0)
 
-    def close(self) -> None:
-        if self.size > 1:
-            dist.destroy_process_group()
-
 
 def _buckets(gradients: Sequence[Tensor]) -> list[list[Tensor]]:
     out: list[list[Tensor]] = []
@@ -146,6 +142,7 @@ def join(device: torch.device, minutes: float = 10.0) -> World:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=wait)
+        _joined.append(True)
     control = dist.new_group(backend="gloo", timeout=wait)
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")), control)
 
@@ -157,15 +154,25 @@ def local_device(name: str) -> str:
     return name
 
 
+#: whether `join` made the process group, which is then ours to end
+_joined: list[bool] = []
+
+
 @contextmanager
 def together() -> Iterator[None]:
-    """Says in one line, as a ValueError, that another process is gone; also a decorator."""
+    """Says in one line, as a ValueError, that another process is gone; also a decorator.
+
+    Where all went well, the processes part before they end: what is left to the interpreter's last moments can crash.
+    """
     try:
         yield
     except RuntimeError as error:
         if not lost(error):
             raise
         raise ValueError("another process ended or did not come, and so does this one; start them again") from None
+    if _joined and dist.is_initialized():
+        _joined.clear()
+        dist.destroy_process_group()
 
 
 def lost(error: RuntimeError) -> bool:
