@@ -158,3 +158,14 @@ def test_a_cell_without_a_name_is_unknown_and_an_empty_one_is_missing():
     tokens = table.encode(table.pack(rows, "tokens").data, "tokens")
     assert (tokens == -1).tolist() == [[True, False], [False, True], [False, False]]
     assert table.decode(tokens[2:], "tokens") == [{"age": None, "kind": None}]
+
+
+def test_the_tokenizer_goes_by_the_data():
+    """Words are read by byte pairs, strings without words and large alphabets by character."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefg"), 5)) for _ in range(200)]
+    prose = [" ".join(rng.choice(words, 100)) for _ in range(600)]
+    molecules = ["".join(rng.choice(list("CNOcn1()="), 40)) for _ in range(8000)]
+    assert Text.fit(prose, TextSettings()).tokenizer.kind == "bpe"
+    assert Text.fit(molecules, TextSettings()).tokenizer.kind == "characters"
+    assert Text.fit(prose[:100], TextSettings()).tokenizer.kind == "characters"

@@ -50,8 +50,11 @@ class Tokenizer:
         total = sum(count.values())
         if not total:
             raise ValueError("the text is empty")
-        if kind == "auto":  # big alphabets are read by character; byte pairs need some text to be learned from
-            kind = "characters" if len(count) > 500 or total < 300_000 else "bpe"
+        if kind == "auto":
+            # Big alphabets are read by character, and so are strings without words (molecules, proteins, DNA), where
+            # a ring that is opened must be closed by the same character. Byte pairs need some text to be learned from.
+            wordless = count[" "] < 1e-3 * total
+            kind = "characters" if len(count) > 500 or wordless or total < 300_000 else "bpe"
         known: Any = None
         if kind == "characters":
             known = sorted(c for c, n in count.items() if n > 1 or total < 10_000)
