@@ -64,7 +64,7 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "context", "layers"},
     "modalities": {"base", "letters", "tokenizer"},
-    "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir"},
+    "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
 }
 
 

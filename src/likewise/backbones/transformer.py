@@ -32,7 +32,7 @@ from likewise.backbones.layers import (
     unfold,
     watch,
 )
-from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
+from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 
 class Transformer(Backbone):
@@ -157,9 +157,12 @@ class _Predictor(Predictor):
         grid = space.grid if space.grid and math.prod(space.grid) == space.length else (space.length,)
         self.register_buffer("table", rotation(coordinates(grid), self.size), persistent=False)
 
-    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None, before: Tensor | None = None) -> Tensor:
         given = self.context(c, x)
         start = self.embed_start.expand(len(x), 1, -1)
+        if before is not None:
+            known = self.embed(before.clamp(min=0)) * self.scale
+            start = torch.where((before == MISSING_TOKEN)[:, None], self.embed_start, known)[:, None]
         h = self._enter(torch.cat((start, self.embed(x[:, :-1]) * self.scale), 1), 0, given.vector)
         table = self.get_buffer("table")[:, : x.shape[1]]
         for block in self.blocks:
