@@ -69,7 +69,7 @@ class Predictor(nn.Module, ABC):
     item, from the token before it: so a network knows a beginning from any other place.
     """
 
-    #: whether its state can go on for ever, and holds what it needs of all that was read; see `advance`
+    #: whether its state can go on for ever, and holds what it needs of all that was read; see `carry`
     endless: ClassVar[bool] = False
 
     @abstractmethod
@@ -92,12 +92,13 @@ class Predictor(nn.Module, ABC):
         shape (B, V), and the new state (which may reuse the old one's memory).
         """
 
-    def advance(self, read: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """As many steps at once as `read` has tokens, shape (B, L); the first may be MISSING_TOKEN, the learned start.
+    def carry(self, read: Tensor, c: dict[str, Tensor] | None, state: Any = None) -> tuple[Tensor, Any]:
+        """What `forward` would give at so many places more, whatever came before: for items of any length.
 
-        Only where `endless`. Returns the logits of the token behind each of them, shape (B, L, V), and the new state.
+        read: what is read at these places, shape (B, L); the first of all is MISSING_TOKEN, the learned start. state:
+        what the call before returned. Only where `endless`. Returns logits, shape (B, L, V), and the new state.
         """
-        raise NotImplementedError("this predictor reads one token at a time")
+        raise NotImplementedError("this predictor's state does not go on")
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         """The state of the items `index` of those in `state`, in that order: shape (B',), items may come again.

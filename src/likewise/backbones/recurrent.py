@@ -96,11 +96,14 @@ class _Predictor(Predictor):
         start = self.embed_start.expand(len(x), 1, -1) if before is None else self._first(before)
         return self._advance(torch.cat((start, self.embed(x[:, :-1])), 1), 0, *self._given(c, x))[0]
 
-    def advance(self, read: Tensor, state: Any) -> tuple[Tensor, Any]:
-        place, vector, hidden, given = state
+    def carry(self, read: Tensor, c: dict[str, Tensor] | None, state: Any = None) -> tuple[Tensor, Any]:
+        assert self.embed_place is None
+        vector, hidden, given = self._given(c, read) if state is None else state
         before = torch.cat((self._first(read[:, 0]), self.embed(read[:, 1:])), 1)
-        logits, hidden = self._advance(before, place, vector, hidden, given)
-        return logits, (place + read.shape[1], vector, hidden, given)
+        h, hidden = self.core(before + vector[:, None], hidden)
+        if self.cross is not None:
+            h = h + self.cross(h, *given)
+        return self.head(self.dropout(h)).float(), (vector, hidden, given)
 
     def _first(self, token: Tensor) -> Tensor:
         """What the first place reads, shape (B, 1, width): the tokens, shape (B,), or of MISSING_TOKEN the start."""

@@ -59,9 +59,9 @@ def long_nll(predictor: Predictor, x: Tensor, c: dict[str, Tensor] | None, space
     out = torch.zeros(x.shape, device=x.device)
     if predictor.endless:
         read = torch.cat((start, seen[:, :-1]), 1)
-        state = predictor.start(len(x), c)
+        state = None
         for at in range(0, x.shape[1], space.length):
-            logits, state = predictor.advance(read[:, at : at + space.length], state)
+            logits, state = predictor.carry(read[:, at : at + space.length], c, state)
             out[:, at : at + space.length] = _nll(logits, target[:, at : at + space.length])
         return out
     first = kept(space)

@@ -128,18 +128,14 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     scored = max(64, min(MOST_SCORED, MOST_PASSES // passes))
     if scored < min(MOST_SCORED, got.compared):
         note = "; ".join(filter(None, (note, f"of {scored} items, as each takes {passes} passes of the network")))
+    long = isinstance(space, Tokens) and space.windows
     for name, part, picked in (
         ("bits", got.held_out, got.pick_held_out[:scored]),
         ("bits_train", got.train, got.pick_train[:scored]),
     ):
-        long = isinstance(space, Tokens) and space.windows
         if long:
-            enough = 1 + int(
-                np.searchsorted(np.cumsum([got.run.modality.amount(part.values[i]) for i in picked]), MOST_UNITS)
-            )
-            if enough < len(picked):
-                picked = picked[: max(2, enough)]
-                note = f"{how}; of {len(picked)} items, as they are long"
+            sizes = np.cumsum([got.run.modality.amount(part.values[i]) for i in picked])
+            picked = picked[: max(2, 1 + int(np.searchsorted(sizes, MOST_UNITS)))]
         x, c = _rows(part, picked)
         values = [part.values[i] for i in picked]
         # Bits per byte are of the bytes: the end of a text is in neither sum.

@@ -205,16 +205,16 @@ def look(
         size = size * min(len(plan.train), learner.model.observes) // min(settings.batch, learner.model.observes)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     quality = assess(plan.scan, plan.modality, plan.conditions, settings.seed)
-    space = plan.modality.space(plan.encoding)
+    space, items = plan.modality.space(plan.encoding), budget.items(plan, batches)
     facts = Facts(
         path=str(path), train=len(plan.train), held_out=len(plan.held_out),
-        tokens=(space.mean_length or space.length) if isinstance(space, Tokens) else None,
+        tokens=(space.mean_length or space.length) * items / len(plan.train) if isinstance(space, Tokens) else None,
         family=getattr(plan.experiment.family, "name", ""), parameters=parameters(learner.model),
         batch=settings.batch, steps=steps, quality=quality,
     )  # fmt: skip
     found = Look(
         plan, facts.parameters, each, steps, each * steps, peak, size * (settings.keep + 2),
-        shutil.disk_usage(Path.cwd()).free, quality, support(facts), budget.items(plan, batches), said[0] if said else "",
+        shutil.disk_usage(Path.cwd()).free, quality, support(facts), items, said[0] if said else "",
     )  # fmt: skip
     if out is not None:
         found.write(out)
