@@ -29,7 +29,17 @@ ALLOWED = {
     "layouts": {"conversations", "parallel", "records", "rows", "sequences", "sources", "streams"},
     "scan": {"cache", "records", "streams", "modalities.base", "modalities.image"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
-    "plan": {"catalog", "config", "assemble", "layouts", "records", "scan", "families.base", "modalities.base"},
+    "plan": {
+        "spaces",
+        "catalog",
+        "config",
+        "assemble",
+        "layouts",
+        "records",
+        "scan",
+        "families.base",
+        "modalities.base",
+    },
     "budget": {"plan", "config", "draws", "training"},
     "catalog": set(),
     "config": {"catalog", "backbones.base", "families.base", "modalities.base"},
@@ -62,7 +72,7 @@ ALLOWED = {
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "context", "layers"},
+    "backbones": {"base", "context", "layers", "prefix"},
     "modalities": {"base", "letters", "tokenizer"},
     "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
 }

@@ -4,7 +4,8 @@ The presets are tuned for about five minutes of two CPU cores. What decides whet
 is updated in it and how often it sees each item: a network needs some hundred updates to become anything, and with the
 compute for many more a larger one is the better use of it (Kaplan et al., 2020; Hoffmann et al., 2022), unless it would
 see the same items over and over. So: the preset's size while its updates are in a wide middle, a smaller one below it,
-a larger one above it while items are seen few times.
+a larger one above it while items are seen few times. What is seen hardly more than once cannot be learned by heart, and
+dropout would only slow learning down: then there is none.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ SIZES: dict[Size, float] = {"tiny": 0.5, "small": 0.75, "base": 1.0, "large": 1.
 _FEW, _MANY = 500, 15_000
 #: times each item is seen above which a larger model would only learn it by heart
 _OFTEN = 10.0
+#: times each item is seen below which a preset's dropout is left out
+_SELDOM = 3.0
 #: items that are tried
 _TRIED = 2048
 #: multiples that widths keep to: whole attention heads
@@ -103,6 +106,9 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
             break
     found = _with(plan, chosen.size)
     sizes = found.experiment.backbone.model_dump()
+    seldom = chosen.epochs < _SELDOM and sizes.get("dropout", 0) > 0
+    if seldom:
+        found = dataclasses.replace(found, experiment=_without_dropout(found.experiment))
     shape = ", ".join(f"{k} {sizes[k]}" for k in ("width", "depth") if k in sizes)
     why = {
         "base": "the preset's size",
@@ -114,8 +120,15 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
         f"budget: {settings.minutes:g} min here are about {chosen.steps:,} steps of {settings.batch} "
         f"({chosen.seconds * 1000:.3g} ms each), every item {chosen.epochs:.1f} times: {why} ({shape}, "
         f"{chosen.parameters:,} parameters), lr {found.experiment.training.lr:g}, {settings.schedule}"
+        + (", no dropout" if seldom else "")
     )
     return found
+
+
+def _without_dropout(experiment: Experiment) -> Experiment:
+    whole = experiment.to_dict()
+    whole["backbone"]["dropout"] = 0.0
+    return validate(whole)
 
 
 def measure(plan: Plan, size: Size, trial: float = 20.0) -> Tried:

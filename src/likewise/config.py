@@ -46,7 +46,12 @@ class Training(BaseModel):
     seed: int = 0
     minutes: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     steps: int | None = Field(default=None, ge=1)
-    batch: int = Field(default=64, ge=1, description="items per optimizer step")
+    batch: int = Field(
+        default=64, ge=1, description="items per optimizer step, on average; those of a step have about one length"
+    )
+    tokens: int | None = Field(
+        default=None, ge=1, description="of items of different lengths: as many per optimizer step, which sets batch"
+    )
     accumulate: int = Field(default=1, ge=1, description="parts each batch is computed in, to save memory")
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd", "muon"] = "adamw"
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)

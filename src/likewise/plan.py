@@ -15,12 +15,13 @@ from typing import Any
 
 from likewise import catalog
 from likewise.assemble import assemble, choose_encoding
-from likewise.config import Data, Experiment, read_toml, set_key, validate
+from likewise.config import Data, Experiment, Training, read_toml, set_key, validate
 from likewise.families.base import Model
 from likewise.layouts import read_records
 from likewise.modalities.base import BadValue, Encoding, Modality
 from likewise.records import Records
 from likewise.scan import Scan, scan
+from likewise.spaces import Space, Tokens
 
 #: which family is tried first for a modality
 _FAMILY = {
@@ -32,6 +33,8 @@ _FAMILY = {
 }
 #: held-out records of which it is asked whether what they are given is known
 _MOST_TRIED = 100_000
+#: items of one batch, at most, where they are chosen by their tokens
+_MOST_ITEMS = 512
 _PRESETS = files("likewise") / "presets"
 
 
@@ -175,11 +178,23 @@ def make_plan(
         held_out = train
         scanned.notes.append("too few different records to hold any out: held-out figures are of the training data")
     encoding = choose_encoding(modality, experiment.family)
-    experiment = experiment.model_copy(update={"encoding": encoding})
+    stated_batch = any("batch" in part.get("training", {}) for part in (asked, own))
+    training = _by_tokens(experiment.training, modality.space(encoding), stated_batch)
+    experiment = experiment.model_copy(update={"encoding": encoding, "training": training})
     name = preset or next((p for p in (special, general) if p in preset_names()), "none")
     plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name)
     plan.untrained()  # refuses what does not fit
     return plan
+
+
+def _by_tokens(training: Training, space: Space, stated: bool) -> Training:
+    """`training.tokens` made into `training.batch`, unless that is `stated` by the user."""
+    if training.tokens is None:
+        return training
+    batch = training.batch
+    if isinstance(space, Tokens) and not stated:
+        batch = int(min(max(8, round(training.tokens / (space.mean_length or space.length) / 8) * 8), _MOST_ITEMS))
+    return training.model_copy(update={"batch": batch, "tokens": None})
 
 
 def _early(*plans: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from likewise.spaces import Condition, Tokens
 BACKBONES: dict[str, Backbone] = {
     "transformer": Transformer(width=32, depth=3, heads=2),
     "transformer tied relu2": Transformer(width=48, depth=2, ffn="relu2", tie_embeddings=True, qk_norm=False),
+    "transformer prefix": Transformer(width=32, depth=2, heads=2, given="prefix"),
     "lstm": LSTM(width=32),
     "gru": GRU(width=32, depth=3),
 }
@@ -95,3 +96,42 @@ def test_learns_a_rule(name: str) -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.2
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_padding_of_a_given_text_changes_nothing(name: str) -> None:
+    net, x, c = build(name, "text", "text")
+    short = c["source"].clone()
+    short[:, 4:] = 0
+    whole = net(x, {"source": short})
+    torch.testing.assert_close(net(x, {"source": short[:, :5]}), whole, rtol=0, atol=1e-5)
+    other = short.clone()
+    other[:, 3] = 1 + other[:, 3] % 8
+    assert (net(x, {"source": other}) - whole).abs().amax() > 1e-4
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_what_is_missing_is_as_if_nothing_were_given(name: str) -> None:
+    net, x, c = build(name, "text", "text")
+    none = {"source": torch.full_like(c["source"], -1)}
+    torch.testing.assert_close(net(x, none), net(x, None), rtol=0, atol=1e-5)
+    some = {"source": torch.where(torch.tensor([True, False, True, False])[:, None], c["source"], none["source"])}
+    mixed = net(x, some)
+    torch.testing.assert_close(mixed[::2], net(x, c)[::2], rtol=0, atol=1e-5)
+    torch.testing.assert_close(mixed[1::2], net(x, None)[1::2], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_attention_to_a_prefix_stands_at_the_given_tokens() -> None:
+    net, x, c = build("transformer prefix", "text", "text")
+    c["source"][0, 3:] = 0
+    own, given = net.attention(x, c)
+    assert own is not None
+    seen = given["source"]
+    assert seen.shape == (4, 2, 2, 9, 1 + 7)
+    torch.testing.assert_close(own.sum(-1) + seen.sum(-1), torch.ones(4, 2, 2, 9))
+    assert seen[0, ..., :1].max() == 0  # no "any"
+    assert seen[0, ..., 1:5].min() > 0  # three tokens and the end
+    assert seen[0, ..., 5:].max() < 1e-6

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from commands import command
 
+from commands import command
 from likewise.run import Run
 from likewise.steering import Steering
 from likewise.training import checkpoint

@@ -102,7 +102,7 @@ def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
 
     The linear layer that follows can learn the gain, and a pass over the activations is saved.
     """
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.rms_norm(x, x.shape[-1:], eps=eps)
     return _RootMeanSquareNorm.apply(x, eps)  # pyright: ignore[reportReturnType]
 
@@ -132,7 +132,8 @@ def attend(
     """softmax(q k^T / sqrt(D)) v, by whichever way is fastest here (Vaswani et al., 2017, equation 1).
 
     q: shape (B, H, L, D). k, v: shape (B, H, S, D). causal: query i sees keys 0 to i (L = S). mask: the keys that
-    count, shape (B, S). twice: the result must be differentiable twice, which fused attention is not.
+    count, shape (B, S), or those that count for each query, (B, L, S). twice: the result must be differentiable twice,
+    which fused attention is not.
     Returns shape (B, H, L, D).
     """
     assert not (causal and mask is not None)
@@ -140,21 +141,25 @@ def attend(
     # bf16; fused 37 and 37; at 64 tokens 14, 6 and 15, 30. In fp32 above 512 the scores leave the caches.
     written = q.device.type == "cpu" and k.shape[2] <= (1024 if q.dtype == torch.bfloat16 else 128)
     if not (written or twice):
-        keys = None if mask is None else mask[:, None, None, :]
+        keys = None if mask is None else _keys(mask)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=causal)
     return attention_weights(q, k, causal=causal, mask=mask).to(v.dtype) @ v
 
 
 def attention_weights(q: Tensor, k: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D)), shape (B, H, L, S), of what `attend` takes."""
-    keys = None if mask is None else mask[:, None, None, :]
     score = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     lowest = torch.finfo(score.dtype).min
     if causal:
         score += torch.full(score.shape[-2:], lowest, dtype=score.dtype, device=score.device).triu(1)
-    if keys is not None:
-        score = score.masked_fill(~keys, lowest)
+    if mask is not None:
+        score = score.masked_fill(~_keys(mask), lowest)
     return score.softmax(-1)
+
+
+def _keys(mask: Tensor) -> Tensor:
+    """A mask of keys, shape (B, S) or (B, L, S), as one that goes with scores, shape (B, H, L, S)."""
+    return mask[:, None] if mask.dim() == 3 else mask[:, None, None]
 
 
 def watch(modules: Iterable[SelfAttention | CrossAttention], run: Callable[[], object]) -> Tensor:
@@ -198,12 +203,13 @@ class SelfAttention(nn.Module):
         cache: Cache | None = None,
         twice: bool = False,
     ) -> Tensor:
-        """x: shape (B, L, width). table: from `rotation`, for these L places. With a cache, L is 1."""
+        """x: shape (B, L, width). table: from `rotation`, for these L places, which are the next ones of a cache."""
         q, k, v = self._heads(x, table)
         if cache is not None:
             keys, values, filled = cache
-            keys[:, :, filled : filled + 1], values[:, :, filled : filled + 1] = k, v
-            k, v = keys[:, :, : filled + 1], values[:, :, : filled + 1]
+            now = filled + x.shape[1]
+            keys[:, :, filled:now], values[:, :, filled:now] = k, v
+            k, v = keys[:, :, :now], values[:, :, :now]
         return self.out(attend(q, k, v, causal=causal, mask=mask, twice=twice).transpose(1, 2).flatten(2))
 
     def weights(

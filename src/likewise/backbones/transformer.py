@@ -32,6 +32,7 @@ from likewise.backbones.layers import (
     unfold,
     watch,
 )
+from likewise.backbones.prefix import Prefix, is_text, visible
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 
@@ -47,6 +48,10 @@ class Transformer(Backbone):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     patch: int | None = Field(
         default=None, ge=1, description="positions per patch side; by default at most 256 patches"
+    )
+    given: Literal["cross", "prefix"] = Field(
+        default="cross",
+        description="how its predictor reads given texts: by attention to an encoder, or in front of the target",
     )
     tie_embeddings: bool = Field(default=False, description="the same table reads tokens and predicts them")
 
@@ -135,12 +140,14 @@ class Block(nn.Module):
 
 
 class _Predictor(Predictor):
-    """The condition's vector is added at every position; its sequence is read by cross-attention."""
+    """The condition's vector is added at every position; its sequence is read by cross-attention, or as a prefix."""
 
     def __init__(self, sizes: Transformer, space: Tokens, condition: Condition) -> None:
         super().__init__()
         self.length, self.heads, self.size = space.length, sizes.head_count(), sizes.width // sizes.head_count()
-        self.context = Context(condition, sizes.width)
+        before = {k: v for k, v in condition.items() if sizes.given == "prefix" and is_text(v)}
+        self.prefix = Prefix(before, sizes.width) if before else None
+        self.context = Context({k: v for k, v in condition.items() if k not in before}, sizes.width)
         self.embed = nn.Embedding(space.vocabulary, sizes.width)
         self.embed_start = nn.Parameter(torch.randn(sizes.width))
         # Items that all have one length (pixels, columns) are about places: say which place comes next.
@@ -155,7 +162,12 @@ class _Predictor(Predictor):
             self.head.weight = self.embed.weight
             self.scale = sizes.width**0.5
         grid = space.grid if space.grid and math.prod(space.grid) == space.length else (space.length,)
-        self.register_buffer("table", rotation(coordinates(grid), self.size), persistent=False)
+        places = coordinates(grid)
+        if self.prefix is not None:  # the prefix, if it is full, stands before the first place
+            most = sum(v.length for v in self.prefix.spaces)
+            line = torch.arange(-most, 0, dtype=torch.float32)[:, None].expand(-1, places.shape[1])
+            places = torch.cat((line, places))
+        self.register_buffer("table", rotation(places, self.size), persistent=False)
 
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None, before: Tensor | None = None) -> Tensor:
         given = self.context(c, x)
@@ -164,43 +176,71 @@ class _Predictor(Predictor):
             known = self.embed(before.clamp(min=0)) * self.scale
             start = torch.where((before == MISSING_TOKEN)[:, None], self.embed_start, known)[:, None]
         h = self._enter(torch.cat((start, self.embed(x[:, :-1]) * self.scale), 1), 0, given.vector)
-        table = self.get_buffer("table")[:, : x.shape[1]]
+        mask, given_places = None, 0
+        if self.prefix is not None:
+            read, counts, _ = self.prefix(c, x)
+            h, given_places = torch.cat((self.dropout(read), h), 1), read.shape[1]
+            mask = visible(counts, x.shape[1])
+        table = self._places(-given_places, x.shape[1])
         for block in self.blocks:
             assert isinstance(block, Block)
-            h = block(h, table, causal=True, given=block.read(given))
-        return self.head(rms_norm(h)).float()
+            h = block(h, table, causal=mask is None, mask=mask, given=block.read(given))
+        return self.head(rms_norm(h[:, given_places:])).float()
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         own = watch([block.attention for block in blocks], lambda: self(x, c))
         crosses = [block.cross for block in blocks if block.cross is not None]
         given = self.context.by_field(watch(crosses, lambda: self(x, c)), c) if crosses else {}
+        if self.prefix is None:
+            return Attention(own, given)
+        _, _, order = self.prefix(c, x)
+        own, seen = own[..., order.shape[1] :, order.shape[1] :], own[..., order.shape[1] :, : order.shape[1]]
+        place = order[:, None, None, None].expand_as(seen)
+        parts = torch.zeros_like(seen).scatter(-1, place, seen).split(self.prefix.places(c), -1)
+        # no place of a prefix stands for "any", which is the first one where a field is read by an encoder
+        given |= {name: F.pad(part, (1, 0)) for name, part in zip(self.prefix.names, parts, strict=True)}
         return Attention(own, given)
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
-        given = self.context(c, self.embed_start.expand(batch, -1))
-        shape = (batch, self.heads, self.length, self.size)
-        memory = [
-            (torch.empty(shape, dtype=h.dtype, device=h.device), torch.empty(shape, dtype=h.dtype, device=h.device))
-            for h in [self.embed_start] * len(self.blocks)
-        ]
+        like = self.embed_start.expand(batch, -1)
+        given = self.context(c, like)
         reads = [block.read(given) for block in self.blocks if isinstance(block, Block)]
-        return 0, given.vector, memory, reads
+        read, mask, before = None, None, 0
+        if self.prefix is not None:
+            read, mask, _ = self.prefix(c, like)
+            before = read.shape[1]
+        shape = (batch, self.heads, before + self.length, self.size)
+        memory = [(like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks]
+        if read is not None and mask is not None:
+            for block, (keys, values), own in zip(self.blocks, memory, reads, strict=True):
+                read = block(read, self._places(-before, 0), mask=visible(mask, 0), given=own, cache=(keys, values, 0))
+            mask = F.pad(mask, (0, self.length), value=True)
+        return 0, given.vector, memory, reads, mask
 
     def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        place, vector, memory, reads = state
+        place, vector, memory, reads, mask = state
         before = self.embed_start.expand(len(vector), -1) if token is None else self.embed(token) * self.scale
         h = self._enter(before[:, None], place, vector)
-        table = self.get_buffer("table")[:, place : place + 1]
+        table = self._places(place, place + 1)
+        filled = place + (0 if mask is None else mask.shape[1] - self.length)
+        seen = None if mask is None else mask[:, : filled + 1]
         for block, (keys, values), read in zip(self.blocks, memory, reads, strict=True):
-            h = block(h, table, given=read, cache=(keys, values, place))
-        return self.head(rms_norm(h))[:, 0].float(), (place + 1, vector, memory, reads)
+            h = block(h, table, mask=seen, given=read, cache=(keys, values, filled))
+        return self.head(rms_norm(h))[:, 0].float(), (place + 1, vector, memory, reads, mask)
+
+    def _places(self, start: int, stop: int) -> Tensor:
+        """The rotation of the places from `start`, below 0 in the prefix, up to `stop`."""
+        table = self.get_buffer("table")
+        first = table.shape[1] - self.length
+        return table[:, first + start : first + stop]
 
     def reorder(self, state: Any, index: Tensor) -> Any:
-        place, vector, memory, reads = state
-        fresh = [(_rows(keys, index, place), _rows(values, index, place)) for keys, values in memory]
+        place, vector, memory, reads, mask = state
+        filled = place + (0 if mask is None else mask.shape[1] - self.length)
+        fresh = [(_rows(keys, index, filled), _rows(values, index, filled)) for keys, values in memory]
         read = [None if r is None else ((r[0][0][index], r[0][1][index]), r[1][index]) for r in reads]
-        return place, vector[index], fresh, read
+        return place, vector[index], fresh, read, None if mask is None else mask[index]
 
     def _enter(self, before: Tensor, place: int, vector: Tensor) -> Tensor:
         h = before + vector[:, None] if not self.context.empty else before

@@ -226,14 +226,13 @@ class Batches:
     def take(
         self, indices: NDArray[np.int64], draws: Draws | None = None, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """The records at `indices`, shape (B,): x, cut to the longest item, and c (None if nothing is given).
+        """The records at `indices`, shape (B,): x, cut to the longest item, and c (None if nothing is given), cut too.
 
         draws: for dequantisation, row b for indices[b]; None for none.
         """
         x = self.target.encode(indices, draws, trim=True).to(device, non_blocking=True)
         if not self.condition:
             return x, None
-        # A condition keeps its full length: its padding is masked, and its shape must not depend on the batch.
         records = self.records(indices)
-        c = {k: v.encode(records, draws, trim=False).to(device, non_blocking=True) for k, v in self.condition.items()}
+        c = {k: v.encode(records, draws, trim=True).to(device, non_blocking=True) for k, v in self.condition.items()}
         return x, c

@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from likewise.training.order import least
+
 #: virtual shards of exact elastic training
 SHARDS = 8
 #: bytes of gradients that are summed in one message
@@ -182,8 +184,11 @@ def lost(error: RuntimeError) -> bool:
 
 def check(world: World, batch: int, exact: bool, parallel: str) -> None:
     """Raises ValueError of one line if the settings do not go with this many processes."""
-    if batch < world.size:
-        raise ValueError(f"training.batch: {batch} items cannot be shared by {world.size} processes")
+    if least(batch) < world.size:
+        raise ValueError(
+            f"training.batch: {batch} items, or {least(batch)} where they are long, cannot be shared by {world.size} "
+            "processes"
+        )
     if exact and parallel == "fsdp":
         raise ValueError("training.exact_elastic: sharded weights (fsdp) are exact at one world size only; use ddp")
     if exact and (world.size > SHARDS or SHARDS % world.size):

@@ -75,11 +75,13 @@ class Learner:
         factor = optimizers.schedule(self.settings, number, steps)
         terms: dict[str, Tensor] = {}
         taken: list[_Shard] | None = None
+        # Batches of short items have more of them: divided by what a batch has on average, all items weigh the same.
+        items = len(indices) if batches.lengths is None else self.settings.batch
         for turn, (player, own) in enumerate(self.optimizers.items()):
             while True:
                 try:
                     taken = taken or self._take(batches, indices, number)
-                    found = self._gradients(player, turn, taken, number, len(indices))
+                    found = self._gradients(player, turn, taken, number, items)
                     short = 0.0
                 except Exception as error:
                     if not machine.out_of_memory(error):
@@ -139,7 +141,10 @@ class Learner:
         return out
 
     def _gradients(self, player: str, turn: int, taken: list[_Shard], number: int, items: int) -> dict[str, Tensor]:
-        """The gradients of a player's loss, of this process's rows alone, and the terms of the loss."""
+        """The gradients of a player's loss, of this process's rows alone, and the terms of the loss.
+
+        items: by which the sum over the rows is divided.
+        """
         module, own = self.players[player], self.optimizers[player]
         exact = self.settings.exact_elastic
         parameters = [p for p in module.parameters() if p.requires_grad] if exact else []

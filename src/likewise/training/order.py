@@ -2,8 +2,8 @@
 
 The stream of items is one permutation of the data after another, computed item by item by a small Feistel network
 with cycle walking (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). Items of different lengths are
-then sorted by length inside chunks of a few dozen batches, so that a batch pads little; the batches of a chunk come in
-permuted order.
+then sorted by length inside chunks of a few dozen batches and shared out so that each batch has about as many tokens as
+another: it pads little, and no step is much dearer than the next. The batches of a chunk come in permuted order.
 """
 
 from __future__ import annotations
@@ -42,33 +42,54 @@ def permute(count: int, seed: int, positions: NDArray[np.int64]) -> NDArray[np.i
     return out.astype(np.int64)
 
 
+def least(batch: int) -> int:
+    """The fewest items of any batch, where batches are of items of different lengths and of `batch` on average."""
+    return max(min(batch, 8), batch // 4)
+
+
+def _even(lengths: NDArray[np.int64], fewest: int) -> NDArray[np.int64]:
+    """Where to cut sorted items into `_CHUNK` parts of about equal sums of `lengths`, each of `fewest` at least."""
+    cuts = np.arange(1, _CHUNK)
+    total = np.cumsum(lengths, dtype=np.int64)
+    edges = np.searchsorted(total * _CHUNK, total[-1] * cuts)
+    edges = np.maximum.accumulate(np.maximum(edges, fewest * cuts) - fewest * cuts) + fewest * cuts
+    return np.minimum(edges, len(lengths) - fewest * (_CHUNK - cuts))
+
+
 class Order:
     """The batches of a run, by number."""
 
     def __init__(self, count: int, batch: int, seed: int, lengths: _Lengths | None = None, once: bool = False) -> None:
-        """count: items >= 1. lengths: of each item, by index, if batches are to hold items of like length.
+        """count: items >= 1. batch: items of each batch; of items of different lengths, on average over a chunk.
 
+        lengths: of each item, by index, if batches are to hold items of like length.
         once: a single pass, in an order that is random whatever the lengths; the last batch is what is left.
         """
         if count < 1:
             raise ValueError("there are no items to train on")
         self.count, self.size, self.seed, self.lengths = count, batch, seed, None if once else lengths
         self.once = once
-        self._chunk: tuple[int, NDArray[np.int64]] | None = None
+        self._chunk: tuple[int, list[NDArray[np.int64]]] | None = None
 
     def batch(self, number: int) -> NDArray[np.int64]:
-        """The item indices of batch `number` >= 0, shape (batch,); fewer at the end of a single pass."""
+        """The item indices of batch `number` >= 0, shape (batch,); fewer at the end of a single pass.
+
+        Of items of different lengths more or fewer, but never fewer than `least(batch)`.
+        """
         chunk, slot = divmod(number, _CHUNK)
         if self._chunk is None or self._chunk[0] != chunk:
             items = self._stream(chunk * _CHUNK * self.size, _CHUNK * self.size)
             if self.lengths is None:
-                rows = items.reshape(_CHUNK, self.size)
+                rows = [*items.reshape(_CHUNK, self.size)]
             else:
-                rows = items[np.argsort(self.lengths[items], kind="stable")].reshape(_CHUNK, self.size)
-                rows = rows[permute(_CHUNK, derive_seed(self.seed, "chunk", chunk), np.arange(_CHUNK))]
+                lengths = self.lengths[items]
+                by_length = np.argsort(lengths, kind="stable")
+                parts = np.split(items[by_length], _even(lengths[by_length], least(self.size)))
+                turn = permute(_CHUNK, derive_seed(self.seed, "chunk", chunk), np.arange(_CHUNK))
+                rows = [parts[i] for i in turn]
             self._chunk = chunk, rows
-        left = self.count - number * self.size if self.once else self.size
-        return self._chunk[1][slot][: max(0, left)]
+        part = self._chunk[1][slot]
+        return part[: max(0, self.count - number * self.size)] if self.once else part
 
     def ahead(self, number: int) -> NDArray[np.int64]:
         """What to read while batch `number` is computed: the next batch, or a whole chunk for its items' lengths."""
