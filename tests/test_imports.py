@@ -74,7 +74,7 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "context", "layers", "prefix"},
     "modalities": {"base", "letters", "tokenizer"},
-    "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir"},
+    "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
 }
 
 

@@ -139,18 +139,23 @@ def measure(plan: Plan, size: Size, trial: float = 20.0) -> Tried:
     learner, batches = begin(plan)
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
     steps, each = plan_steps(learner, batches, order, settings.minutes, trial)
-    return Tried(size, each, steps, steps * settings.batch / len(plan.train), parameters(learner.model))
+    return Tried(size, each, steps, steps * settings.batch / items(plan, batches), parameters(learner.model))
+
+
+def items(plan: Plan, batches: Batches) -> int:
+    """How many items the plan trains on, of which `batches` are some as `begin` has them: records, or their windows."""
+    return max(1, len(batches) * len(plan.train) // min(len(plan.train), _TRIED))
 
 
 def begin(plan: Plan) -> tuple[Learner, Batches]:
     """An untrained learner of the plan, and some of its data."""
     some = plan.train.subset(range(min(len(plan.train), _TRIED)))
 
-    def channel(name: str, modality: Any, encoding: Any) -> Channel:
-        return Channel.of(modality, encoding, some.columns[name])
+    def channel(name: str, modality: Any, encoding: Any, windows: bool = False) -> Channel:
+        return Channel.of(modality, encoding, some.columns[name], windows=windows)
 
     batches = Batches(
-        channel(plan.scan.records.target, plan.modality, plan.encoding),
+        channel(plan.scan.records.target, plan.modality, plan.encoding, windows=True),
         {k: channel(k, m, m.encodings[0]) for k, m in plan.conditions.items()},
     )
     settings = plan.experiment.training

@@ -164,6 +164,14 @@ def make_plan(
         }
     except BadValue as error:
         raise ValueError(f"{path}: {error}") from None
+    if experiment.family.windows and (whole := modality.in_windows()) is not modality:
+        if train.streamed:
+            scanned.notes.append(
+                "long texts are cut, not read in windows, as the data are read piece by piece: a larger data.memory "
+                "(MiB) reads them whole"
+            )
+        else:
+            modality = whole
     held_out, said = representable(scanned.records.subset(held), modality, conditions)
     scanned.notes.extend(said)
     if not len(held_out):

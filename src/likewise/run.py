@@ -21,7 +21,7 @@ from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model, Sampling
 from likewise.modalities.base import Encoding, Modality
 from likewise.samples import Samples
-from likewise.spaces import Tokens, missing
+from likewise.spaces import Tokens, missing, without_end
 from likewise.steering import Reins, Steering
 from likewise.training import checkpoint, distributed, machine
 from likewise.training.batches import Batches, Channel, scored_together
@@ -111,10 +111,11 @@ class Run:
         file = self.path / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
-    def channel(self, values: Sequence[Any], name: str | None = None) -> Channel:
+    def channel(self, values: Sequence[Any], name: str | None = None, windows: bool = False) -> Channel:
+        """The values of a field, the target unless named. windows: of the target, what is too long is not cut."""
         modality = self.modality if name is None else self.conditions[name]
         encoding = self.encoding if name is None else modality.encodings[0]
-        return Channel.of(modality, encoding, values, self.experiment.data.memory)
+        return Channel.of(modality, encoding, values, self.experiment.data.memory, windows)
 
     def keep_reference(self, split: str, values: Sequence[Any], given: dict[str, list[Any]]) -> None:
         """Keep real data in the run: pictures as an array, anything else as JSON lines."""
@@ -194,7 +195,7 @@ class Run:
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
-        reins = self.reins(steering, model, live is not None, n)
+        reins = self.reins(steering, model, chosen, live is not None, n)
         cut: list[int] = []
         device = model.device
         for first in range(start - start % block, start + n, block):
@@ -221,7 +222,9 @@ class Run:
             provenance["steering"] = steering.to_dict()
         return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance, cut)
 
-    def reins(self, steering: Steering | None, model: Model, live: bool = False, n: int = 1) -> Reins | None:
+    def reins(
+        self, steering: Steering | None, model: Model, chosen: Sampling, live: bool = False, n: int = 1
+    ) -> Reins | None:
         """What steers this run's samples; None if nothing is asked for. Raises ValueError where nothing can."""
         steering = steering or Steering()
         if not steering.to_dict() and not live:
@@ -236,7 +239,7 @@ class Run:
             )
         if live and n != 1:
             raise ValueError(f"--stream: it shows one text as it is drawn, and these are {n}; give -n 1")
-        return Reins(steering, self.modality, space)
+        return Reins(steering, self.modality, space, model.longest(chosen))
 
     def sampling(self, settings: dict[str, Any] | None = None) -> Sampling:
         """How the run draws, with `settings` changed. Raises ValueError for one that is not there."""
@@ -274,6 +277,27 @@ class Run:
         return self.over(
             x, c, lambda part, given, index: self.model.log_likelihood(part, given, Draws(noise, index, part.device))
         )
+
+    def log_likelihood_of(self, values: Sequence[Any], c: dict[str, Tensor] | None) -> np.ndarray:
+        """log p(text|c) in nats, shape (n,), of all of each text however long it is, without its end.
+
+        Only of a run whose modality is `windowed`. Those of about one length are scored together.
+        """
+        whole = self.modality.windows(values, self.encoding).whole
+        assert whole.lengths is not None
+        order = np.argsort(whole.lengths, kind="stable")
+        found, size, device = np.zeros(len(values)), scored_together(self.model.target), self.model.device
+        assert isinstance(self.model.target, Tokens)
+        for at in range(0, len(order), size):
+            index = order[at : at + size]
+            x = self.modality.encode(whole.take(index), self.encoding).to(device)
+            given = None if c is None else {k: v[torch.from_numpy(index)].to(device) for k, v in c.items()}
+            with torch.no_grad():
+                nats = self.model.log_likelihood(
+                    without_end(x, self.model.target), given, Draws(0, torch.from_numpy(index), device)
+                )
+            found[index] = nats.double().cpu().numpy()
+        return found
 
     def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> np.ndarray | None:
         """The logits of the model's own discriminator, shape (n,), higher = more real; None if it has none."""

@@ -66,7 +66,9 @@ class Tokens:
     end: the token after which an item is over; None if every item has exactly `length` tokens.
     ranges: (low, high) for each position where only low <= token < high can occur; empty if anything can.
     grid: the positions laid out in space, (height, width) for a picture read row by row; empty for a sequence.
-    mean_length: how many tokens an item has on average in the training data, `end` included.
+    mean_length: how many tokens an item has on average in the training data, `end` included; of windows, each.
+    windows: items can be longer than `length`: they are learned in windows of `length` tokens (see `split_before`),
+        and a likelihood takes them whole.
     """
 
     length: int
@@ -75,6 +77,7 @@ class Tokens:
     ranges: tuple[tuple[int, int], ...] = ()
     grid: tuple[int, ...] = ()
     mean_length: float | None = None
+    windows: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ranges", tuple((int(a), int(b)) for a, b in self.ranges))
@@ -83,6 +86,8 @@ class Tokens:
             raise ValueError(f"{self.length} tokens of {self.vocabulary} kinds: both must be at least 1")
         if self.ranges and len(self.ranges) != self.length:
             raise ValueError(f"{len(self.ranges)} ranges for {self.length} positions")
+        if self.windows and (self.end is None or self.ranges or self.length < 2):
+            raise ValueError("windows are of items that end, of two tokens at least, and without ranges")
 
     def __str__(self) -> str:
         return f"Tokens({self.length} of {self.vocabulary})"
@@ -113,6 +118,25 @@ def token_mask(x: Tensor, space: Tokens) -> Tensor:
         return x >= 0
     ended = (x == space.end).cumsum(1)
     return (ended - (x == space.end).long() == 0) & (x >= 0)
+
+
+def only_read(token: Any) -> Any:
+    """`token`, a number or many, made one that is read and not counted: it is below MISSING_TOKEN."""
+    return MISSING_TOKEN - 1 - token
+
+
+def split_before(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Windows as (their tokens, the token before each, MISSING_TOKEN where a window is the beginning of its item).
+
+    x: shape (B, L). A window that goes on with an item begins with the token before it, made `only_read`; its own
+    tokens then move one to the left, and the last is missing. Returns shapes (B, L) and (B,).
+    """
+    import torch  # here, so that the words of a space are known without it
+
+    goes_on = x[:, 0] < MISSING_TOKEN
+    before = torch.where(goes_on, only_read(x[:, 0]), MISSING_TOKEN)
+    moved = torch.cat((x[:, 1:], torch.full_like(x[:, :1], MISSING_TOKEN)), 1)
+    return torch.where(goes_on[:, None], moved, x), before
 
 
 def without_end(x: Tensor, space: Tokens) -> Tensor:

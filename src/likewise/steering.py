@@ -57,7 +57,8 @@ class Steering:
 class Reins:
     """A steering, made ready for the tokens of a run: what a prompt is in tokens, and the grammar."""
 
-    def __init__(self, steering: Steering, modality: Modality, space: Tokens) -> None:
+    def __init__(self, steering: Steering, modality: Modality, space: Tokens, longest: int) -> None:
+        """longest: tokens of a sample at most."""
         assert space.end is not None
         self.steering, self.pieces, self.end, self.vocabulary = (
             steering,
@@ -66,9 +67,9 @@ class Reins:
             space.vocabulary,
         )
         ids = modality.tokens_of(steering.prompt)
-        if len(ids) >= space.length:
+        if len(ids) >= longest:
             raise ValueError(
-                f"--prompt: it has {len(ids)} tokens and the run's texts at most {space.length}, so that nothing is "
+                f"--prompt: it has {len(ids)} tokens and the run's texts at most {longest}, so that nothing is "
                 "left to draw; give a shorter one"
             )
         self.grammar = None

@@ -65,12 +65,20 @@ class Attention(NamedTuple):
 class Predictor(nn.Module, ABC):
     """A causal network over tokens: the logits at position i depend only on the tokens before i, and on c.
 
-    Position 0 is predicted from a learned start, so that the logits have the length of x.
+    Position 0 is predicted from a learned start, so that the logits have the length of x; or, where x goes on with an
+    item, from the token before it: so a network knows a beginning from any other place.
     """
 
+    #: whether its state can go on for ever, and holds what it needs of all that was read; see `carry`
+    endless: ClassVar[bool] = False
+
     @abstractmethod
-    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
-        """x: tokens, shape (B, L), L <= space.length. Returns logits, shape (B, L, V)."""
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None, before: Tensor | None = None) -> Tensor:
+        """x: tokens, shape (B, L), L <= space.length. Returns logits, shape (B, L, V).
+
+        before: the token before each row, shape (B,), MISSING_TOKEN for a beginning; None if all are beginnings. It is
+        given only where `space.windows`.
+        """
 
     @abstractmethod
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
@@ -83,6 +91,14 @@ class Predictor(nn.Module, ABC):
         token: the tokens just drawn, shape (B,), or None for the first step. Returns the next position's logits,
         shape (B, V), and the new state (which may reuse the old one's memory).
         """
+
+    def carry(self, read: Tensor, c: dict[str, Tensor] | None, state: Any = None) -> tuple[Tensor, Any]:
+        """What `forward` would give at so many places more, whatever came before: for items of any length.
+
+        read: what is read at these places, shape (B, L); the first of all is MISSING_TOKEN, the learned start. state:
+        what the call before returned. Only where `endless`. Returns logits, shape (B, L, V), and the new state.
+        """
+        raise NotImplementedError("this predictor's state does not go on")
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         """The state of the items `index` of those in `state`, in that order: shape (B',), items may come again.

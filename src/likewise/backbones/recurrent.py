@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Attention, Backbone, Predictor, Role
 from likewise.backbones.context import Context
 from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, watch
-from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
+from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 Cell = Literal["lstm", "gru"]
 
@@ -76,6 +76,8 @@ def core(sizes: _Recurrent) -> nn.LSTM | nn.GRU:
 class _Predictor(Predictor):
     """The condition is added at every step, and read by attention after the last layer (Luong et al., 2015)."""
 
+    endless = True
+
     def __init__(self, sizes: _Recurrent, space: Tokens, condition: Condition) -> None:
         super().__init__()
         self.context = Context(condition, sizes.width)
@@ -90,9 +92,23 @@ class _Predictor(Predictor):
         self.dropout = Dropout(sizes.dropout)
         self.head = linear(sizes.width, space.vocabulary)
 
-    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
-        before = torch.cat((self.embed_start.expand(len(x), 1, -1), self.embed(x[:, :-1])), 1)
-        return self._advance(before, 0, *self._given(c, x))[0]
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None, before: Tensor | None = None) -> Tensor:
+        start = self.embed_start.expand(len(x), 1, -1) if before is None else self._first(before)
+        return self._advance(torch.cat((start, self.embed(x[:, :-1])), 1), 0, *self._given(c, x))[0]
+
+    def carry(self, read: Tensor, c: dict[str, Tensor] | None, state: Any = None) -> tuple[Tensor, Any]:
+        assert self.embed_place is None
+        vector, hidden, given = self._given(c, read) if state is None else state
+        before = torch.cat((self._first(read[:, 0]), self.embed(read[:, 1:])), 1)
+        h, hidden = self.core(before + vector[:, None], hidden)
+        if self.cross is not None:
+            h = h + self.cross(h, *given)
+        return self.head(self.dropout(h)).float(), (vector, hidden, given)
+
+    def _first(self, token: Tensor) -> Tensor:
+        """What the first place reads, shape (B, 1, width): the tokens, shape (B,), or of MISSING_TOKEN the start."""
+        known = self.embed(token.clamp(min=0))
+        return torch.where((token == MISSING_TOKEN)[:, None], self.embed_start, known)[:, None]
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         if self.cross is None:

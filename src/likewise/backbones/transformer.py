@@ -33,7 +33,7 @@ from likewise.backbones.layers import (
     watch,
 )
 from likewise.backbones.prefix import Prefix, is_text, visible
-from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
+from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 
 class Transformer(Backbone):
@@ -169,20 +169,23 @@ class _Predictor(Predictor):
             places = torch.cat((line, places))
         self.register_buffer("table", rotation(places, self.size), persistent=False)
 
-    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None, before: Tensor | None = None) -> Tensor:
         given = self.context(c, x)
         start = self.embed_start.expand(len(x), 1, -1)
+        if before is not None:
+            known = self.embed(before.clamp(min=0)) * self.scale
+            start = torch.where((before == MISSING_TOKEN)[:, None], self.embed_start, known)[:, None]
         h = self._enter(torch.cat((start, self.embed(x[:, :-1]) * self.scale), 1), 0, given.vector)
-        mask, before = None, 0
+        mask, given_places = None, 0
         if self.prefix is not None:
             read, counts, _ = self.prefix(c, x)
-            h, before = torch.cat((self.dropout(read), h), 1), read.shape[1]
+            h, given_places = torch.cat((self.dropout(read), h), 1), read.shape[1]
             mask = visible(counts, x.shape[1])
-        table = self._places(-before, x.shape[1])
+        table = self._places(-given_places, x.shape[1])
         for block in self.blocks:
             assert isinstance(block, Block)
             h = block(h, table, causal=mask is None, mask=mask, given=block.read(given))
-        return self.head(rms_norm(h[:, before:])).float()
+        return self.head(rms_norm(h[:, given_places:])).float()
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         blocks = [block for block in self.blocks if isinstance(block, Block)]

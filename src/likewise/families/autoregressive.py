@@ -6,7 +6,7 @@ Bengio et al., "A neural probabilistic language model" (2003); the likelihood is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -17,7 +17,8 @@ from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling, drop_some
 from likewise.families.beam import beam_search
 from likewise.families.decoding import Constraint, TokenSampling, allowed, decode, token_nll
-from likewise.spaces import Condition, Space, Tokens, token_mask
+from likewise.families.windows import how, long_nll
+from likewise.spaces import Condition, Space, Tokens, split_before, token_mask
 
 
 class AutoregressiveSampling(TokenSampling):
@@ -28,6 +29,9 @@ class AutoregressiveSampling(TokenSampling):
     )
     beams: int | None = Field(
         default=None, ge=1, le=256, description="search for the likeliest item among so many, instead of drawing one"
+    )
+    length: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="most tokens of a sample; default: as many as are read together"
     )
     length_penalty: float = Field(
         default=0.6, ge=0, le=10, description="of the beam search: 0 prefers short items, 1 is about the mean of tokens"
@@ -40,7 +44,7 @@ class AutoregressiveSampling(TokenSampling):
                 raise ValueError("length_penalty is of the beam search; give beams=4 too")
             return self
         plain = AutoregressiveSampling()
-        names = ("guidance", "top_k", "top_p", "min_p", "repetition_penalty")
+        names = ("guidance", "length", "top_k", "top_p", "min_p", "repetition_penalty")
         wrong = [name for name in names if getattr(self, name) != getattr(plain, name)]
         if self.temperature not in (0, 1):
             wrong.append("temperature")
@@ -52,6 +56,7 @@ class AutoregressiveSampling(TokenSampling):
 class Autoregressive(Family):
     """Settings of an autoregressive model."""
 
+    windows: ClassVar[bool] = True
     name: Literal["autoregressive"] = "autoregressive"
     condition_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
@@ -82,6 +87,8 @@ class AutoregressiveModel(Model):
         self.space = target
         self.predictor = backbone.predictor(target, condition)
         self.register_buffer("possible", allowed(target), persistent=False)
+        if target.windows:
+            self.likelihood_how += f", {how(self.predictor, target)}"
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
         """{"nll": nats per token}: each item's sum over the mean length, so that items, not tokens, are averaged."""
@@ -98,7 +105,7 @@ class AutoregressiveModel(Model):
         constraint: Constraint | None = None,
         on_token: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
-        """Draw tokens, or search for the likeliest, shape (B, length).
+        """Draw tokens, or search for the likeliest, shape (B, `longest(settings)`).
 
         prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is drawn.
         constraint, on_token: see `decode`.
@@ -129,6 +136,7 @@ class AutoregressiveModel(Model):
             settings,
             possible=self.possible,
             prefix=prefix,
+            length=self.longest(settings),
             guidance=settings.guidance,
             constraint=constraint,
             on_token=on_token,
@@ -136,7 +144,7 @@ class AutoregressiveModel(Model):
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Nats of each item, and its number of tokens."""
+        """Nats of each item, and its number of tokens; of windows, those that count."""
         return self._nll(x, c).sum(1), token_mask(x, self.space).sum(1).float()
 
     @torch.no_grad()
@@ -154,5 +162,21 @@ class AutoregressiveModel(Model):
         """Where the predictor looked; NotImplementedError where it has no attention."""
         return self.predictor.attention(x, c)
 
+    def longest(self, settings: Sampling) -> int:
+        assert isinstance(settings, AutoregressiveSampling)
+        most = settings.length or self.space.length
+        if most > self.space.length and not self.space.windows:
+            raise ValueError(
+                f"length {most}: this run has learned items of at most {self.space.length} tokens; a run that reads "
+                "longer ones in windows can go on (target.windows)"
+            )
+        return most
+
     def _nll(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
-        return token_nll(self.predictor(x.clamp(min=0), c), x, self.space, self.possible)
+        """-log p of each token that counts, shape (B, L); of windows, without the tokens before them."""
+        if not self.space.windows:
+            return token_nll(self.predictor(x.clamp(min=0), c), x, self.space, self.possible)
+        if x.shape[1] > self.space.length:
+            return long_nll(self.predictor, x, c, self.space)
+        x, before = split_before(x)
+        return token_nll(self.predictor(x.clamp(min=0), c, before), x, self.space, self.possible)

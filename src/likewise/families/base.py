@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
-from likewise.spaces import Condition, Space, drop
+from likewise.spaces import Condition, Space, Tokens, drop
 
 
 class Sampling(BaseModel):
@@ -29,6 +29,8 @@ class Family(BaseModel, ABC):
 
     #: whether networks are trained; a family without any learns by `Model.observe` alone, on the backbone "none"
     has_networks: ClassVar[bool] = True
+    #: whether items longer than the target's length are learned and scored too, window by window (`Tokens.windows`)
+    windows: ClassVar[bool] = False
 
     sampling: Sampling = Sampling()
 
@@ -106,6 +108,11 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """Draw draws.batch items: (B, *shape), or (B, length) padded with `end`. Row b must not depend on others."""
+
+    def longest(self, settings: Sampling) -> int:
+        """How many tokens a sample has at most; only of tokens. Raises ValueError for more than the model can draw."""
+        assert isinstance(self.target, Tokens)
+        return self.target.length
 
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
         """What early stopping watches, lower is better: (values, weights), each (B,); the loss is sum(v) / sum(w).

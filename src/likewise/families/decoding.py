@@ -17,6 +17,7 @@ from torch import Tensor
 from likewise.backbones.base import Predictor
 from likewise.draws import Draws
 from likewise.families.base import Sampling
+from likewise.families.windows import begins_anew, state_anew
 from likewise.spaces import MISSING_TOKEN, Tokens, drop, token_mask
 
 
@@ -108,28 +109,33 @@ def decode(
     possible: Tensor | None = None,
     prefix: Tensor | None = None,
     guidance: float = 1.0,
+    length: int | None = None,
     constraint: Constraint | None = None,
     on_token: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Draw items token by token: int64, shape (B, length), padded with `end`.
 
     possible: what `allowed` gave. prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is
-    drawn. guidance: w in log p(x) + w (log p(x|c) - log p(x)); 1 draws from p(x|c). constraint: what may come
-    next. on_token: told each position and its tokens, shape (B,), as they are drawn.
+    drawn. guidance: w in log p(x) + w (log p(x|c) - log p(x)); 1 draws from p(x|c). length: tokens of an item at most,
+    the space's unless told; beyond that, see `windows`. constraint: what may come next. on_token: told each position
+    and its tokens, shape (B,), as they are drawn.
 
     Each position takes one number of each item, given or drawn, so that no item depends on another.
     """
     batch, device = draws.batch, draws.device
+    length = length or space.length
     guided = guidance != 1 and c is not None
-    everyone = torch.ones(batch, dtype=torch.bool, device=device)
-    states = [predictor.start(batch, c), *([predictor.start(batch, drop(c, everyone))] if guided else [])]
-    x = torch.full((batch, space.length), space.end if space.end is not None else 0, device=device)
+    conditions = [c, drop(c, torch.ones(batch, dtype=torch.bool, device=device))] if guided else [c]
+    states = [predictor.start(batch, each) for each in conditions]
+    x = torch.full((batch, length), space.end if space.end is not None else 0, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
     used = None
     if settings.repetition_penalty != 1:
         used = torch.zeros(batch, space.vocabulary, dtype=torch.bool, device=device)
     token = None
-    for position in range(space.length):
+    for position in range(length):
+        if begins_anew(predictor, space, position):
+            states = [state_anew(predictor, space, each, x[:, :position]) for each in conditions]
         logits = []
         for i, state in enumerate(states):
             found, states[i] = predictor.step(token, state)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.spaces import Space
+from likewise.spaces import Space, only_read
 
 Encoding = Literal["continuous", "tokens"]
 
@@ -64,6 +64,59 @@ class Packed:
         return batch
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Texts of any length as windows of at most `length` tokens: to those who take from it, `Packed` of windows.
+
+    A window that does not begin its text begins with the token before it, made `only_read`, so that every token is
+    counted in just one window.
+
+    whole: the texts. owner: the text of each window, shape (W,). starts, stops: of each window in whole.data.
+    """
+
+    whole: Packed
+    owner: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, whole: Packed, length: int) -> Windows:
+        """length: most tokens of a window, the one before it included, at least 2."""
+        assert whole.offsets is not None
+        sizes = np.diff(whole.offsets)
+        counts = np.maximum(1, -(-(sizes - 1) // (length - 1)))
+        owner = np.repeat(np.arange(len(whole)), counts)
+        number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        starts = whole.offsets[owner] + number * (length - 1)
+        return cls(whole, owner, starts, np.minimum(starts + length, whole.offsets[owner + 1]))
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    @property
+    def ragged(self) -> bool:
+        return True
+
+    @property
+    def pad(self) -> int:
+        return self.whole.pad
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self.stops - self.starts
+
+    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """The windows at `indices`, shape (B, L), padded to the longest: only the last one of a text can be shorter."""
+        assert self.whole.offsets is not None
+        starts, stops = self.starts[indices], self.stops[indices]
+        batch = np.full((len(indices), max(1, int((stops - starts).max(initial=1)))), self.pad, self.whole.data.dtype)
+        for row, start, stop in zip(batch, starts, stops, strict=True):
+            row[: stop - start] = self.whole.data[start:stop]
+        goes_on = starts > self.whole.offsets[self.owner[indices]]
+        batch[goes_on, 0] = only_read(batch[goes_on, 0])
+        return batch
+
+
 class Modality(ABC):
     """What was learned from a user's files (sizes, vocabulary, statistics), and the way between values and tensors.
 
@@ -80,6 +133,8 @@ class Modality(ABC):
     unit: ClassVar[str] = "dimension"
     #: what a user should know of how the data were taken, for example how many texts had to be cut
     notes: tuple[str, ...] = ()
+    #: whether values can be longer than the space's length; `windows` has all of them
+    windowed: bool = False
 
     @classmethod
     @abstractmethod
@@ -100,6 +155,17 @@ class Modality(ABC):
     @abstractmethod
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """Read the values into compact arrays. Raises BadValue for one that cannot be read."""
+
+    def in_windows(self) -> Modality:
+        """The same for a family that learns what is longer than the space's length window by window.
+
+        Itself where nothing is, or where a user does not want it.
+        """
+        return self
+
+    def windows(self, values: Sequence[Any], encoding: Encoding) -> Windows:
+        """The values whole, and their windows; only where it is `windowed`."""
+        raise NotImplementedError(f"{self.name} has no windows")
 
     def packed_bytes(self, encoding: Encoding) -> int | None:
         """How many bytes an item takes when it is packed; None where that depends on the item."""

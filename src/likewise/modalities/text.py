@@ -15,7 +15,7 @@ from torch import Tensor
 
 from likewise.draws import Draws
 from likewise.modalities import letters
-from likewise.modalities.base import BadValue, Encoding, Modality, Packed
+from likewise.modalities.base import BadValue, Encoding, Modality, Packed, Windows
 from likewise.modalities.tokenizer import Tokenizer, TokenizerSettings, some
 from likewise.spaces import Space, Tokens
 
@@ -28,7 +28,10 @@ _END = "∎"
 class TextSettings(TokenizerSettings):
     modality: Literal["text"] = "text"
     length: int | None = Field(
-        default=None, ge=2, le=8192, description="most tokens of an item; default: the longest's"
+        default=None, ge=2, le=8192, description="most tokens that are read together; default: the longest's"
+    )
+    windows: bool = Field(
+        default=True, description="texts longer than that are learned in windows, where the family can; else cut"
     )
 
 
@@ -40,9 +43,11 @@ class Text(Modality):
     encodings = ("tokens",)
     unit = "byte"
 
-    def __init__(self, kind: str, known: Any, length: int, mean_length: float) -> None:
-        """kind, known: the tokenizer's."""
+    def __init__(self, kind: str, known: Any, length: int, mean_length: float, windows: bool = False) -> None:
+        """kind, known: the tokenizer's. windows: texts longer than `length` are not cut, but read in windows."""
         self.tokenizer, self.length, self.mean_length = Tokenizer(kind, known), length, mean_length
+        self.windowed = windows
+        self._in_windows: Text | None = None
         self.end = self.tokenizer.size
 
     @classmethod
@@ -56,18 +61,32 @@ class Text(Modality):
             fitted.notes = (
                 f"{cut:,} texts are longer than {length} tokens and are cut there (target.length, --unit line)",
             )
+            if settings.windows:
+                counts = np.maximum(1, -(-(lengths - 1) // (length - 1)))
+                whole = cls(learned.kind, learned.known, length, float(lengths.sum() / counts.sum()), True)
+                whole.notes = (
+                    f"{cut:,} of {len(lengths):,} texts are longer than {length} tokens: they are learned in windows "
+                    "of so many (target.length, target.windows)",
+                )
+                fitted._in_windows = whole
         return fitted
+
+    def in_windows(self) -> Text:
+        return self._in_windows or self
 
     def state(self) -> dict[str, Any]:
         learned = self.tokenizer
-        return {"kind": learned.kind, "known": learned.known, "length": self.length, "mean_length": self.mean_length}
+        return {
+            "kind": learned.kind, "known": learned.known, "length": self.length, "mean_length": self.mean_length,
+            "windows": self.windowed,
+        }  # fmt: skip
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Text:
         return cls(**state)
 
     def space(self, encoding: Encoding) -> Space:
-        return Tokens(self.length, self.end + 1, end=self.end, mean_length=self.mean_length)
+        return Tokens(self.length, self.end + 1, end=self.end, mean_length=self.mean_length, windows=self.windowed)
 
     def tokens_of(self, value: str) -> list[int]:
         return self.tokenizer.tokenize([value])[0]
@@ -77,7 +96,14 @@ class Text(Modality):
 
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """What is longer than `length` is cut (and then has no end)."""
-        rows = [[*ids, self.end][: self.length] for ids in self.tokenizer.tokenize(values)]
+        return self._packed(values, self.length)
+
+    def windows(self, values: Sequence[Any], encoding: Encoding) -> Windows:
+        assert self.windowed
+        return Windows.of(self._packed(values, None), self.length)
+
+    def _packed(self, values: Sequence[Any], most: int | None) -> Packed:
+        rows = [[*ids, self.end][:most] for ids in self.tokenizer.tokenize(values)]
         offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
         flat = np.fromiter((i for row in rows for i in row), np.int32, int(offsets[-1]))
         return Packed(flat, offsets, pad=self.end)
@@ -127,4 +153,5 @@ class Text(Modality):
         return known.get(given[0]) if given else "text-generation"
 
     def describe(self) -> str:
-        return f"text by {self.tokenizer.kind}, {self.end + 1} tokens, at most {self.length} each"
+        most = f"read {self.length} at a time" if self.windowed else f"at most {self.length} each"
+        return f"text by {self.tokenizer.kind}, {self.end + 1} tokens, {most}"

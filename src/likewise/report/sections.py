@@ -30,6 +30,8 @@ from likewise.spaces import Continuous, Tokens, without_end
 
 #: items whose likelihood is taken at most; and passes of the network, of which an exact flow takes many per item
 MOST_SCORED, MOST_PASSES = 512, 2**14
+#: units (bytes) of long texts that are scored at most, by which the last of them may go too far
+MOST_UNITS = 2**21
 
 
 def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
@@ -126,19 +128,26 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     scored = max(64, min(MOST_SCORED, MOST_PASSES // passes))
     if scored < min(MOST_SCORED, got.compared):
         note = "; ".join(filter(None, (note, f"of {scored} items, as each takes {passes} passes of the network")))
+    long = isinstance(space, Tokens) and space.windows
     for name, part, picked in (
         ("bits", got.held_out, got.pick_held_out[:scored]),
         ("bits_train", got.train, got.pick_train[:scored]),
     ):
+        if long:
+            sizes = np.cumsum([got.run.modality.amount(part.values[i]) for i in picked])
+            picked = picked[: max(2, 1 + int(np.searchsorted(sizes, MOST_UNITS)))]
         x, c = _rows(part, picked)
+        values = [part.values[i] for i in picked]
         # Bits per byte are of the bytes: the end of a text is in neither sum.
-        counted = without_end(x, space) if isinstance(space, Tokens) else x
-        nats = got.run.log_likelihood(counted, c, got.seed)  # the family dequantises what has levels
+        if long:
+            nats = got.run.log_likelihood_of(values, c)
+        else:
+            counted = without_end(x, space) if isinstance(space, Tokens) else x
+            nats = got.run.log_likelihood(counted, c, got.seed)  # the family dequantises what has levels
         if nats is None:
             got.skipped.append({"what": "likelihood", "why": "the model gave none"})
             return
-        values = [part.values[i] for i in picked]
-        if isinstance(space, Tokens) and space.end is not None:
+        if isinstance(space, Tokens) and space.end is not None and not long:
             for i in (x != space.end).all(1).nonzero().flatten().tolist():  # too long: as far as the model read it
                 values[i] = got.run.modality.decode(x[i : i + 1], got.run.encoding)[0]
         amounts = np.array([got.run.modality.amount(value) for value in values], np.float64)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.modalities.base import BadValue, Encoding, Modality, Packed
+from likewise.modalities.base import BadValue, Encoding, Modality, Packed, Windows
 from likewise.spaces import Space, Tokens
 from likewise.streams import Stream
 
@@ -154,11 +154,23 @@ class Channel:
 
     modality: Modality
     encoding: Encoding
-    packed: Packed | Streamed
+    packed: Packed | Streamed | Windows
 
     @classmethod
-    def of(cls, modality: Modality, encoding: Encoding, values: Sequence[Any], memory: int = 128) -> Channel:
-        """values: a column of records. memory: MiB of it that may be packed at once; more are packed batch by batch."""
+    def of(
+        cls,
+        modality: Modality,
+        encoding: Encoding,
+        values: Sequence[Any],
+        memory: int = 128,
+        windows: bool = False,
+    ) -> Channel:
+        """values: a column of records. memory: MiB of it that may be packed at once; more are packed batch by batch.
+
+        windows: what is too long is all there, in windows, and the items are these; else it is cut.
+        """
+        if windows and modality.windowed:
+            return cls(modality, encoding, modality.windows(values, encoding))
         each = modality.packed_bytes(encoding)
         # a stream's files were not all tried: what cannot be read is found, and left out, when its turn comes
         unknown = isinstance(values, Stream) and (each is None or isinstance(values[0], Path))
@@ -178,7 +190,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Batches:
-    """The records of one split. Their order is whoever asks."""
+    """The records of one split, or their windows. Their order is whoever asks."""
 
     target: Channel
     condition: Mapping[str, Channel] = field(default_factory=dict)
@@ -189,6 +201,17 @@ class Batches:
     @property
     def lengths(self) -> Lengths | None:
         return self.target.packed.lengths
+
+    def records(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which record each of the items is, or is a window of."""
+        packed = self.target.packed
+        return packed.owner[indices] if isinstance(packed, Windows) else indices
+
+    def some(self, most: int) -> NDArray[np.int64]:
+        """At most so many items that stand for all: the first records, or windows from all over."""
+        if isinstance(self.target.packed, Windows) and len(self) > most:
+            return np.linspace(0, len(self) - 1, most).astype(np.int64)
+        return np.arange(min(len(self), most))
 
     def ahead(self, indices: NDArray[np.int64]) -> None:
         """Begin to read what will be taken soon, where it is not in memory."""
@@ -210,5 +233,6 @@ class Batches:
         x = self.target.encode(indices, draws, trim=True).to(device, non_blocking=True)
         if not self.condition:
             return x, None
-        c = {k: v.encode(indices, draws, trim=True).to(device, non_blocking=True) for k, v in self.condition.items()}
+        records = self.records(indices)
+        c = {k: v.encode(records, draws, trim=True).to(device, non_blocking=True) for k, v in self.condition.items()}
         return x, c

@@ -285,11 +285,11 @@ class Learner:
     @torch.no_grad()
     def held_out(self, batches: Batches) -> float | None:
         """The held-out loss, with the same noise every time; None where the family has none."""
-        count = min(len(batches), _HELD_OUT_ITEMS)
+        items = batches.some(_HELD_OUT_ITEMS)
+        count = len(items)
         size = scored_together(self.model.target, max(1, min(self.settings.batch, 64)))
         if count == 0:
             return None
-        items = np.arange(count)
         if batches.lengths is not None:
             items = items[np.argsort(batches.lengths[items], kind="stable")]
         starts = range(0, count, size)

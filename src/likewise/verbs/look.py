@@ -45,6 +45,8 @@ class Look:
     #: what is suspected of which record; None where all records are equal
     quality: Quality | None
     support: Support
+    #: what a step has some of: records, or windows where texts are long
+    items: int
     #: the size chosen for the minutes, and why; empty where sizes were given
     budget: str = ""
 
@@ -63,7 +65,7 @@ class Look:
         lines += [f"note: {note}" for note in self.notes()]
         lines += ["", *self.findings()]
         batch = experiment.training.batch
-        epochs = self.steps * batch / max(1, len(plan.train))
+        epochs = self.steps * batch / self.items
         trained = f"{self.parameters:,} parameters" if plan.has_networks else "no network is trained: one pass"
         lines += [
             "",
@@ -81,7 +83,7 @@ class Look:
         return "\n".join(lines)
 
     def notes(self) -> list[str]:
-        return [*self.plan.scan.notes, *(self.quality.notes if self.quality else [])]
+        return [*self.plan.scan.notes, *self.plan.modality.notes, *(self.quality.notes if self.quality else [])]
 
     def findings(self) -> list[str]:
         """What the checks of quality found, a line each."""
@@ -203,16 +205,16 @@ def look(
         size = size * min(len(plan.train), learner.model.observes) // min(settings.batch, learner.model.observes)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     quality = assess(plan.scan, plan.modality, plan.conditions, settings.seed)
-    space = plan.modality.space(plan.encoding)
+    space, items = plan.modality.space(plan.encoding), budget.items(plan, batches)
     facts = Facts(
         path=str(path), train=len(plan.train), held_out=len(plan.held_out),
-        tokens=(space.mean_length or space.length) if isinstance(space, Tokens) else None,
+        tokens=(space.mean_length or space.length) * items / len(plan.train) if isinstance(space, Tokens) else None,
         family=getattr(plan.experiment.family, "name", ""), parameters=parameters(learner.model),
         batch=settings.batch, steps=steps, quality=quality,
     )  # fmt: skip
     found = Look(
         plan, facts.parameters, each, steps, each * steps, peak, size * (settings.keep + 2),
-        shutil.disk_usage(Path.cwd()).free, quality, support(facts), said[0] if said else "",
+        shutil.disk_usage(Path.cwd()).free, quality, support(facts), items, said[0] if said else "",
     )  # fmt: skip
     if out is not None:
         found.write(out)

@@ -89,7 +89,7 @@ def in_bulk(
     Each block is a pure function of (weights, settings, seed, index), is written whole or not at all, and is not drawn
     again when it is there: what is written is the same for any number of processes, interrupted or not.
     """
-    run.reins(steering, run.model)  # which says what is wrong before anything is written
+    run.reins(steering, run.model, run.sampling(settings))  # which says what is wrong before anything is written
     block, parts = run.block(), out / ".parts"
     asked = {"run": str(run.path.resolve()), "seed": seed, "settings": settings, "weights": run.weights_hash}
     if steering and steering.to_dict():

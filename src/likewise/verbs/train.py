@@ -205,7 +205,8 @@ def _fit(
 
     def batches(part: Records) -> Batches:
         return Batches(
-            run.channel(part.columns[part.target]), {k: run.channel(part.columns[k], k) for k in run.conditions}
+            run.channel(part.columns[part.target], windows=True),
+            {k: run.channel(part.columns[k], k) for k in run.conditions},
         )
 
     train_batches = batches(train_part)
@@ -220,7 +221,7 @@ def _fit(
         checkpoint.write_json(run.path / "run.json", info)
     with Display(say if world.first else lambda _: None) as display, Stop() as stop:
         display.say(
-            f"{len(train_batches):,} to train on, {len(held_batches):,} held out; "
+            f"{_counted(train_batches, train_part)} to train on, {_counted(held_batches, held_out)} held out; "
             + _kept(untrained, len(train_batches), count)
             + f", {learner.precision} on {device}"
             + (f", {world.size} processes" if world.size > 1 else "")
@@ -242,6 +243,7 @@ def _fit(
             watcher.say(f"stopped before the first step; begin again with: likewise train --resume {run.path}")
             raise SystemExit(stop.code) from None
         except NonFinite as bad:
+            bad.items = train_batches.records(np.array(bad.items, np.int64)).tolist()
             raise ValueError(f"{run.path}: {bad}; {_advice(bad, train_part)}") from None
         except RuntimeError as error:
             if not stop.code or not distributed.lost(error):
@@ -256,6 +258,12 @@ def _fit(
     if stop.code:
         watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
         raise SystemExit(stop.code)
+
+
+def _counted(batches: Batches, records: Records) -> str:
+    """How many items, and of how many records where these are read in windows."""
+    windows = f" windows of {len(records):,} texts" if len(batches) != len(records) else ""
+    return f"{len(batches):,}{windows}"
 
 
 def _kept(model: Model, items: int, count: int) -> str:
