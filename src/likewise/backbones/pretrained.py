@@ -249,7 +249,7 @@ class _Predictor(Predictor):
         if rows != space.vocabulary or sizes.start >= rows:
             raise Unfit(f"the pretrained model writes {rows:,} tokens, and this text is of {space.vocabulary:,} others")
         width, frozen = sizes.width, sizes.lora is not None
-        self.depth, self.groups, self.size = sizes.depth, sizes.groups or sizes.heads, sizes.size_of_heads()
+        self.groups, self.size = sizes.groups or sizes.heads, sizes.size_of_heads()
         self.start_token = sizes.start
         _hold(self, "embed", torch.randn(rows, width) * 0.02, frozen)
         more = max((s.vocabulary for s in self.told.values()), default=0) - rows
@@ -276,18 +276,16 @@ class _Predictor(Predictor):
         h, table = self._enter(
             torch.cat((ids, x[:, :-1]), 1), _places(mask, prefix + x.shape[1] - 1, x), self._vector(c, x)
         )
+        seen = _visible(mask)
         for block in self.blocks:
-            h = block(h, table, mask=_visible(mask))
+            h = block(h, table, mask=seen)
         if mask is not None:  # the first token follows the last that was given
             h = torch.cat((_last(h[:, :prefix], mask[:, :prefix]), h[:, prefix:]), 1)
         return self._predict(h)
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
         shape, like = (batch, self.groups, self.total, self.size), self.embed[:1].expand(batch, -1)
-        memory = [
-            (torch.empty(shape, dtype=h.dtype, device=h.device), torch.empty(shape, dtype=h.dtype, device=h.device))
-            for h in [like] * self.depth
-        ]
+        memory = [(like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks]
         return 0, memory, *self._before(c, like), self._vector(c, like)
 
     def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
@@ -297,8 +295,9 @@ class _Predictor(Predictor):
             mask = None if mask is None else F.pad(mask, (0, 1), value=True)
         places = _places(mask, filled + ids.shape[1], ids)[:, filled:]
         h, table = self._enter(ids, places, vector)
+        seen = mask if filled else _visible(mask)
         for block, (keys, values) in zip(self.blocks, memory, strict=True):
-            h = block(h, table, mask=mask if filled else _visible(mask), cache=(keys, values, filled))
+            h = block(h, table, mask=seen, cache=(keys, values, filled))
         h = h[:, -1:] if token is not None or mask is None else _last(h, mask)
         return self._predict(h)[:, 0], (filled + ids.shape[1], memory, ids, mask, vector)
 
