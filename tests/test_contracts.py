@@ -35,6 +35,7 @@ SMALL = {
     "transformer": {"width": 16, "depth": 1},
     "lstm": {"width": 16, "depth": 1},
     "gru": {"width": 16, "depth": 1},
+    "pretrained": {"width": 16, "depth": 1, "hidden": 32, "groups": 2},
     "none": {},
 }
 TARGETS = [(m, e) for m in catalog.names("modality") for e in catalog.find("modality", m).encodings]

@@ -29,7 +29,10 @@ ALLOWED = {
     "layouts": {"conversations", "parallel", "records", "rows", "sequences", "sources", "streams"},
     "scan": {"cache", "records", "streams", "modalities.base", "modalities.image"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
+    "huggingface": {"spaces", "backbones", "modalities", "training"},
     "plan": {
+        "huggingface",
+        "backbones",
         "spaces",
         "catalog",
         "config",
@@ -62,6 +65,7 @@ ALLOWED = {
         "training",
     },
     "export": {
+        "huggingface",
         "spaces",
         "run",
         "training",
@@ -73,7 +77,7 @@ ALLOWED = {
 }
 SIBLINGS = {
     "backbones": {"base", "context", "layers", "prefix"},
-    "modalities": {"base", "letters", "tokenizer"},
+    "modalities": {"base", "borrowed", "letters", "tokenizer"},
     "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
 }
 

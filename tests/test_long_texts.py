@@ -16,7 +16,14 @@ from likewise.training.batches import Batches
 from likewise.verbs.train import resume, train
 
 STEPS = {"training.batch": 8, "training.threads": 1, "training.checkpoint_every": 2, "training.keep": 3}
-SMALL = {**STEPS, "backbone.width": 16, "backbone.depth": 1, "target.length": 32, "target.tokenizer": "bytes", "data.held_out": 0.3}
+SMALL = {
+    **STEPS,
+    "backbone.width": 16,
+    "backbone.depth": 1,
+    "target.length": 32,
+    "target.tokenizer": "bytes",
+    "data.held_out": 0.3,
+}
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,14 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
         "--family", help="vae, gan, autoregressive, flow, or a baseline: resample, marginals, gaussian, copula, ngram"
     )
     p.add_argument("--backbone", help="mlp, conv, transformer, lstm or gru")
+    p.add_argument(
+        "--from", dest="from_", metavar="DIR",
+        help="start from a pretrained model of text: a folder with config.json, tokenizer.json and model.safetensors",
+    )  # fmt: skip
+    p.add_argument(
+        "--lora", nargs="?", type=int, const=16, metavar="RANK",
+        help="with --from: freeze it, and learn updates of this rank (default 16)",
+    )  # fmt: skip
     p.add_argument("--preset", help="a shipped preset's name, or a .toml file of yours")
     p.add_argument("--unit", choices=("line", "paragraph", "document"), help="what one record of a text file is")
     p.add_argument("--minutes", type=float, help="how long to train (default 5)")
@@ -93,7 +101,8 @@ def parser() -> argparse.ArgumentParser:
     _plan_flags(p)
     p = verb(
         "train", "train a model of what is at PATH",
-        "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow", "--resume runs/a",
+        "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow",
+        "letters.txt --from models/qwen --lora", "--resume runs/a",
     )  # fmt: skip
     p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl, .parquet, .yaml, .tmx or .po file")
     p.add_argument("--out", help="the run's folder (default runs/NAME)")

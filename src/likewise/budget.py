@@ -85,6 +85,10 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
                 f"--size {size}: {getattr(plan.experiment.family, 'name', '')} has no network; leave it out"
             )
         return plan
+    if plan.origin is not None:
+        if size is not None:
+            raise ValueError(f"--size {size}: a pretrained model has its own; leave it out, or --from")
+        return plan
     if size is not None:
         return _with(plan, size)
     settings = plan.experiment.training

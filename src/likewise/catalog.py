@@ -23,6 +23,7 @@ BACKBONES = {
     "transformer": "likewise.backbones.transformer:Transformer",
     "lstm": "likewise.backbones.recurrent:LSTM",
     "gru": "likewise.backbones.recurrent:GRU",
+    "pretrained": "likewise.backbones.pretrained:Pretrained",
     "none": "likewise.backbones.none:NoBackbone",
 }
 

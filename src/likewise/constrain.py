@@ -21,10 +21,11 @@ class Grammar:
         self,
         pieces: Sequence[bytes],
         tokenize: Callable[[str], list[int]],
+        end: int,
         regex: str | None = None,
         json_schema: Any = None,
     ) -> None:
-        """pieces: what each token but `end` writes, by number; `end` comes after them. tokenize: as the run does.
+        """pieces: what each token writes, by number; nothing, if it is `end` or no text. tokenize: as the run does.
 
         Raises ValueError for a pattern that is none.
         """
@@ -32,8 +33,8 @@ class Grammar:
             from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
         except ImportError:
             raise ValueError("--regex and --json-schema need llguidance: pip install 'likewise[constrain]'") from None
-        self.vocabulary, self.end = len(pieces) + 1, len(pieces)
-        self._tokenizer = LLTokenizer(TokenizerWrapper(_Pieces(pieces, tokenize)))
+        self.vocabulary, self.end = len(pieces), end
+        self._tokenizer = LLTokenizer(TokenizerWrapper(_Pieces(pieces, tokenize, end)))
         if regex is not None:
             flag, self._grammar = "--regex", LLMatcher.grammar_from_regex(regex)
         else:
@@ -88,9 +89,10 @@ class _Pieces:
 
     bos_token_id = None
 
-    def __init__(self, pieces: Sequence[bytes], tokenize: Callable[[str], list[int]]) -> None:
-        self.tokens = [*pieces, b"\xff<end>"]
-        self.eos_token_id, self.special_token_ids = len(pieces), [len(pieces)]
+    def __init__(self, pieces: Sequence[bytes], tokenize: Callable[[str], list[int]], end: int) -> None:
+        self.tokens = [piece or b"\xff<%d>" % i for i, piece in enumerate(pieces)]
+        self.eos_token_id = end
+        self.special_token_ids = [i for i, piece in enumerate(pieces) if not piece]
         self._tokenize = tokenize
 
     def __call__(self, text: str | bytes) -> list[int]:

@@ -22,13 +22,15 @@ class Asked(Protocol):
 class Live:
     """Tokens go in, text comes out; all that was said is the text that is written, once `finish` was called."""
 
-    def __init__(self, pieces: Sequence[bytes], asked: Asked, say: Callable[[str], None]) -> None:
-        self._pieces, self._asked, self._say = pieces, asked, say
+    def __init__(self, pieces: Sequence[bytes], asked: Asked, say: Callable[[str], None], lead: bytes = b"") -> None:
+        """lead: what the first token writes and the text leaves out."""
+        self._pieces, self._asked, self._say, self._lead = pieces, asked, say, lead
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._text, self._said = "", 0
 
     def token(self, token: int) -> None:
-        self._text += self._decoder.decode(self._pieces[token])
+        piece = self._pieces[token]
+        self._text += self._decoder.decode(piece if self._text else piece.removeprefix(self._lead))
         self._tell(len(self._text) - self._held())
 
     def finish(self) -> None:

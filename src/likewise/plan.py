@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from likewise import catalog
+import torch
+
+from likewise import catalog, huggingface
 from likewise.assemble import assemble, choose_encoding
+from likewise.backbones.pretrained import Pretrained
 from likewise.config import Data, Experiment, Training, read_toml, set_key, validate
 from likewise.families.base import Model
 from likewise.layouts import read_records
@@ -50,6 +54,8 @@ class Plan:
     conditions: dict[str, Modality]
     encoding: Encoding
     preset: str
+    #: the folder of the model that training starts from; None if from nothing
+    origin: Path | None = None
 
     def untrained(self) -> Model:
         spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
@@ -64,12 +70,24 @@ class Plan:
         """What will be learned and how, and what changes each of these."""
         records, experiment = self.scan.records, self.experiment
         given = f" given {', '.join(records.given)} (--given)" if records.given else ""
+        origin = f"\n{self._begins()}" if self.origin else ""
         return (
             f"{records.path}: {records.layout}, {self.scan.count:,} records\n"
             f"learning {records.target} (--target) as {self.modality.name} (--as): {self.modality.describe()}{given}\n"
             f"with {getattr(experiment.family, 'name', '')} (--family)"
             + (f" on {getattr(experiment.backbone, 'name', '')} (--backbone)" if self.has_networks else ", no network")
             + f", preset {self.preset} (--preset, --set key=value)"
+            + origin
+        )
+
+    def _begins(self) -> str:
+        """What is learned of the pretrained model, and how fast."""
+        sizes, training = self.experiment.backbone, self.experiment.training
+        assert isinstance(sizes, Pretrained)
+        what = "all weights learn" if sizes.lora is None else f"frozen, with updates of rank {sizes.lora} (--lora)"
+        return (
+            f"starting from {self.origin} (--from), {sizes.kind}, {sizes.depth} blocks of {sizes.width}: {what}, "
+            f"{training.optimizer} at lr {training.lr:g}"
         )
 
 
@@ -106,10 +124,20 @@ def make_plan(
     minutes: float | None = None,
     steps: int | None = None,
     seed: int | None = None,
+    from_: str | Path | None = None,
+    lora: int | None = None,
     set_: Mapping[str, Any] | None = None,
     tell: Callable[[int, int], None] = lambda done, count: None,
 ) -> Plan:
-    """Read the data and settle everything. Raises ValueError of one line for anything that cannot be."""
+    """Read the data and settle everything. Raises ValueError of one line for anything that cannot be.
+
+    from_: the folder of a pretrained model that training starts from. lora: rank of the updates that are learned then.
+    """
+    origin = Path(from_).resolve() if from_ is not None else None
+    if origin is None and lora is not None:
+        raise ValueError("--lora: it is of a pretrained model; give its folder too, --from DIR")
+    if lora is not None and lora < 1:
+        raise ValueError(f"--lora {lora}: a rank is at least 1")
     asked = _preset(preset) if preset else {}
     own: dict[str, Any] = {}
     for key, value in (set_ or {}).items():
@@ -124,6 +152,9 @@ def make_plan(
         memory=data.get("memory", Data().memory),
     )  # fmt: skip
     kind = records.modalities[records.target]
+    start: dict[str, Any] = {}
+    if origin is not None:
+        start = huggingface.settings(origin, lora or own.get("backbone", {}).get("lora"))
     catalog.find("modality", kind)
     family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name") or _FAMILY[kind]
     backbone = backbone or own.get("backbone", {}).get("name") or asked.get("backbone", {}).get("name")
@@ -132,18 +163,26 @@ def make_plan(
     networks = catalog.find("family", family).has_networks
     if not networks:  # one pass, as fast as the data can be read
         base = _merge({"training": {"batch": 1024}}, base)
-    backbone = backbone or base.get("backbone", {}).get("name") or ("transformer" if networks else "none")
+    backbone = backbone or (start or base.get("backbone", {})).get("name") or ("transformer" if networks else "none")
+    if (backbone == "pretrained") != (origin is not None):
+        raise ValueError(
+            f"--from: starts from a pretrained model, not from {backbone}; leave out --backbone"
+            if origin
+            else "--backbone pretrained: which one? give its folder, --from DIR"
+        )
+    if origin is not None and kind != "text":
+        raise ValueError(f"--from: a pretrained model writes text, and what is learned here is {kind}; --as text")
     if backbone != base.get("backbone", {}).get("name"):
         base.pop("backbone", None)  # its sizes are another network's
-    special = f"{general}-{backbone}"
+    special = f"{general}-{'lora' if start.get('lora') else backbone}"
     base = _merge(base, _preset(special) if special in preset_names() else {})
     stated = {
         "data": {"path": str(Path(path).resolve()), **({"unit": unit} if unit else {})},
         "target_field": records.target,
-        "target": {"modality": kind},
-        "condition": {k: {"modality": records.modalities[k]} for k in records.given},
+        "target": _reading(kind, origin),
+        "condition": {k: _reading(records.modalities[k], origin) for k in records.given},
         "family": {"name": family},
-        "backbone": {"name": backbone},
+        "backbone": {"name": backbone, **start},
         "training": timing,
     }
     whole = _merge(_merge(_merge(base, asked), stated), own)
@@ -182,8 +221,9 @@ def make_plan(
     training = _by_tokens(experiment.training, modality.space(encoding), stated_batch)
     experiment = experiment.model_copy(update={"encoding": encoding, "training": training})
     name = preset or next((p for p in (special, general) if p in preset_names()), "none")
-    plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name)
-    plan.untrained()  # refuses what does not fit
+    plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name, origin)
+    with torch.device("meta") if origin else nullcontext():  # a pretrained model may be large, and this one is not used
+        plan.untrained()  # refuses what does not fit
     return plan
 
 
@@ -195,6 +235,12 @@ def _by_tokens(training: Training, space: Space, stated: bool) -> Training:
     if isinstance(space, Tokens) and not stated:
         batch = int(min(max(8, round(training.tokens / (space.mean_length or space.length) / 8) * 8), _MOST_ITEMS))
     return training.model_copy(update={"batch": batch, "tokens": None})
+
+
+def _reading(kind: str, origin: Path | None) -> dict[str, Any]:
+    """The settings of a modality, which reads text as the pretrained model does if there is one."""
+    borrows = origin is not None and "pretrained" in catalog.find("modality", kind).Settings.model_fields
+    return {"modality": kind, **({"pretrained": str(origin)} if borrows else {})}
 
 
 def _early(*plans: dict[str, Any]) -> None:

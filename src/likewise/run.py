@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,9 @@ from likewise.spaces import Tokens, missing, without_end
 from likewise.steering import Reins, Steering
 from likewise.training import checkpoint, distributed, machine
 from likewise.training.batches import Batches, Channel, scored_together
+
+#: where a run keeps the weights that its training started from, by the model's names
+PRETRAINED = Path("pretrained") / "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,15 @@ class Run:
         file = self.path / "run.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
-    def untrained(self) -> Model:
+    def untrained(self, but: Container[str] = ()) -> Model:
+        """The model before its first step: a pretrained one if training started from one. but: weights not needed."""
         torch.manual_seed(derive_seed(self.experiment.training.seed, "weights") >> 1)
         spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
         space = self.modality.space(self.encoding)
-        return assemble(space, spaces, self.experiment.family, self.experiment.backbone)
+        model = assemble(space, spaces, self.experiment.family, self.experiment.backbone)
+        if (self.path / PRETRAINED).is_file():
+            checkpoint.fill(model, self.path / PRETRAINED, but)
+        return model
 
     def checkpoint(self) -> Path:
         """The best checkpoint that verifies, else the newest."""
@@ -91,8 +98,8 @@ class Run:
 
     @cached_property
     def model(self) -> Model:
-        model = self.untrained()
         weights = checkpoint.load(self.checkpoint())[0]
+        model = self.untrained(weights)
         model.make_room(weights)
         checkpoint.compare_keys(model.state_dict(), weights, str(self.path))
         model.load_state_dict(weights)

@@ -60,12 +60,8 @@ class Reins:
     def __init__(self, steering: Steering, modality: Modality, space: Tokens, longest: int) -> None:
         """longest: tokens of a sample at most."""
         assert space.end is not None
-        self.steering, self.pieces, self.end, self.vocabulary = (
-            steering,
-            modality.token_bytes(),
-            space.end,
-            space.vocabulary,
-        )
+        self.steering, self.end, self.vocabulary = steering, space.end, space.vocabulary
+        self.pieces, self.lead = modality.token_bytes(), modality.lead
         ids = modality.tokens_of(steering.prompt)
         if len(ids) >= longest:
             raise ValueError(
@@ -74,12 +70,12 @@ class Reins:
             )
         self.grammar = None
         if steering.constrained:
-            self.grammar = Grammar(self.pieces, modality.tokens_of, steering.regex, steering.json_schema)
+            self.grammar = Grammar(self.pieces, modality.tokens_of, self.end, steering.regex, steering.json_schema)
         self.healing: Tensor | None = None
         if ids and self.grammar is None:
             # A grammar says what follows the prompt, byte by byte: no token may be of both.
             last = self.pieces[ids.pop()]
-            self.healing = torch.tensor([piece.startswith(last) for piece in self.pieces] + [False])
+            self.healing = torch.tensor([piece.startswith(last) for piece in self.pieces])
         self.ids = ids
 
     def batch(self, wanted: Sequence[bool], live: Callable[[str], None] | None = None) -> Steered:
@@ -96,7 +92,7 @@ class Steered:
         self._texts = [bytearray() for _ in wanted]
         self._over = [not each for each in wanted]
         self._matching = None if reins.grammar is None else reins.grammar.start(len(wanted))
-        self._live = None if live is None else Live(reins.pieces, reins.steering, live)
+        self._live = None if live is None else Live(reins.pieces, reins.steering, live, reins.lead)
         self._only_end = torch.arange(reins.vocabulary) == reins.end
 
     def arguments(self, device: torch.device) -> dict[str, Any]:
@@ -154,8 +150,7 @@ class Steered:
                 self._over[i] = True
                 continue
             text = self._texts[i]
-            text += reins.pieces[token]
-            start = len(reins.steering.prompt.encode())
-            new = len(text) - len(reins.pieces[token])
+            new, start = len(text), len(reins.steering.prompt.encode())
+            text += reins.pieces[token] if text else reins.pieces[token].removeprefix(reins.lead)
             if any(text.find(stop, max(start, new - len(stop) + 1)) >= 0 for stop in self._stops):
                 self._over[i] = True

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Predictor
+from likewise.backbones.pretrained import Pretrained
 from likewise.backbones.recurrent import GRU, LSTM
 from likewise.backbones.transformer import Transformer
 from likewise.spaces import Condition, Tokens
@@ -17,6 +18,10 @@ BACKBONES: dict[str, Backbone] = {
     "transformer prefix": Transformer(width=32, depth=2, heads=2, given="prefix"),
     "lstm": LSTM(width=32),
     "gru": GRU(width=32, depth=3),
+    "pretrained": Pretrained(kind="qwen3", width=32, depth=2, heads=4, groups=2, hidden=64),
+    "pretrained gpt2": Pretrained(
+        kind="gpt2", width=32, depth=2, hidden=64, tied=True, activation="gelu", epsilon=1e-5
+    ),
 }
 SPACES = {
     "text": Tokens(9, 11, end=0),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from toys import draws, learn
 
+from likewise.backbones.pretrained import Pretrained
 from likewise.backbones.recurrent import GRU, LSTM
 from likewise.backbones.transformer import Transformer
 from likewise.families.autoregressive import Autoregressive, AutoregressiveSampling
@@ -17,7 +18,12 @@ from likewise.spaces import MISSING_TOKEN, Tokens
 END = 4
 TARGET = Tokens(6, 5, end=END, mean_length=4.0)
 SOURCE = {"source": Tokens(5, 4, end=3)}
-BACKBONES = [GRU(width=16, depth=2), LSTM(width=16, depth=1), Transformer(width=16, depth=2)]
+BACKBONES = [
+    GRU(width=16, depth=2),
+    LSTM(width=16, depth=1),
+    Transformer(width=16, depth=2),
+    Pretrained(width=16, depth=2, heads=2, groups=1, hidden=32),
+]
 GREEDY = AutoregressiveSampling(temperature=0)
 
 

@@ -115,14 +115,17 @@ def coordinates(grid: tuple[int, ...]) -> Tensor:
 def rotation(places: Tensor, size: int, base: float = 10_000.0) -> Tensor:
     """The table that turns heads of `size` channels by their place (RoPE, Su et al., 2021), axis by axis.
 
-    places: shape (N, axes); the channels are shared out evenly among the axes. Returns cos and signed sin, for
-    halves paired as in Llama, with shape (2, N, size).
+    places: shape (N, axes); the channels are shared out evenly among the axes. Returns what `turns` does.
     """
     axes = places.shape[1]
     count = size // 2 // axes
     frequency = base ** (-torch.arange(count, device=places.device) / max(count, 1))
     angle = (places[:, :, None] * frequency).flatten(1)
-    angle = F.pad(angle, (0, size // 2 - angle.shape[1]))
+    return turns(F.pad(angle, (0, size // 2 - angle.shape[1])))
+
+
+def turns(angle: Tensor) -> Tensor:
+    """Cos and signed sin of angles (N, size / 2), for halves paired as in Llama, with shape (2, N, size)."""
     return torch.stack((torch.cat((angle.cos(), angle.cos()), 1), torch.cat((-angle.sin(), angle.sin()), 1)))
 
 

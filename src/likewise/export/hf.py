@@ -1,21 +1,30 @@
-"""A text model as a folder that `transformers` loads: Qwen3 where queries and keys are normalised, else Llama."""
+"""A text model as a folder that `transformers` loads: Qwen3 where queries and keys are normalised, else Llama.
+
+A run that started from such a folder is written as that was, with what was learned in it.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from likewise import huggingface
+from likewise.backbones.pretrained import Pretrained
 from likewise.export import layout, tokenizer
-from likewise.families.autoregressive import AutoregressiveSampling
-from likewise.run import Run
+from likewise.families.autoregressive import AutoregressiveModel, AutoregressiveSampling
+from likewise.modalities.text import Text
+from likewise.run import PRETRAINED, Run
 
 
 def write(run: Run, out: Path) -> Path:
     """Write the folder `out`; config.json and the like are plain JSON, so that transformers is not needed for it."""
+    if isinstance(run.experiment.backbone, Pretrained):
+        return _as_it_came(run, run.experiment.backbone, out)
     text = layout.check(run)[2]
     weights = layout.tensors(run)
     files = {
@@ -30,6 +39,34 @@ def write(run: Run, out: Path) -> Path:
     for name, content in files.items():
         (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return out
+
+
+def _as_it_came(run: Run, sizes: Pretrained, out: Path) -> Path:
+    """The folder that training started from, with the run's weights; updates of low rank are added in."""
+    if run.conditions:
+        raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}; what can be exported is given nothing")
+    text, model = run.modality, run.model
+    assert isinstance(text, Text)
+    assert isinstance(model, AutoregressiveModel)
+    weights = huggingface.tensors(sizes, model.predictor)
+    out.mkdir(parents=True)
+    save_file(weights, out / "model.safetensors", {"format": "pt", "made_by": "likewise"})
+    for file in (run.path / PRETRAINED).parent.iterdir():
+        if file.name != PRETRAINED.name:
+            shutil.copyfile(file, out / file.name)
+    ends = {"eos_token_id": text.end, "bos_token_id": sizes.start}
+    changed = {"vocab_size": sizes.vocabulary, "tie_word_embeddings": sizes.tied, "dtype": "float32", **ends}
+    changed["architectures"] = [huggingface.ARCHITECTURES[sizes.kind]]
+    _change(out / "config.json", changed, "torch_dtype")
+    _change(out / "generation_config.json", ends)
+    return out
+
+
+def _change(file: Path, values: dict[str, Any], *gone: str) -> None:
+    """Change some values of a JSON file."""
+    old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    new = {**{k: v for k, v in old.items() if k not in gone}, **values}
+    file.write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _config(run: Run, weights: dict[str, Tensor]) -> dict[str, Any]:

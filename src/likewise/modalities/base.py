@@ -131,6 +131,8 @@ class Modality(ABC):
     suffix: ClassVar[str | None] = None
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
     unit: ClassVar[str] = "dimension"
+    #: of `token_bytes`: what the first token of a text writes at its beginning, and the text leaves out
+    lead: bytes = b""
     #: what a user should know of how the data were taken, for example how many texts had to be cut
     notes: tuple[str, ...] = ()
     #: whether values can be longer than the space's length; `windows` has all of them
@@ -224,7 +226,7 @@ class Modality(ABC):
         raise BadValue(f"a {self.name} is not read from a file of its own; give the number of a sample")
 
     def token_bytes(self) -> list[bytes]:
-        """What each token but `end` writes, in UTF-8, by number. Raises ValueError where tokens are no text."""
+        """What each token writes, in UTF-8, by number; `end` writes nothing. Raises ValueError if there is no text."""
         raise ValueError(f"prompts, stops, streams, patterns and surprisal pages are for text, and this is {self.name}")
 
     def tokens_of(self, value: Any) -> list[int]:

@@ -57,7 +57,7 @@ class Dialogue(Modality):
     def fit(cls, values: Sequence[Any], settings: DialogueSettings, seed: int = 0) -> Dialogue:
         talks = [_read(v) for v in values]
         said = list(dict.fromkeys(m["content"] for talk in talks for m in talk))
-        learned = Tokenizer.fit(some(said, seed), settings.tokenizer, settings.vocabulary)
+        learned = Tokenizer.fit(some(said, seed), settings)
         plain = cls(learned.kind, learned.known, ROLES, 2**31, 1.0)
         lengths = np.array([len(row) for row in plain._rows(talks)])
         length = settings.length or int(min(lengths.max(), _LONGEST))

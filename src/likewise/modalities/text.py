@@ -36,7 +36,7 @@ class TextSettings(TokenizerSettings):
 
 
 class Text(Modality):
-    """The tokens of a `Tokenizer`; `end` is the one behind them."""
+    """The tokens of a `Tokenizer`, and their `end`."""
 
     name = "text"
     Settings = TextSettings
@@ -48,14 +48,15 @@ class Text(Modality):
         self.tokenizer, self.length, self.mean_length = Tokenizer(kind, known), length, mean_length
         self.windowed = windows
         self._in_windows: Text | None = None
-        self.end = self.tokenizer.size
+        self.end, self.vocabulary = self.tokenizer.end, max(self.tokenizer.size, self.tokenizer.end + 1)
+        self.lead = self.tokenizer.lead
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: TextSettings, seed: int = 0) -> Text:
         values = some(values, seed)
-        learned = Tokenizer.fit(values, settings.tokenizer, settings.vocabulary)
+        learned = Tokenizer.fit(values, settings)
         lengths = np.array([len(t) + 1 for t in learned.tokenize(values)])
-        length = settings.length or int(min(lengths.max(), _LONGEST))
+        length = settings.length or int(min(lengths.max(), _LONGEST, learned.most or _LONGEST))
         fitted = cls(learned.kind, learned.known, length, float(np.minimum(lengths, length).mean()))
         if cut := int((lengths > length).sum()):
             fitted.notes = (
@@ -86,13 +87,14 @@ class Text(Modality):
         return cls(**state)
 
     def space(self, encoding: Encoding) -> Space:
-        return Tokens(self.length, self.end + 1, end=self.end, mean_length=self.mean_length, windows=self.windowed)
+        return Tokens(self.length, self.vocabulary, end=self.end, mean_length=self.mean_length, windows=self.windowed)
 
     def tokens_of(self, value: str) -> list[int]:
         return self.tokenizer.tokenize([value])[0]
 
     def token_bytes(self) -> list[bytes]:
-        return self.tokenizer.bytes_each()
+        found = self.tokenizer.bytes_each()
+        return [*found, b""][: self.vocabulary]
 
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """What is longer than `length` is cut (and then has no end)."""
@@ -154,4 +156,4 @@ class Text(Modality):
 
     def describe(self) -> str:
         most = f"read {self.length} at a time" if self.windowed else f"at most {self.length} each"
-        return f"text by {self.tokenizer.kind}, {self.end + 1} tokens, {most}"
+        return f"text by {self.tokenizer.kind}, {self.vocabulary} tokens, {most}"

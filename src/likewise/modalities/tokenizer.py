@@ -1,15 +1,21 @@
-"""Strings to tokens and back: characters, bytes, or byte pairs learned from the data (Sennrich et al., 2016)."""
+"""Strings to tokens and back: characters, bytes, byte pairs learned from the data (Sennrich et al., 2016), or borrowed.
+
+Borrowed are the tokens of a pretrained model, as its tokenizer.json has them (see `borrowed`).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from likewise.modalities import borrowed
 from likewise.modalities.base import ModalitySettings
+from likewise.modalities.borrowed import byte_letters as byte_letters
 
 #: of larger data, a vocabulary is learned from so many texts, and at most so many characters of them
 _LEARNED, _MOST_CHARACTERS = 50_000, 32 * 2**20
@@ -24,13 +30,20 @@ class TokenizerSettings(ModalitySettings):
     vocabulary: int | None = Field(
         default=None, ge=257, le=65536, description="of bpe; default by the size of the data"
     )
+    pretrained: str | None = Field(
+        default=None, description="folder of a pretrained model, whose tokens are taken instead of any learned"
+    )
 
 
 class Tokenizer:
-    """Tokens 0..255 are bytes, so that every text can be written; then characters or merges, `size` in all."""
+    """Tokens 0..255 are bytes, so that every text can be written; then characters or merges, `size` in all.
+
+    end: the token that ends a text: the one behind all others, but where tokens are borrowed one of them.
+    most: how many tokens a text may have; None if any number.
+    """
 
     def __init__(self, kind: str, known: Any) -> None:
-        """known: for characters their list, for bpe the tokenizer's JSON, for bytes None."""
+        """known: for characters their list, for bpe the tokenizer's JSON, for bytes None; `borrowed.Borrowed.known`."""
         self.kind, self.known = kind, known
         self._characters = {c: 256 + i for i, c in enumerate(known)} if kind == "characters" else {}
         self._bpe: Any = None
@@ -38,12 +51,21 @@ class Tokenizer:
             from tokenizers import Tokenizer as Learned
 
             self._bpe = Learned.from_str(known)
+        if kind == "borrowed":
+            self._bpe = borrowed.tokenizer(known["json"])
         size = {"characters": 256 + len(self._characters), "bytes": 256}
-        self.size: int = self._bpe.get_vocab_size() if kind == "bpe" else size[kind]
+        self.size: int = size[kind] if self._bpe is None else borrowed.size(self._bpe)
+        self.end: int = known["end"] if kind == "borrowed" else self.size
+        self.most: int | None = known["most"] if kind == "borrowed" else None
 
     @classmethod
-    def fit(cls, values: Sequence[str], kind: Kind, vocabulary: int | None) -> Tokenizer:
+    def fit(cls, values: Sequence[str], settings: TokenizerSettings) -> Tokenizer:
         """Learn from texts. Raises ValueError if there is nothing in them."""
+        kind, vocabulary = settings.tokenizer, settings.vocabulary
+        if settings.pretrained is not None:
+            if kind != "auto" or vocabulary is not None:
+                raise ValueError("a pretrained model has tokens of its own: leave out tokenizer and vocabulary")
+            return cls("borrowed", borrowed.read(settings.pretrained).known)
         count = Counter()
         for text in values:
             count.update(text)
@@ -63,15 +85,17 @@ class Tokenizer:
         return cls(kind, known)
 
     def tokenize(self, values: Sequence[str]) -> list[list[int]]:
-        if self.kind == "bpe":
-            return [e.ids for e in self._bpe.encode_batch(list(values))]
+        if self._bpe is not None:
+            return [e.ids for e in self._bpe.encode_batch(list(values), add_special_tokens=False)]
         if self.kind == "bytes":
             return [list(t.encode()) for t in values]
         known = self._characters
         return [[i for c in t for i in ((known[c],) if c in known else c.encode())] for t in values]
 
     def bytes_each(self) -> list[bytes]:
-        """What each token writes, in UTF-8, by number."""
+        """What each token writes, in UTF-8, by number. Raises ValueError for borrowed ones that write no bytes."""
+        if self.kind == "borrowed":
+            return borrowed.bytes_each(self._bpe)
         if self.kind == "bpe":
             written = {letter: byte for byte, letter in enumerate(byte_letters())}
             return [bytes(written[c] for c in self._bpe.id_to_token(i)) for i in range(self.size)]
@@ -79,7 +103,7 @@ class Tokenizer:
 
     def join(self, ids: Sequence[int]) -> str:
         """The text of tokens; what is no whole character is written as U+FFFD."""
-        if self.kind == "bpe":
+        if self._bpe is not None:
             return self._bpe.decode(ids)
         parts = [bytes([i]) if i < 256 else self.known[i - 256].encode() for i in ids if i >= 0]
         return b"".join(parts).decode(errors="replace")
@@ -89,18 +113,29 @@ class Tokenizer:
         found, waiting = [], []
         for i in ids:
             waiting.append(i)
-            text = self.join(waiting)
+            text = self._spelt(waiting)
             whole = not text.endswith("\ufffd") or len(waiting) > 3
             found.append(text if whole else "")
             waiting = [] if whole else waiting
         return found
 
+    @cached_property
+    def lead(self) -> bytes:
+        """What the first token writes that a text leaves out: a space, where tokens hold the one before a word."""
+        return borrowed.lead(self._bpe) if self.kind == "borrowed" else b""
 
-def byte_letters() -> list[str]:
-    """The letter of each byte in byte-level vocabularies (GPT-2): printable Latin-1 itself, the others by turns."""
-    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [b for b in range(256) if b not in own]
-    return [chr(b) if b in own else chr(256 + others.index(b)) for b in range(256)]
+    @cached_property
+    def _letters(self) -> list[bytes]:
+        try:
+            return self.bytes_each()
+        except ValueError:  # then a token is shown as it is called
+            return [(self._bpe.id_to_token(i) or "").encode() for i in range(self.size)]
+
+    def _spelt(self, ids: Sequence[int]) -> str:
+        """The text of tokens from the middle of another."""
+        if self.kind == "borrowed":
+            return b"".join(self._letters[i] for i in ids).decode(errors="replace")
+        return self.join(ids)
 
 
 def some(values: Sequence[Any], seed: int) -> Sequence[Any]:

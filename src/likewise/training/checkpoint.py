@@ -12,14 +12,14 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 #: of the folder's layout; a newer one is refused
 FORMAT = 1
@@ -221,6 +221,23 @@ def read(path: Path, part: str) -> dict[str, Tensor]:
         if len(out[name]) != count:
             raise Damaged(f"{path}: {name} has {len(out[name])} rows in its shards, and should have {count}")
     return out
+
+
+def fill(module: nn.Module, file: Path, but: Container[str] = ()) -> None:
+    """Copy the tensors of a file into the parameters and buffers of their names, without those in `but`.
+
+    Raises ValueError if one is in no place of the module, or of another shape.
+    """
+    check_file(file)
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with safe_open(file, "pt") as opened, torch.no_grad():
+        for name in opened.keys():  # noqa: SIM118
+            if name in but:
+                continue
+            tensor = opened.get_tensor(name)
+            if name not in own or own[name].shape != tensor.shape:
+                raise ValueError(f"{file}: {name} {tuple(tensor.shape)} is of another architecture")
+            own[name].copy_(tensor)
 
 
 def check_file(path: Path) -> None:

@@ -108,8 +108,14 @@ class World:
     def same_buffers(self, module: nn.Module) -> None:
         """Give every process the first one's running statistics, as they were updated by different rows."""
         if self.size > 1:
-            for buffer in module.buffers():
+            for buffer in statistics(module):
                 dist.broadcast(buffer, 0)
+
+
+def statistics(module: nn.Module) -> list[Tensor]:
+    """The buffers that training changes: those that a checkpoint holds, not tables and frozen weights."""
+    kept = module.state_dict(keep_vars=True)
+    return [buffer for name, buffer in module.named_buffers() if name in kept]
 
 
 def _buckets(gradients: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -148,14 +148,14 @@ class Learner:
         module, own = self.players[player], self.optimizers[player]
         exact = self.settings.exact_elastic
         parameters = [p for p in module.parameters() if p.requires_grad] if exact else []
-        buffers = [b.clone() for b in self.model.buffers()] if exact else []
+        buffers = [b.clone() for b in distributed.statistics(self.model)] if exact else []
         stack: list[tuple[int, list[Tensor]]] = []
         terms: dict[str, Tensor] = {}
         for shard, parts in taken:
             for optimizer in own:
                 optimizer.zero_grad(set_to_none=True)
             if exact:  # running statistics too are updated from the same state in every shard
-                for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                for buffer, before in zip(distributed.statistics(self.model), buffers, strict=True):
                     buffer.copy_(before)
             for part, (rows, x, c) in enumerate(parts):
                 # Dropout draws from torch's global generator: it is set anew each time, so that it needs no saving.
@@ -175,7 +175,9 @@ class Learner:
                     terms[name] = terms.get(name, 0) + value.detach() * share  # pyright: ignore
             if exact:
                 summed = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-                stack.append((1, [*summed, *[b.clone() for b in self.model.buffers() if b.is_floating_point()]]))
+                stack.append(
+                    (1, [*summed, *[b.clone() for b in distributed.statistics(self.model) if b.is_floating_point()]])
+                )
                 while len(stack) > 1 and stack[-1][0] == stack[-2][0]:  # a pair of subtrees of one height
                     (height, left), (_, right) = stack[-2], stack[-1]
                     stack[-2:] = [(height + 1, [*torch._foreach_add(left, right)])]
@@ -192,7 +194,7 @@ class Learner:
             self.world.tree(gradients)
             for p, g in zip(parameters, gradients, strict=False):
                 p.grad = g
-            floating = [b for b in self.model.buffers() if b.is_floating_point()]
+            floating = [b for b in distributed.statistics(self.model) if b.is_floating_point()]
             for buffer, total in zip(floating, gradients[len(parameters) :], strict=True):
                 buffer.copy_(total / distributed.SHARDS)
         elif self.world.size > 1:

@@ -71,11 +71,13 @@ def fit(
     resume: bool = False,
     preview: Previewer | None = None,
     stop: Stop | None = None,
+    compare: bool = False,
 ) -> Progress:
     """Train until the planned step, a stop, or no more progress, and leave checkpoints under `folder`/checkpoints.
 
     fingerprint: of the training data; a checkpoint made with other data is refused.
-    preview: draws a preview and returns where it is. stop: asked after every step. Raises NonFinite as
+    preview: draws a preview and returns where it is. stop: asked after every step. compare: whether the held-out loss
+    before the first step is of interest, as a pretrained model's is. Raises NonFinite as
     `training.on_nonfinite` says, and Interrupted if stopped before the first step.
     """
     settings, world, stop = learner.settings, learner.world, stop or Stop()
@@ -88,7 +90,8 @@ def fit(
             checkpoint.recover(where)
         world.gather(None)
         progress = _resume(learner, where, fingerprint, watcher.say)
-        watch.replay(_forget(folder / "metrics.jsonl", progress.step, world))
+        # Without a checkpoint, what was written of the beginning is written again.
+        watch.replay(_forget(folder / "metrics.jsonl", progress.step or -1, world))
     with stop.interruptible():
         if settings.compile and not learner.observing and (why := try_compile(learner, train, order)):
             # what was begun compiled and goes on without would not be the same run, but it is a run
@@ -136,6 +139,10 @@ def fit(
             write({"step": step, "steps": progress.steps, "seconds": round(progress.seconds, 3), "split": "checkpoint"})
 
     with log, _finished(saver, acknowledge):
+        if compare and progress.step == 0 and (loss := learner.held_out(held_out)) is not None:
+            line = {"step": 0, "steps": progress.steps, "seconds": 0.0, "split": "held_out"}
+            write({**line, "loss": loss, "best": loss, "best_step": 0})
+            watcher.say(f"held out before the first step: {loss:.4f}")
         while progress.step < progress.steps and not progress.stopped_early:
             step = progress.step
             indices = order.batch(step)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
 
-from likewise.run import Run
+from likewise.run import PRETRAINED, Run
 from likewise.training import checkpoint
 
 #: the formats, and how what is written must be called; a folder for hf
@@ -53,6 +53,8 @@ def _writer(to: str) -> Callable[[Run, Path], Path]:
 
 def _weights(run: Run, out: Path) -> Path:
     weights, _, state = checkpoint.load(run.checkpoint())
+    if (run.path / PRETRAINED).is_file():  # what is frozen is in no checkpoint
+        weights = {**checkpoint.load_file(run.path / PRETRAINED), **weights}
     about = {"experiment": json.dumps(run.experiment.to_dict()), "step": str(state["step"]), "made_by": "likewise"}
     save_file(checkpoint.separate(weights), out, about)
     return out

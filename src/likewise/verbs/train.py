@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from likewise import budget
+from likewise import budget, huggingface
+from likewise.backbones.pretrained import Pretrained
 from likewise.display import Display
 from likewise.families.base import Model
 from likewise.plan import Plan, make_plan, records_again
 from likewise.records import Records
-from likewise.run import Run
+from likewise.run import PRETRAINED, Run
 from likewise.samples import Samples
 from likewise.training import checkpoint, distributed, loop, machine
 from likewise.training.batches import Batches
@@ -50,13 +51,16 @@ def train(
     steps: int | None = None,
     seed: int | None = None,
     size: str | None = None,
+    from_: str | Path | None = None,
+    lora: int | None = None,
     set_: dict[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Run:
     """Train a model of what is at `path` and return its run, a folder `out` (default runs/NAME).
 
     Every argument that is left out is guessed from the data, and the guess is shown before it acts. given: names of
-    the fields to condition on. set_: settings by dotted name, as in {"training.lr": 1e-3}. Raises ValueError of one
+    the fields to condition on. from_: the folder of a pretrained model to start from; lora: then freeze it, and learn
+    updates of that rank. set_: settings by dotted name, as in {"training.lr": 1e-3}. Raises ValueError of one
     line for bad input, before anything is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
@@ -66,7 +70,8 @@ def train(
     world = _join(str(asked.get("training.device", "auto")), float(asked.get("training.wait_minutes", 10.0)))
     options: dict[str, Any] = {
         "as_": as_, "given": given, "target": target, "family": family, "backbone": backbone, "preset": preset,
-        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "set_": set_,
+        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "from_": from_,
+        "lora": lora, "set_": set_,
     }  # fmt: skip
     if world.first:
         try:
@@ -115,7 +120,21 @@ def _begin(
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
+    try:
+        _lay_out(aside, plan)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    aside.rename(folder)
+    return Run(folder), plan.train, plan.held_out
+
+
+def _lay_out(aside: Path, plan: Plan) -> None:
+    """Write all of the run that is there before its first step."""
     run = Run.create(aside, plan.experiment, plan.modality, plan.encoding, plan.conditions)
+    if plan.origin is not None:
+        assert isinstance(plan.experiment.backbone, Pretrained)
+        huggingface.keep(plan.origin, plan.experiment.backbone, aside / PRETRAINED.parent)
     records = plan.scan.records
     for split, part in (("train", plan.train), ("held_out", plan.held_out)):
         # Drawn from all of them: the first ones of a folder of classes are all of one class.
@@ -123,8 +142,6 @@ def _begin(
         kept = part.subset(np.sort(chosen))
         run.keep_reference(split, kept.columns[records.target], {k: list(kept.columns[k]) for k in records.given})
     checkpoint.seal(aside)
-    aside.rename(folder)
-    return Run(folder), plan.train, plan.held_out
 
 
 @distributed.together()
@@ -238,6 +255,7 @@ def _fit(
                 resume=resume,
                 preview=_previewer(run, world),
                 stop=stop,
+                compare=(run.path / PRETRAINED).is_file(),
             )
         except Interrupted:
             watcher.say(f"stopped before the first step; begin again with: likewise train --resume {run.path}")
@@ -254,6 +272,9 @@ def _fit(
         checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
         if not stop.code:  # some samples to look at, and for `likewise verify` to draw again
             Run(run.path).sample(_PREVIEWS).save(run.path / "samples")
+        if (first := _before(run)) is not None and done.best is not None:
+            worse = "; it did not get better: try a smaller training.lr, or --lora" if done.best >= first else ""
+            watcher.say(f"held out: {first:.4f} before the first step, {done.best:.4f} at best after{worse}")
     watcher.say(f"{run.path}: {done.step} of {done.steps} steps in {done.seconds:.0f} s")
     if stop.code:
         watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
@@ -264,6 +285,11 @@ def _counted(batches: Batches, records: Records) -> str:
     """How many items, and of how many records where these are read in windows."""
     windows = f" windows of {len(records):,} texts" if len(batches) != len(records) else ""
     return f"{len(batches):,}{windows}"
+
+
+def _before(run: Run) -> float | None:
+    """The held-out loss before the first step; None where nobody asked."""
+    return next((m["loss"] for m in run.metrics() if m["split"] == "held_out" and m["step"] == 0), None)
 
 
 def _kept(model: Model, items: int, count: int) -> str:
