@@ -12,7 +12,20 @@ from likewise.arguments import parser
 
 #: samples above which they are written block by block, and not shown
 _BULK = 4096
-_PLAN = ("as_", "given", "target", "family", "backbone", "preset", "unit", "minutes", "steps", "seed", "size")
+_PLAN = (
+    "as_",
+    "given",
+    "target",
+    "family",
+    "backbone",
+    "preset",
+    "unit",
+    "through",
+    "minutes",
+    "steps",
+    "seed",
+    "size",
+)
 
 
 def _pairs(items: list[str], flag: str) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from likewise import catalog
 from likewise.assemble import assemble, choose_encoding
 from likewise.config import Data, Experiment, read_toml, set_key, validate
 from likewise.families.base import Model
+from likewise.latents import Latents
 from likewise.layouts import read_records
 from likewise.modalities.base import BadValue, Encoding, Modality
 from likewise.records import Records
+from likewise.run import Run
 from likewise.scan import Scan, scan
 
 #: which family is tried first for a modality
@@ -47,6 +49,7 @@ class Plan:
     conditions: dict[str, Modality]
     encoding: Encoding
     preset: str
+    through: Run | None = None
 
     def untrained(self) -> Model:
         spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
@@ -63,7 +66,9 @@ class Plan:
         given = f" given {', '.join(records.given)} (--given)" if records.given else ""
         return (
             f"{records.path}: {records.layout}, {self.scan.count:,} records\n"
-            f"learning {records.target} (--target) as {self.modality.name} (--as): {self.modality.describe()}{given}\n"
+            f"learning {records.target} (--target) as {self.modality.name} (--as): {self.modality.describe()}"
+            + (f" of {self.through.path} (--through)" if self.through else "")
+            + f"{given}\n"
             f"with {getattr(experiment.family, 'name', '')} (--family)"
             + (f" on {getattr(experiment.backbone, 'name', '')} (--backbone)" if self.has_networks else ", no network")
             + f", preset {self.preset} (--preset, --set key=value)"
@@ -100,6 +105,7 @@ def make_plan(
     backbone: str | None = None,
     preset: str | None = None,
     unit: str | None = None,
+    through: str | Path | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -108,28 +114,33 @@ def make_plan(
 ) -> Plan:
     """Read the data and settle everything. Raises ValueError of one line for anything that cannot be."""
     asked = _preset(preset) if preset else {}
+    encoder = _autoencoder(Path(through)) if through else None
     own: dict[str, Any] = {}
     for key, value in (set_ or {}).items():
         set_key(own, key, value)
     timing = {k: v for k, v in (("minutes", minutes), ("steps", steps), ("seed", seed)) if v is not None}
     _early(asked, _merge({"training": timing}, own))
-    data = {**asked.get("data", {}), **own.get("data", {})}
+    inherited = _inherited(encoder, as_, own) if encoder else {}
+    data = {**inherited.get("data", {}), **asked.get("data", {}), **own.get("data", {})}
     given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
-    as_ = as_ or asked.get("target", {}).get("modality")
+    as_ = as_ or inherited.get("target", asked.get("target", {})).get("modality")
+    target = target or inherited.get("target_field")
     records = read_records(
         path, unit=unit or data.get("unit"), as_=as_, target=target, given=given,
         memory=data.get("memory", Data().memory),
     )  # fmt: skip
     kind = records.modalities[records.target]
     catalog.find("modality", kind)
-    family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name") or _FAMILY[kind]
+    family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name")
+    family = family or ("flow" if encoder else _FAMILY[kind])
     backbone = backbone or own.get("backbone", {}).get("name") or asked.get("backbone", {}).get("name")
-    general = f"{kind}-{family}"
+    general = f"{'latent' if encoder else kind}-{family}"
     base: dict[str, Any] = _preset(general) if general in preset_names() else {}
     networks = catalog.find("family", family).has_networks
     if not networks:  # one pass, as fast as the data can be read
         base = _merge({"training": {"batch": 1024}}, base)
-    backbone = backbone or base.get("backbone", {}).get("name") or ("transformer" if networks else "none")
+    usual = ("mlp" if encoder else "transformer") if networks else "none"
+    backbone = backbone or base.get("backbone", {}).get("name") or usual
     if backbone != base.get("backbone", {}).get("name"):
         base.pop("backbone", None)  # its sizes are another network's
     special = f"{general}-{backbone}"
@@ -138,21 +149,35 @@ def make_plan(
         "data": {"path": str(Path(path).resolve()), **({"unit": unit} if unit else {})},
         "target_field": records.target,
         "target": {"modality": kind},
+        "through": str(encoder.path.resolve()) if encoder else "",
         "condition": {k: {"modality": records.modalities[k]} for k in records.given},
         "family": {"name": family},
         "backbone": {"name": backbone},
         "training": timing,
     }
-    whole = _merge(_merge(_merge(base, asked), stated), own)
+    whole = _merge(
+        _merge(_merge(_merge(base, {k: v for k, v in inherited.items() if k == "data"}), asked), stated), own
+    )
+    if encoder:
+        whole["target"] = inherited["target"]  # a preset's are of another modality's items
     experiment = validate(whole)
     scanned = scan(records, tell)
     rows, held = scanned.records.split(experiment.data.held_out, experiment.data.split)
     train = scanned.records.subset(rows)
     values = train.columns
-    try:
-        modality = catalog.find("modality", kind).fit(
-            values[records.target], experiment.target, experiment.training.seed
+    if encoder and train.fingerprint() != encoder.info.get("fingerprint"):
+        raise ValueError(
+            f"--through {encoder.path}: it was not trained on the same records as are trained on here, so it may have "
+            f"seen those that are held out; give the path and the split it had ({encoder.experiment.data.path}), or "
+            "train it again on these data"
         )
+    try:
+        if encoder:
+            modality = Latents.fit(values[records.target], encoder.as_autoencoder(), experiment.training.seed)
+        else:
+            modality = catalog.find("modality", kind).fit(
+                values[records.target], experiment.target, experiment.training.seed
+            )
         conditions = {
             name: catalog.find("modality", records.modalities[name]).fit(
                 values[name], settings, experiment.training.seed
@@ -169,9 +194,43 @@ def make_plan(
     encoding = choose_encoding(modality, experiment.family)
     experiment = experiment.model_copy(update={"encoding": encoding})
     name = preset or next((p for p in (special, general) if p in preset_names()), "none")
-    plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name)
+    plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name, encoder)
     plan.untrained()  # refuses what does not fit
     return plan
+
+
+def _autoencoder(path: Path) -> Run:
+    """The run that data are seen through. Raises ValueError if it is none that can be."""
+    run = Run(path)
+    family = getattr(run.experiment.family, "name", "")
+    if not run.experiment.family.autoencodes:
+        raise ValueError(f"--through {path}: {family} finds no latents of items; train one with --family vae")
+    if run.autoencoder is not None:
+        raise ValueError(f"--through {path}: it is itself seen through another run; give that one")
+    if run.conditions:
+        raise ValueError(
+            f"--through {path}: it is given {', '.join(run.conditions)}, and latents are decoded from nothing else; train "
+            "it with --unconditional (what is trained through it may be given anything)"
+        )
+    run.checkpoint()
+    return run
+
+
+def _inherited(run: Run, as_: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an autoencoder's plan holds for whoever sees through it: how items are read, divided and encoded."""
+    plan = run.experiment.to_dict()
+    kind = plan["target"]["modality"]
+    if as_ not in (None, kind):
+        raise ValueError(f"--as {as_}: {run.path} was trained on {kind}")
+    if "target" in own:
+        raise ValueError(
+            f"--set target.{next(iter(own['target']))}: items are read as {run.path} reads them; leave it out"
+        )
+    return {
+        "data": {key: value for key, value in plan["data"].items() if key != "path"},
+        "target": plan["target"],
+        "target_field": plan["target_field"],
+    }
 
 
 def _early(*plans: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from likewise.assemble import assemble
 from likewise.config import Experiment, explain, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model, Sampling
+from likewise.latents import Autoencoder, Latents
 from likewise.modalities.base import Encoding, Modality
 from likewise.samples import Samples
 from likewise.spaces import Tokens, missing
@@ -47,27 +49,50 @@ class Run:
         self.experiment: Experiment = validate(read_toml(path / "experiment.toml"))
         state = json.loads((path / "modality.json").read_text(encoding="utf-8"))
         self.encoding: Encoding = state["encoding"]
-        self.modality: Modality = catalog.find("modality", state["target"][0]).from_state(state["target"][1])
+        #: of the values; what is learned of them, which is their latents where there is an autoencoder
+        self.plain: Modality = catalog.find("modality", state["target"][0]).from_state(state["target"][1])
+        self.modality = self.plain
+        self.autoencoder: Run | None = None
+        if "latents" in state:
+            self.autoencoder = Run(path / "autoencoder")
+            self.modality = Latents(self.autoencoder.as_autoencoder(), **state["latents"])
         self.conditions: dict[str, Modality] = {
             k: catalog.find("modality", kind).from_state(s) for k, (kind, s) in state["condition"].items()
         }
 
     @classmethod
     def create(
-        cls, path: Path, experiment: Experiment, modality: Modality, encoding: Encoding, conditions: dict[str, Modality]
-    ) -> Run:
-        """Lay out a new run folder. Raises ValueError if it holds something already."""
+        cls, path: Path, experiment: Experiment, modality: Modality, encoding: Encoding,
+        conditions: dict[str, Modality], autoencoder: Run | None = None,
+    ) -> Run:  # fmt: skip
+        """Lay out a new run folder, with a copy of the autoencoder. Raises ValueError if it holds something already."""
         if path.exists() and any(path.iterdir()):
             raise ValueError(f"{path}: already holds something; give another --out, or --resume it")
         path.mkdir(parents=True, exist_ok=True)
         (path / "experiment.toml").write_text(to_toml(experiment.to_dict()), encoding="utf-8")
-        state = {
+        plain = modality.inner if isinstance(modality, Latents) else modality
+        state: dict[str, Any] = {
             "encoding": encoding,
-            "target": [modality.name, modality.state()],
+            "target": [plain.name, plain.state()],
             "condition": {k: [m.name, m.state()] for k, m in conditions.items()},
         }
+        if isinstance(modality, Latents):
+            assert autoencoder is not None
+            state["latents"] = modality.state()
+            autoencoder._copy(path / "autoencoder")
         checkpoint.write_json(path / "modality.json", state)
         return cls(path)
+
+    def _copy(self, path: Path) -> None:
+        """Lay out a run that draws as this one does, and has nothing else: no real data, no optimizer."""
+        copied = Run.create(path, self.experiment, self.modality, self.encoding, self.conditions)
+        checkpoint.write_json(path / "run.json", self.info)
+        weights, _, state = checkpoint.load(self.checkpoint())
+        checkpoint.save(copied.path / "checkpoints", state["step"], weights, {}, {"of": self.weights_hash})
+
+    def as_autoencoder(self) -> Autoencoder:
+        """What latents need of this run; its weights are read when they are first needed."""
+        return Autoencoder(self.modality, self.encoding, lambda: self.model, self.sampling(None))
 
     @property
     def info(self) -> dict[str, Any]:
@@ -78,7 +103,10 @@ class Run:
         torch.manual_seed(derive_seed(self.experiment.training.seed, "weights") >> 1)
         spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
         space = self.modality.space(self.encoding)
-        return assemble(space, spaces, self.experiment.family, self.experiment.backbone)
+        model = assemble(space, spaces, self.experiment.family, self.experiment.backbone)
+        if self.autoencoder is not None:
+            model.likelihood = None  # the density of latents is no probability of what they become
+        return model
 
     def checkpoint(self) -> Path:
         """The best checkpoint that verifies, else the newest."""
@@ -105,7 +133,11 @@ class Run:
 
     @property
     def weights_hash(self) -> str:
-        return checkpoint.weights_hash(self.checkpoint())
+        """16 hexadecimal digits that name all weights that draw."""
+        own = checkpoint.weights_hash(self.checkpoint())
+        if self.autoencoder is None:
+            return own
+        return hashlib.sha256((own + self.autoencoder.weights_hash).encode()).hexdigest()[:16]
 
     def metrics(self) -> list[dict[str, Any]]:
         file = self.path / "metrics.jsonl"
@@ -120,8 +152,8 @@ class Run:
         """Keep real data in the run: pictures as an array, anything else as JSON lines."""
         folder = self.path / "reference"
         folder.mkdir(exist_ok=True)
-        if self.modality.suffix is not None:
-            packed = Channel.of(self.modality, self.modality.encodings[0], values).packed
+        if self.plain.suffix is not None:
+            packed = Channel.of(self.plain, self.plain.encodings[0], values).packed
             np.save(folder / f"{split}.npy", packed.take(np.arange(len(values))), allow_pickle=False)
         else:
             given = {**given, "": list(values)}
@@ -132,9 +164,9 @@ class Run:
         given = self._kept(split)
         values = given.pop("", None)
         if values is None:
-            first = self.modality.encodings[0]
+            first = self.plain.encodings[0]
             batch = np.load(folder / f"{split}.npy", allow_pickle=False)
-            values = self.modality.decode(self.modality.encode(batch, first), first)
+            values = self.plain.decode(self.plain.encode(batch, first), first)
         batches = Batches(self.channel(values), {k: self.channel(v, k) for k, v in given.items()})
         x, c = batches.take(np.arange(len(values)))
         return Reference(values, given, x, c)
@@ -157,6 +189,8 @@ class Run:
 
     def block(self) -> int:
         """How many samples are computed together: fixed, so that rounding does not depend on how many are asked for."""
+        if self.autoencoder is not None:
+            return self.autoencoder.block()  # what is decoded together is larger than its latents
         space = self.modality.space(self.encoding)
         if isinstance(space, Tokens):
             return 64

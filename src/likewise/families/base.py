@@ -29,6 +29,8 @@ class Family(BaseModel, ABC):
 
     #: whether networks are trained; a family without any learns by `Model.observe` alone, on the backbone "none"
     has_networks: ClassVar[bool] = True
+    #: whether its models have a `posterior`, so that others can learn and draw its latents
+    autoencodes: ClassVar[bool] = False
 
     sampling: Sampling = Sampling()
 
@@ -132,6 +134,10 @@ class Model(nn.Module, ABC):
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The latents that items would come from, shape as of `latent`: of them, `from_latent` makes nearly x again."""
         raise NotImplementedError("the family knows no way from an item to a latent; vae and flow do")
+
+    def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The normal distribution of the latents that each item may come from: mean and scale, (B, units) each."""
+        raise NotImplementedError("the family learns no distribution of an item's latents; vae does")
 
     def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """-log p of each token given those before it and c, in nats, shape (B, L); 0 for tokens that do not count."""

@@ -70,14 +70,15 @@ class Modality(ABC):
     An instance is immutable. Its state is JSON, is saved with the run, and is all that is needed to decode.
     """
 
-    name: ClassVar[str]
+    # Class attributes, but of what is seen through an autoencoder, which has those of the modality within.
+    name: str
     Settings: ClassVar[type[ModalitySettings]]
     #: what the items can become, the most natural first
     encodings: ClassVar[tuple[Encoding, ...]]
     #: ".png" where each sample is a file of its own; None where samples stand in the table of samples
-    suffix: ClassVar[str | None] = None
+    suffix: str | None = None
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
-    unit: ClassVar[str] = "dimension"
+    unit: str = "dimension"
     #: what a user should know of how the data were taken, for example how many texts had to be cut
     notes: tuple[str, ...] = ()
 

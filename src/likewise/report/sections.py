@@ -112,7 +112,10 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     kind = got.run.model.likelihood
     if kind is None:
         family = got.run.experiment.to_dict()["family"]["name"]
-        got.skipped.append({"what": "likelihood", "why": f"the {family} family has none"})
+        why = f"the {family} family has none"
+        if got.run.autoencoder is not None:
+            why = "it would be the density of an autoencoder's latents, which is no probability of what is decoded"
+        got.skipped.append({"what": "likelihood", "why": why})
         return
     space, unit = got.run.model.target, got.run.modality.unit
     title = f"Bits per {unit}"

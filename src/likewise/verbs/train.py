@@ -46,6 +46,7 @@ def train(
     backbone: str | None = None,
     preset: str | None = None,
     unit: str | None = None,
+    through: str | Path | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -56,7 +57,7 @@ def train(
     """Train a model of what is at `path` and return its run, a folder `out` (default runs/NAME).
 
     Every argument that is left out is guessed from the data, and the guess is shown before it acts. given: names of
-    the fields to condition on. set_: settings by dotted name, as in {"training.lr": 1e-3}. Raises ValueError of one
+    the fields to condition on. through: an autoencoder's run, whose latents are learned instead of the items. set_: settings by dotted name, as in {"training.lr": 1e-3}. Raises ValueError of one
     line for bad input, before anything is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
@@ -66,7 +67,7 @@ def train(
     world = _join(str(asked.get("training.device", "auto")), float(asked.get("training.wait_minutes", 10.0)))
     options: dict[str, Any] = {
         "as_": as_, "given": given, "target": target, "family": family, "backbone": backbone, "preset": preset,
-        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "set_": set_,
+        "unit": unit, "through": through, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "set_": set_,
     }  # fmt: skip
     if world.first:
         try:
@@ -115,7 +116,7 @@ def _begin(
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    run = Run.create(aside, plan.experiment, plan.modality, plan.encoding, plan.conditions)
+    run = Run.create(aside, plan.experiment, plan.modality, plan.encoding, plan.conditions, plan.through)
     records = plan.scan.records
     for split, part in (("train", plan.train), ("held_out", plan.held_out)):
         # Drawn from all of them: the first ones of a folder of classes are all of one class.
