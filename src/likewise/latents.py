@@ -144,6 +144,9 @@ class Latents(Modality):
     def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         return self.inner.slips(value, rng)
 
+    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
+        return self.inner.properties(values)
+
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         return self.inner.features(values)
 

@@ -155,9 +155,8 @@ def make_plan(
         "backbone": {"name": backbone},
         "training": timing,
     }
-    whole = _merge(
-        _merge(_merge(_merge(base, {k: v for k, v in inherited.items() if k == "data"}), asked), stated), own
-    )
+    base = _merge(base, {"data": inherited.get("data", {})})
+    whole = _merge(_merge(_merge(base, asked), stated), own)
     if encoder:
         whole["target"] = inherited["target"]  # a preset's are of another modality's items
     experiment = validate(whole)
@@ -209,8 +208,8 @@ def _autoencoder(path: Path) -> Run:
         raise ValueError(f"--through {path}: it is itself seen through another run; give that one")
     if run.conditions:
         raise ValueError(
-            f"--through {path}: it is given {', '.join(run.conditions)}, and latents are decoded from nothing else; train "
-            "it with --unconditional (what is trained through it may be given anything)"
+            f"--through {path}: it is given {', '.join(run.conditions)}, and latents are decoded from nothing else; "
+            "train it with --unconditional (what is trained through it may be given anything)"
         )
     run.checkpoint()
     return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -188,6 +188,10 @@ class Modality(ABC):
         Misspelt, damaged, out of the range of the training data. [] where nothing else can be given.
         """
         return []
+
+    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
+        """What is true of some values and not of others, in words, with how to tell; words and limits by `values`."""
+        return {}
 
     @abstractmethod
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:

@@ -57,8 +57,9 @@ def train(
     """Train a model of what is at `path` and return its run, a folder `out` (default runs/NAME).
 
     Every argument that is left out is guessed from the data, and the guess is shown before it acts. given: names of
-    the fields to condition on. through: an autoencoder's run, whose latents are learned instead of the items. set_: settings by dotted name, as in {"training.lr": 1e-3}. Raises ValueError of one
-    line for bad input, before anything is written.
+    the fields to condition on. through: an autoencoder's run, whose latents are learned instead of the items. set_:
+    settings by dotted name, as in {"training.lr": 1e-3}. Raises ValueError of one line for bad input, before anything
+    is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (folder / "experiment.toml").is_file():
@@ -209,6 +210,8 @@ def _fit(
             run.channel(part.columns[part.target]), {k: run.channel(part.columns[k], k) for k in run.conditions}
         )
 
+    if run.autoencoder is not None and world.first:
+        (say or print)(f"encoding {len(train_part) + len(held_out):,} items, once")
     train_batches = batches(train_part)
     held_batches = batches(held_out)
     untrained = run.untrained()
