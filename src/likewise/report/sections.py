@@ -22,6 +22,7 @@ from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, own_judge, two_sample_test
 from likewise.report.evidence import Array, Evidence, Row, most_shown, numbers, shown_items
 from likewise.report.given_away import gave_away
+from likewise.report.latent import latent
 from likewise.report.molecules import molecules
 from likewise.report.page import Shown
 from likewise.report.tasks import rows as table_rows
@@ -262,6 +263,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("asking the model's own discriminator", own_discriminator),
     ("comparing with held-out data", two_sample),
     ("scoring held-out data", likelihood),
+    ("asking what the latent says", latent),
     ("checking that samples are what was asked for", agreement),
     ("looking for copies of training data", copies),
     ("guessing who was in the training data", membership),
