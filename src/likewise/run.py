@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -27,6 +28,9 @@ from likewise.spaces import Tokens, missing
 from likewise.steering import Reins, Steering
 from likewise.training import checkpoint, distributed, machine
 from likewise.training.batches import Batches, Channel, scored_together
+
+#: what settings of drawing begin with that are of the decoder within
+_DECODER = "decoder."
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,10 @@ class Run:
             batch = np.load(folder / f"{split}.npy", allow_pickle=False)
             values = self.plain.decode(self.plain.encode(batch, first), first)
         batches = Batches(self.channel(values), {k: self.channel(v, k) for k, v in given.items()})
-        x, c = batches.take(np.arange(len(values)))
+        # A family that learned draws of posteriors is shown draws of them: their means would be told apart.
+        index = torch.arange(len(values))
+        draws = None if self.autoencoder is None else Draws(derive_seed(0, "reference"), index)
+        x, c = batches.take(index.numpy(), draws)
         return Reference(values, given, x, c)
 
     def reference_given(self, split: str, most: int) -> list[dict[str, Any]]:
@@ -213,7 +220,7 @@ class Run:
 
         given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
         each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. settings: of the
-        family's sampling, such as {"steps": 8}. model, block: other than the run's own, for previews. steering:
+        family's sampling, such as {"steps": 8}, and of an autoencoder's, such as {"decoder.temperature": 0.5}. model, block: other than the run's own, for previews. steering:
         how texts begin, end and read. live: told the text of a single sample, piece by piece, as it is drawn.
         """
         if n < 1:
@@ -224,7 +231,7 @@ class Run:
         for name in {k for g in each for k in g}:
             if name not in self.conditions:
                 raise ValueError(f"--given {name}: this run is given {', '.join(self.conditions) or 'nothing'}")
-        chosen = self.sampling(settings)
+        chosen, modality = self.sampling(settings), self._decoder(settings)
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
@@ -241,7 +248,7 @@ class Run:
             with torch.no_grad():
                 extra = steered.arguments(device) if steered else {}
                 x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen, **extra).cpu()
-            decoded = self.modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
+            decoded = modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             if steered:
                 steered.finish()
                 decoded = [steered.reins.steering.trim(text) for text in decoded]
@@ -275,10 +282,21 @@ class Run:
     def sampling(self, settings: dict[str, Any] | None = None) -> Sampling:
         """How the run draws, with `settings` changed. Raises ValueError for one that is not there."""
         chosen = self.experiment.family.sampling
+        if self.autoencoder is not None:
+            settings = {k: v for k, v in (settings or {}).items() if not k.startswith(_DECODER)}
         try:
             return type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
         except ValidationError as error:
             raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
+
+    def _decoder(self, settings: dict[str, Any] | None) -> Modality:
+        """What decodes: of latents, the autoencoder with the `settings` that are called decoder.NAME."""
+        if self.autoencoder is None:
+            return self.modality
+        own = {k.removeprefix(_DECODER): v for k, v in (settings or {}).items() if k.startswith(_DECODER)}
+        assert isinstance(self.modality, Latents)
+        encoder = dataclasses.replace(self.modality.autoencoder, sampling=self.autoencoder.sampling(own))
+        return Latents(encoder, **self.modality.state())
 
     def some_given(self, n: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
         """What the samples start..start + n - 1 of `seed` are given when nobody says: what a training item was."""
