@@ -8,6 +8,7 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from commands import SMALL, command
 from likewise.draws import Draws
@@ -18,6 +19,7 @@ from likewise.training import checkpoint
 from likewise.verbs.demo import lay_out
 from likewise.verbs.evaluate import evaluate
 from likewise.verbs.explain import explain
+from likewise.verbs.export import export
 from likewise.verbs.sample import again, sample
 from likewise.verbs.train import resume, train
 from likewise.verbs.verify import verify
@@ -128,6 +130,26 @@ def test_evaluated_and_explained(runs, kind, family):
     told = explain(run, n=2)
     assert (run.path / "report" / "explain.html").is_file()
     assert told["subjects"][0]["name"] == "sample 0"
+
+
+def test_the_decoder_has_settings_of_its_own(runs, tmp_path):
+    run = runs["text", "gan"]
+    likeliest = {"decoder.temperature": 0.0}
+    drawn, written = sample(run, 4, 1, out=tmp_path / "out", settings=likeliest)
+    assert drawn.values != run.sample(4, 1).values
+    assert torch.equal(drawn.x, run.sample(4, 1).x)
+    again(written / "samples.jsonl", tmp_path / "again")
+    assert (tmp_path / "again/samples.jsonl").read_bytes() == (written / "samples.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="did you mean 'temperature'"):
+        run.sample(1, settings={"decoder.temperatur": 0.5})
+
+
+def test_an_export_has_both_weights(runs, tmp_path):
+    run = runs["text", "flow"]
+    weights = load_file(export(run, tmp_path / "both.safetensors"))
+    inner = {k.removeprefix("autoencoder."): v for k, v in weights.items() if k.startswith("autoencoder.")}
+    assert all(torch.equal(v, inner[k]) for k, v in run.autoencoder.model.state_dict().items())
+    assert len(inner) < len(weights)
 
 
 def test_resumed_equals_uninterrupted(encoders, data, folder):

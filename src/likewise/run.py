@@ -220,8 +220,9 @@ class Run:
 
         given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
         each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. settings: of the
-        family's sampling, such as {"steps": 8}, and of an autoencoder's, such as {"decoder.temperature": 0.5}. model, block: other than the run's own, for previews. steering:
-        how texts begin, end and read. live: told the text of a single sample, piece by piece, as it is drawn.
+        family's sampling, such as {"steps": 8}, and of an autoencoder's, such as {"decoder.temperature": 0.5}. model,
+        block: other than the run's own, for previews. steering: how texts begin, end and read. live: told the text of
+        a single sample, piece by piece, as it is drawn.
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")

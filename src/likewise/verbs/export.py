@@ -53,6 +53,9 @@ def _writer(to: str) -> Callable[[Run, Path], Path]:
 
 def _weights(run: Run, out: Path) -> Path:
     weights, _, state = checkpoint.load(run.checkpoint())
+    if run.autoencoder is not None:
+        inner = checkpoint.load(run.autoencoder.checkpoint())[0]
+        weights |= {f"autoencoder.{name}": value for name, value in inner.items()}
     about = {"experiment": json.dumps(run.experiment.to_dict()), "step": str(state["step"]), "made_by": "likewise"}
     save_file(checkpoint.separate(weights), out, about)
     return out
