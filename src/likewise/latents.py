@@ -99,8 +99,9 @@ class Latents(Modality):
         model = self.autoencoder.load()
         noise = draws or Draws(derive_seed(0, "decode"), torch.arange(len(x)))
         z = (x.float() * self.scale + self.shift).to(model.device)
-        drawn = model.from_latent(z, None, noise.to(model.device), self.autoencoder.sampling).cpu()
-        return self.inner.decode(drawn, self.autoencoder.encoding, noise)
+        there = noise.to(model.device)
+        drawn = model.from_latent(z, None, there, self.autoencoder.sampling).cpu()
+        return self.inner.decode(drawn, self.autoencoder.encoding, there.to("cpu"))
 
     def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
         """Each unit with its value: an item's parts have no latents of their own."""
@@ -175,7 +176,7 @@ def _posteriors(autoencoder: Autoencoder, values: Sequence[Any]) -> NDArray[np.f
     model, inner, encoding = autoencoder.load(), autoencoder.modality, autoencoder.encoding
     found: list[NDArray[np.float32]] = []
     for start in range(0, len(values), _READ):
-        packed = inner.pack(values[start : start + _READ], encoding)
+        packed = inner.pack([values[i] for i in range(start, min(start + _READ, len(values)))], encoding)
         # by length, as short items would wait for long ones
         order = np.arange(len(packed)) if packed.lengths is None else np.argsort(packed.lengths, kind="stable")
         parts = []
