@@ -31,6 +31,8 @@ _REACH = (-3.0, -1.5, 0.0, 1.5, 3.0)
 def section(probe: Probe) -> Section | None:
     """data: directions, each with property, accuracy (value, low, high), n, share of training items, and gained: the
     share of COUNT items that have the property when moved to each of `reach`; null where decoded items do not tell."""
+    if probe.known is None:
+        return None
     train, held_out = probe.known
     middle, scale = train.mean(0), train.std(0) + 1e-9
     x, y = (train - middle) / scale, (held_out - middle) / scale

@@ -134,14 +134,17 @@ class Probe:
         return bits(nats, self.model.target) / amounts
 
     @cached_property
-    def known(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def known(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """The latents of training and of held-out items, the first `FEW` of each: shapes (N, units), (M, units).
 
-        Raises NotImplementedError where an item has none, or none that is a vector.
+        None where an item has none, or noise of its own shape, in which no place means anything.
         """
-        if self.latent([0]).dim() != 2:
-            raise NotImplementedError("its latent is noise of the data's own shape, and no place that means anything")
-        return self._latents(self.train), self._latents(self.held_out)
+        try:
+            if self.latent([0]).dim() != 2:
+                return None
+            return self._latents(self.train), self._latents(self.held_out)
+        except NotImplementedError:
+            return None
 
     def _latents(self, part: Reference) -> NDArray[np.float64]:
         c = None if part.c is None else {name: value[:FEW] for name, value in part.c.items()}
