@@ -40,14 +40,14 @@ def section(probe: Probe) -> Section | None:
         values, captions = [subject.value], [subject.name]
         line: dict[str, Any] = {"name": subject.name}
         for name, (own, others, each) in sides.items():
-            far, near = nearest(own, others, min(_SHOWN, len(train)))
+            far, near = nearest(own, others, _SHOWN)
             values += [probe.train.values[i] for i in near[0]]
             captions += [f"by {name}, {d / each:.2f}" for d in far[0]]
             line[f"by_{name}"] = [[int(i), round(float(d / each), 5)] for i, d in zip(near[0], far[0], strict=True)]
         found.strips.append(strip(probe.run.modality, "", values, captions, changes=False))
         found.data["items"].append(line)
     near = nearest(held_out, train, 1)[1]
-    plain = nearest(probe.places(probe.held_out.values[: len(held_out)]), places, min(_AMONG, len(train)))[1]
+    plain = nearest(probe.places(probe.held_out.values[: len(held_out)]), places, _AMONG)[1]
     agrees = proportion(float((plain == near).any(1).mean()), len(near))
     chance = min(1.0, plain.shape[1] / len(train))
     found.data |= {
