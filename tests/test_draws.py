@@ -52,3 +52,10 @@ def test_a_cpu_draws_what_any_device_draws():
         drawn = Draws(123 + (456 << 32), items)
         got = [drawn.bits(16) for _ in range(call + 1)][-1]
         assert torch.equal(got, expected)
+
+
+def test_numbers_go_on_elsewhere():
+    here = Draws(2**63 + 5, torch.tensor([3, 2**40]))
+    here.normal(2)
+    there = here.to("cpu")
+    assert torch.equal(there.bits(4), here.bits(4))

@@ -54,6 +54,7 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument("--preset", help="a shipped preset's name, or a .toml file of yours")
     p.add_argument("--unit", choices=("line", "paragraph", "document"), help="what one record of a text file is")
+    p.add_argument("--through", metavar="RUN", help="learn the latents of this run, a vae of the same data")
     p.add_argument("--minutes", type=float, help="how long to train (default 5)")
     p.add_argument("--size", choices=("tiny", "small", "base", "large"), help="of the network (default: by minutes)")
     p.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
@@ -102,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     p = verb(
         "train", "train a model of what is at PATH",
         "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow",
-        "letters.txt --from models/qwen --lora", "--resume runs/a",
+        "letters.txt --from models/qwen --lora", "poems.txt --through runs/poems-vae --family gan", "--resume runs/a",
     )  # fmt: skip
     p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl, .parquet, .yaml, .tmx or .po file")
     p.add_argument("--out", help="the run's folder (default runs/NAME)")

@@ -12,8 +12,10 @@ from likewise.arguments import parser
 
 #: samples above which they are written block by block, and not shown
 _BULK = 4096
-_PLAN = ("as_", "given", "target", "family", "backbone", "preset", "unit", "minutes", "steps", "seed", "size",
-         "from_", "lora")  # fmt: skip
+_PLAN = (
+    "as_", "given", "target", "family", "backbone", "from_", "lora", "preset", "unit", "through", "minutes", "steps",
+    "seed", "size",
+)  # fmt: skip
 
 
 def _pairs(items: list[str], flag: str) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class Experiment(BaseModel):
     backbone: Backbone
     training: Training = Training()
     encoding: Literal["continuous", "tokens"] = "continuous"
+    through: str = Field(default="", description="the autoencoder's run whose latents are learned; a copy is kept")
 
     @field_validator("target", mode="before")
     @classmethod

@@ -83,6 +83,12 @@ class Draws:
     def device(self) -> torch.device:
         return self._indices.device
 
+    def to(self, device: torch.device | str) -> Draws:
+        """The same numbers from here on, on another device."""
+        other = Draws(self._key[0] | self._key[1] << 32, self._indices.flatten(), device)
+        other._calls = self._calls
+        return other
+
     def bits(self, *shape: int) -> Tensor:
         """Uniform integers in [0, 2^32) as int64, with shape (B, *shape)."""
         count = int(torch.Size(shape).numel())

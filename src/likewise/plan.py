@@ -21,9 +21,11 @@ from likewise.assemble import assemble, choose_encoding
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import Data, Experiment, Training, read_toml, set_key, validate
 from likewise.families.base import Model
+from likewise.latents import Latents
 from likewise.layouts import read_records
 from likewise.modalities.base import BadValue, Encoding, Modality
 from likewise.records import Records
+from likewise.run import Run
 from likewise.scan import Scan, scan
 from likewise.spaces import Space, Tokens
 
@@ -56,6 +58,8 @@ class Plan:
     preset: str
     #: the folder of the model that training starts from; None if from nothing
     origin: Path | None = None
+    #: the autoencoder whose latents are learned; None if the items themselves are
+    through: Run | None = None
 
     def untrained(self) -> Model:
         spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
@@ -73,7 +77,9 @@ class Plan:
         origin = f"\n{self._begins()}" if self.origin else ""
         return (
             f"{records.path}: {records.layout}, {self.scan.count:,} records\n"
-            f"learning {records.target} (--target) as {self.modality.name} (--as): {self.modality.describe()}{given}\n"
+            f"learning {records.target} (--target) as {self.modality.name} (--as): {self.modality.describe()}"
+            + (f" of {self.through.path} (--through)" if self.through else "")
+            + f"{given}\n"
             f"with {getattr(experiment.family, 'name', '')} (--family)"
             + (f" on {getattr(experiment.backbone, 'name', '')} (--backbone)" if self.has_networks else ", no network")
             + f", preset {self.preset} (--preset, --set key=value)"
@@ -121,6 +127,7 @@ def make_plan(
     backbone: str | None = None,
     preset: str | None = None,
     unit: str | None = None,
+    through: str | Path | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -136,17 +143,22 @@ def make_plan(
     origin = Path(from_).resolve() if from_ is not None else None
     if origin is None and lora is not None:
         raise ValueError("--lora: it is of a pretrained model; give its folder too, --from DIR")
+    if origin is not None and through is not None:
+        raise ValueError("--through: latents are no text, which a pretrained model writes; leave out --from")
     if lora is not None and lora < 1:
         raise ValueError(f"--lora {lora}: a rank is at least 1")
     asked = _preset(preset) if preset else {}
+    encoder = _autoencoder(Path(through)) if through else None
     own: dict[str, Any] = {}
     for key, value in (set_ or {}).items():
         set_key(own, key, value)
     timing = {k: v for k, v in (("minutes", minutes), ("steps", steps), ("seed", seed)) if v is not None}
     _early(asked, _merge({"training": timing}, own))
-    data = {**asked.get("data", {}), **own.get("data", {})}
+    inherited = _inherited(encoder, as_, own) if encoder else {}
+    data = {**inherited.get("data", {}), **asked.get("data", {}), **own.get("data", {})}
     given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
-    as_ = as_ or asked.get("target", {}).get("modality")
+    as_ = as_ or inherited.get("target", asked.get("target", {})).get("modality")
+    target = target or inherited.get("target_field")
     records = read_records(
         path, unit=unit or data.get("unit"), as_=as_, target=target, given=given,
         memory=data.get("memory", Data().memory),
@@ -156,14 +168,16 @@ def make_plan(
     if origin is not None:
         start = huggingface.settings(origin, lora or own.get("backbone", {}).get("lora"))
     catalog.find("modality", kind)
-    family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name") or _FAMILY[kind]
+    family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name")
+    family = family or ("flow" if encoder else _FAMILY[kind])
     backbone = backbone or own.get("backbone", {}).get("name") or asked.get("backbone", {}).get("name")
-    general = f"{kind}-{family}"
+    general = f"{'latent' if encoder else kind}-{family}"
     base: dict[str, Any] = _preset(general) if general in preset_names() else {}
     networks = catalog.find("family", family).has_networks
     if not networks:  # one pass, as fast as the data can be read
         base = _merge({"training": {"batch": 1024}}, base)
-    backbone = backbone or (start or base.get("backbone", {})).get("name") or ("transformer" if networks else "none")
+    usual = ("mlp" if encoder else "transformer") if networks else "none"
+    backbone = backbone or (start or base.get("backbone", {})).get("name") or usual
     if (backbone == "pretrained") != (origin is not None):
         raise ValueError(
             f"--from: starts from a pretrained model, not from {backbone}; leave out --backbone"
@@ -180,21 +194,34 @@ def make_plan(
         "data": {"path": str(Path(path).resolve()), **({"unit": unit} if unit else {})},
         "target_field": records.target,
         "target": _reading(kind, origin),
+        "through": str(encoder.path.resolve()) if encoder else "",
         "condition": {k: _reading(records.modalities[k], origin) for k in records.given},
         "family": {"name": family},
         "backbone": {"name": backbone, **start},
         "training": timing,
     }
+    base = _merge(base, {"data": inherited.get("data", {})})
     whole = _merge(_merge(_merge(base, asked), stated), own)
+    if encoder:
+        whole["target"] = inherited["target"]  # a preset's are of another modality's items
     experiment = validate(whole)
     scanned = scan(records, tell)
     rows, held = scanned.records.split(experiment.data.held_out, experiment.data.split)
     train = scanned.records.subset(rows)
     values = train.columns
-    try:
-        modality = catalog.find("modality", kind).fit(
-            values[records.target], experiment.target, experiment.training.seed
+    if encoder and train.fingerprint() != encoder.info.get("fingerprint"):
+        raise ValueError(
+            f"--through {encoder.path}: it was not trained on the same records as are trained on here, so it may have "
+            f"seen those that are held out; give the path and the split it had ({encoder.experiment.data.path}), or "
+            "train it again on these data"
         )
+    try:
+        if encoder:
+            modality = Latents.fit(values[records.target], encoder.as_autoencoder(), experiment.training.seed)
+        else:
+            modality = catalog.find("modality", kind).fit(
+                values[records.target], experiment.target, experiment.training.seed
+            )
         conditions = {
             name: catalog.find("modality", records.modalities[name]).fit(
                 values[name], settings, experiment.training.seed
@@ -221,7 +248,7 @@ def make_plan(
     training = _by_tokens(experiment.training, modality.space(encoding), stated_batch)
     experiment = experiment.model_copy(update={"encoding": encoding, "training": training})
     name = preset or next((p for p in (special, general) if p in preset_names()), "none")
-    plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name, origin)
+    plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name, origin, encoder)
     with torch.device("meta") if origin else nullcontext():  # a pretrained model may be large, and this one is not used
         plan.untrained()  # refuses what does not fit
     return plan
@@ -241,6 +268,40 @@ def _reading(kind: str, origin: Path | None) -> dict[str, Any]:
     """The settings of a modality, which reads text as the pretrained model does if there is one."""
     borrows = origin is not None and "pretrained" in catalog.find("modality", kind).Settings.model_fields
     return {"modality": kind, **({"pretrained": str(origin)} if borrows else {})}
+
+
+def _autoencoder(path: Path) -> Run:
+    """The run that data are seen through. Raises ValueError if it is none that can be."""
+    run = Run(path)
+    family = getattr(run.experiment.family, "name", "")
+    if not run.experiment.family.autoencodes:
+        raise ValueError(f"--through {path}: {family} finds no latents of items; train one with --family vae")
+    if run.autoencoder is not None:
+        raise ValueError(f"--through {path}: it is itself seen through another run; give that one")
+    if run.conditions:
+        raise ValueError(
+            f"--through {path}: it is given {', '.join(run.conditions)}, and latents are decoded from nothing else; "
+            "train it with --unconditional (what is trained through it may be given anything)"
+        )
+    run.checkpoint()
+    return run
+
+
+def _inherited(run: Run, as_: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an autoencoder's plan holds for whoever sees through it: how items are read, divided and encoded."""
+    plan = run.experiment.to_dict()
+    kind = plan["target"]["modality"]
+    if as_ not in (None, kind):
+        raise ValueError(f"--as {as_}: {run.path} was trained on {kind}")
+    if "target" in own:
+        raise ValueError(
+            f"--set target.{next(iter(own['target']))}: items are read as {run.path} reads them; leave it out"
+        )
+    return {
+        "data": {key: value for key, value in plan["data"].items() if key != "path"},
+        "target": plan["target"],
+        "target_field": plan["target_field"],
+    }
 
 
 def _early(*plans: dict[str, Any]) -> None:

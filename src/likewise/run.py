@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from likewise.assemble import assemble
 from likewise.config import Experiment, explain, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model, Sampling
+from likewise.latents import Autoencoder, Latents
 from likewise.modalities.base import Encoding, Modality
 from likewise.samples import Samples
 from likewise.spaces import Tokens, missing, without_end
@@ -28,6 +31,8 @@ from likewise.training.batches import Batches, Channel, scored_together
 
 #: where a run keeps the weights that its training started from, by the model's names
 PRETRAINED = Path("pretrained") / "weights.safetensors"
+#: what settings of drawing begin with that are of the decoder within
+_DECODER = "decoder."
 
 
 @dataclass(frozen=True)
@@ -50,27 +55,50 @@ class Run:
         self.experiment: Experiment = validate(read_toml(path / "experiment.toml"))
         state = json.loads((path / "modality.json").read_text(encoding="utf-8"))
         self.encoding: Encoding = state["encoding"]
-        self.modality: Modality = catalog.find("modality", state["target"][0]).from_state(state["target"][1])
+        #: of the values; what is learned of them, which is their latents where there is an autoencoder
+        self.plain: Modality = catalog.find("modality", state["target"][0]).from_state(state["target"][1])
+        self.modality = self.plain
+        self.autoencoder: Run | None = None
+        if "latents" in state:
+            self.autoencoder = Run(path / "autoencoder")
+            self.modality = Latents(self.autoencoder.as_autoencoder(), **state["latents"])
         self.conditions: dict[str, Modality] = {
             k: catalog.find("modality", kind).from_state(s) for k, (kind, s) in state["condition"].items()
         }
 
     @classmethod
     def create(
-        cls, path: Path, experiment: Experiment, modality: Modality, encoding: Encoding, conditions: dict[str, Modality]
-    ) -> Run:
-        """Lay out a new run folder. Raises ValueError if it holds something already."""
+        cls, path: Path, experiment: Experiment, modality: Modality, encoding: Encoding,
+        conditions: dict[str, Modality], autoencoder: Run | None = None,
+    ) -> Run:  # fmt: skip
+        """Lay out a new run folder, with a copy of the autoencoder. Raises ValueError if it holds something already."""
         if path.exists() and any(path.iterdir()):
             raise ValueError(f"{path}: already holds something; give another --out, or --resume it")
         path.mkdir(parents=True, exist_ok=True)
         (path / "experiment.toml").write_text(to_toml(experiment.to_dict()), encoding="utf-8")
-        state = {
+        plain = modality.inner if isinstance(modality, Latents) else modality
+        state: dict[str, Any] = {
             "encoding": encoding,
-            "target": [modality.name, modality.state()],
+            "target": [plain.name, plain.state()],
             "condition": {k: [m.name, m.state()] for k, m in conditions.items()},
         }
+        if isinstance(modality, Latents):
+            assert autoencoder is not None
+            state["latents"] = modality.state()
+            autoencoder._copy(path / "autoencoder")
         checkpoint.write_json(path / "modality.json", state)
         return cls(path)
+
+    def _copy(self, path: Path) -> None:
+        """Lay out a run that draws as this one does, and has nothing else: no real data, no optimizer."""
+        copied = Run.create(path, self.experiment, self.modality, self.encoding, self.conditions)
+        checkpoint.write_json(path / "run.json", self.info)
+        weights, _, state = checkpoint.load(self.checkpoint())
+        checkpoint.save(copied.path / "checkpoints", state["step"], weights, {}, {"of": self.weights_hash})
+
+    def as_autoencoder(self) -> Autoencoder:
+        """What latents need of this run; its weights are read when they are first needed."""
+        return Autoencoder(self.modality, self.encoding, lambda: self.model, self.sampling(None))
 
     @property
     def info(self) -> dict[str, Any]:
@@ -85,6 +113,8 @@ class Run:
         model = assemble(space, spaces, self.experiment.family, self.experiment.backbone)
         if (self.path / PRETRAINED).is_file():
             checkpoint.fill(model, self.path / PRETRAINED, but)
+        if self.autoencoder is not None:
+            model.likelihood = None  # the density of latents is no probability of what they become
         return model
 
     def checkpoint(self) -> Path:
@@ -112,7 +142,11 @@ class Run:
 
     @property
     def weights_hash(self) -> str:
-        return checkpoint.weights_hash(self.checkpoint())
+        """16 hexadecimal digits that name all weights that draw."""
+        own = checkpoint.weights_hash(self.checkpoint())
+        if self.autoencoder is None:
+            return own
+        return hashlib.sha256((own + self.autoencoder.weights_hash).encode()).hexdigest()[:16]
 
     def metrics(self) -> list[dict[str, Any]]:
         file = self.path / "metrics.jsonl"
@@ -128,8 +162,8 @@ class Run:
         """Keep real data in the run: pictures as an array, anything else as JSON lines."""
         folder = self.path / "reference"
         folder.mkdir(exist_ok=True)
-        if self.modality.suffix is not None:
-            packed = Channel.of(self.modality, self.modality.encodings[0], values).packed
+        if self.plain.suffix is not None:
+            packed = Channel.of(self.plain, self.plain.encodings[0], values).packed
             np.save(folder / f"{split}.npy", packed.take(np.arange(len(values))), allow_pickle=False)
         else:
             given = {**given, "": list(values)}
@@ -140,11 +174,14 @@ class Run:
         given = self._kept(split)
         values = given.pop("", None)
         if values is None:
-            first = self.modality.encodings[0]
+            first = self.plain.encodings[0]
             batch = np.load(folder / f"{split}.npy", allow_pickle=False)
-            values = self.modality.decode(self.modality.encode(batch, first), first)
+            values = self.plain.decode(self.plain.encode(batch, first), first)
         batches = Batches(self.channel(values), {k: self.channel(v, k) for k, v in given.items()})
-        x, c = batches.take(np.arange(len(values)))
+        # A family that learned draws of posteriors is shown draws of them: their means would be told apart.
+        index = torch.arange(len(values))
+        draws = None if self.autoencoder is None else Draws(derive_seed(0, "reference"), index)
+        x, c = batches.take(index.numpy(), draws)
         return Reference(values, given, x, c)
 
     def reference_given(self, split: str, most: int) -> list[dict[str, Any]]:
@@ -165,6 +202,8 @@ class Run:
 
     def block(self) -> int:
         """How many samples are computed together: fixed, so that rounding does not depend on how many are asked for."""
+        if self.autoencoder is not None:
+            return self.autoencoder.block()  # what is decoded together is larger than its latents
         space = self.modality.space(self.encoding)
         if isinstance(space, Tokens):
             return 64
@@ -187,8 +226,9 @@ class Run:
 
         given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
         each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. settings: of the
-        family's sampling, such as {"steps": 8}. model, block: other than the run's own, for previews. steering:
-        how texts begin, end and read. live: told the text of a single sample, piece by piece, as it is drawn.
+        family's sampling, such as {"steps": 8}, and of an autoencoder's, such as {"decoder.temperature": 0.5}. model,
+        block: other than the run's own, for previews. steering: how texts begin, end and read. live: told the text of
+        a single sample, piece by piece, as it is drawn.
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
@@ -198,7 +238,7 @@ class Run:
         for name in {k for g in each for k in g}:
             if name not in self.conditions:
                 raise ValueError(f"--given {name}: this run is given {', '.join(self.conditions) or 'nothing'}")
-        chosen = self.sampling(settings)
+        chosen, modality = self.sampling(settings), self._decoder(settings)
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
@@ -215,7 +255,7 @@ class Run:
             with torch.no_grad():
                 extra = steered.arguments(device) if steered else {}
                 x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen, **extra).cpu()
-            decoded = self.modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
+            decoded = modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             if steered:
                 steered.finish()
                 decoded = [steered.reins.steering.trim(text) for text in decoded]
@@ -251,10 +291,21 @@ class Run:
     def sampling(self, settings: dict[str, Any] | None = None) -> Sampling:
         """How the run draws, with `settings` changed. Raises ValueError for one that is not there."""
         chosen = self.experiment.family.sampling
+        if self.autoencoder is not None:
+            settings = {k: v for k, v in (settings or {}).items() if not k.startswith(_DECODER)}
         try:
             return type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
         except ValidationError as error:
             raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
+
+    def _decoder(self, settings: dict[str, Any] | None) -> Modality:
+        """What decodes: of latents, the autoencoder with the `settings` that are called decoder.NAME."""
+        if self.autoencoder is None:
+            return self.modality
+        own = {k.removeprefix(_DECODER): v for k, v in (settings or {}).items() if k.startswith(_DECODER)}
+        assert isinstance(self.modality, Latents)
+        encoder = dataclasses.replace(self.modality.autoencoder, sampling=self.autoencoder.sampling(own))
+        return Latents(encoder, **self.modality.state())
 
     def some_given(self, n: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
         """What the samples start..start + n - 1 of `seed` are given when nobody says: what a training item was."""

@@ -104,7 +104,8 @@ class FakeRun:
         self.info = {"parameters": 1234, "device": "cpu", "note": NASTY}
         plan: dict[str, Any] = {"family": {"name": model.get("family", "flow")}, "backbone": {"name": "conv"}}
         plan["training"] = {"seed": model.get("trained", 0)}
-        self.experiment = SimpleNamespace(to_dict=lambda: plan)
+        self.experiment = SimpleNamespace(to_dict=lambda: plan, family=SimpleNamespace(autoencodes=False))
+        self.autoencoder = None
 
     def reference(self, part: str) -> Any:
         return self._parts[part]

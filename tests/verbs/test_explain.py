@@ -138,7 +138,8 @@ def test_a_translation(translation):
 def test_a_table_given_two_fields(census):
     explain(census, n=2)
     told = opened(census)[1]
-    assert list(told["sections"]) == ["latents", "fields", "robustness", "origins"]
+    assert list(told["sections"]) == ["latents", "nearby", "fields", "robustness", "origins"]
+    assert "directions of the latent" in {each["what"] for each in told["skipped"]}  # six rows are held out
     assert set(told["sections"]["fields"]["fields"]) == {"sex", "town"}
     units = told["sections"]["latents"]["units"]
     assert units == sorted(units, key=lambda each: -each["effect"])

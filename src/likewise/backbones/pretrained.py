@@ -241,8 +241,8 @@ class _Predictor(Predictor):
         self.before, self.total = (n := 1 + sum(s.length for s in self.told.values())), n + space.length - 1
         if space.windows and self.told:
             raise Unfit(
-                f"a pretrained model that is given {', '.join(self.told)} reads {space.length} tokens of a text; cut longer "
-                "ones by --set target.windows=false"
+                f"a pretrained model that is given {', '.join(self.told)} reads {space.length} tokens of a text; "
+                "--set target.windows=false cuts longer ones"
             )
         if self.total > sizes.places:
             lengths = ", ".join(f"{k} {s.length}" for k, s in {**self.told, "the text": space}.items())

@@ -7,6 +7,7 @@ Active units: Burda et al., "Importance weighted autoencoders" (2016), section 5
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -79,7 +80,11 @@ def _between(probe: Probe, found: Section) -> None:
         probe.skipped.append(("the way from your own item", str(error)))
         own = []
     placed = own + [(s, _start(probe, s)) for s in ends]
-    for (one, a), (other, b) in list(itertools.pairwise(placed))[:3]:
+    ways = list(itertools.pairwise(placed))[:3]
+    with suppress(NotImplementedError):  # a GAN has no latent of a real item
+        one, other = ((s, _start(probe, s)) for s in probe.some_held_out(2))
+        ways.append((one, other))
+    for (one, a), (other, b) in ways:
         z = slerp(a, b, torch.linspace(0, 1, _STOPS, device=a.device))
         values = probe.draw([one.given] * _STOPS, [one.index] * _STOPS, z)
         title = f"From {one.name} to {other.name}" + (", given what the first was" if one.given else "")

@@ -19,6 +19,8 @@ from likewise.run import Reference, Run
 
 #: how many items an average is taken over; few, so that a page takes seconds
 COUNT = 8
+#: items of each split whose latents are compared
+FEW = 2000
 Given = dict[str, Any]
 
 
@@ -130,6 +132,23 @@ class Probe:
             nats = self.model.log_likelihood(x, c, noise).double().cpu().numpy()
         amounts = np.array([self.run.modality.amount(value) for value in values])
         return bits(nats, self.model.target) / amounts
+
+    @cached_property
+    def known(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """The latents of training and of held-out items, the first `FEW` of each: shapes (N, units), (M, units).
+
+        None where an item has none, or noise of its own shape, in which no place means anything.
+        """
+        try:
+            if self.latent([0]).dim() != 2:
+                return None
+            return self._latents(self.train), self._latents(self.held_out)
+        except NotImplementedError:
+            return None
+
+    def _latents(self, part: Reference) -> NDArray[np.float64]:
+        c = None if part.c is None else {name: value[:FEW] for name, value in part.c.items()}
+        return self.run.over(part.x[:FEW], c, lambda x, given, _: self.model.encode(x, given, self.settings))
 
     @cached_property
     def train_places(self) -> NDArray[np.float64]:

@@ -31,6 +31,8 @@ class Family(BaseModel, ABC):
     has_networks: ClassVar[bool] = True
     #: whether items longer than the target's length are learned and scored too, window by window (`Tokens.windows`)
     windows: ClassVar[bool] = False
+    #: whether its models have a `posterior`, so that others can learn and draw its latents
+    autoencodes: ClassVar[bool] = False
 
     sampling: Sampling = Sampling()
 
@@ -139,6 +141,10 @@ class Model(nn.Module, ABC):
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The latents that items would come from, shape as of `latent`: of them, `from_latent` makes nearly x again."""
         raise NotImplementedError("the family knows no way from an item to a latent; vae and flow do")
+
+    def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The normal distribution of the latents that each item may come from: mean and scale, (B, units) each."""
+        raise NotImplementedError("the family learns no distribution of an item's latents; vae does")
 
     def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """-log p of each token given those before it and c, in nats, shape (B, L); 0 for tokens that do not count."""

@@ -8,7 +8,7 @@ evaluation: Burda et al., "Importance weighted autoencoders" (2016).
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -32,6 +32,8 @@ class VAESampling(TokenSampling):
 
 class VAE(Family):
     """Settings of a variational autoencoder."""
+
+    autoencodes: ClassVar[bool] = True
 
     name: Literal["vae"] = "vae"
     latent: int = Field(default=32, ge=1, description="numbers in the latent")
@@ -122,6 +124,12 @@ class VAEModel(Model):
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The mean of q(z|x, c), with shape (B, latent)."""
         return self._posterior(x, c)[0]
+
+    @torch.no_grad()
+    def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The mean and the scale of q(z|x, c), with shape (B, latent) each."""
+        mean, log_scale = self._posterior(x, c)
+        return mean, log_scale.exp()
 
     @torch.no_grad()
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:

@@ -84,6 +84,14 @@ MEASURES: dict[str, Measure] = {
     "bits_train": Measure(
         "Training likelihood", "real", "The same on training data: far below the held-out value is overfitting."
     ),
+    # of an autoencoder's latent
+    "latent_kl": Measure(
+        "Nats in the latent", "higher",
+        "How many nats, at most, a held-out item's latent says of it (KL from the prior); at 0 it is ignored.",
+    ),
+    "latent_active": Measure(
+        "Units in use", "higher", "The share of the latent's units that tell held-out items apart; 0: collapse.", True
+    ),
     # agreement with what was asked for
     "agreement": Measure(
         "Agreement", "higher", "The share of samples in which a classifier of real data sees what was asked for.", True

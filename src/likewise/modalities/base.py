@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -123,14 +123,15 @@ class Modality(ABC):
     An instance is immutable. Its state is JSON, is saved with the run, and is all that is needed to decode.
     """
 
-    name: ClassVar[str]
+    # Class attributes, but of what is seen through an autoencoder, which has those of the modality within.
+    name: str
     Settings: ClassVar[type[ModalitySettings]]
     #: what the items can become, the most natural first
     encodings: ClassVar[tuple[Encoding, ...]]
     #: ".png" where each sample is a file of its own; None where samples stand in the table of samples
-    suffix: ClassVar[str | None] = None
+    suffix: str | None = None
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
-    unit: ClassVar[str] = "dimension"
+    unit: str = "dimension"
     #: of `token_bytes`: what the first token of a text writes at its beginning, and the text leaves out
     lead: bytes = b""
     #: what a user should know of how the data were taken, for example how many texts had to be cut
@@ -255,6 +256,10 @@ class Modality(ABC):
         Misspelt, damaged, out of the range of the training data. [] where nothing else can be given.
         """
         return []
+
+    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
+        """What is true of some values and not of others, in words, with how to tell; words and limits by `values`."""
+        return {}
 
     @abstractmethod
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:

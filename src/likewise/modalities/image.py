@@ -7,7 +7,7 @@ import html
 import io
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -243,6 +243,10 @@ class Image(Modality):
     def resize(self) -> str:
         return "none" if self.size <= _DESCRIBED else f"PIL box to {_DESCRIBED}x{_DESCRIBED}"
 
+    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
+        middle = float(np.median([_brightness(v) for v in values]))
+        return {"brighter than most": lambda value: _brightness(value) > middle}
+
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         side = min(self.size, _DESCRIBED)
         small = [v if v.size == (side, side) else v.resize((side, side), Pillow.Resampling.BOX) for v in values]
@@ -263,3 +267,7 @@ class Image(Modality):
         return (
             f"{self.size}x{self.size} {({'L': 'grey', 'RGB': 'colour', 'RGBA': 'colour with transparency'})[self.mode]}"
         )
+
+
+def _brightness(value: Any) -> float:
+    return float(np.asarray(value.convert("L"), np.float64).mean())

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import html
+import re
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: words that are looked for
+_WORDS = 24
 
 
 def counts(values: Sequence[str]) -> NDArray[np.float64]:
@@ -22,6 +28,18 @@ def counts(values: Sequence[str]) -> NDArray[np.float64]:
         row[:256] = np.sqrt(np.bincount(found, minlength=256) / max(len(found), 1))
         row[256] = np.log1p(len(text))
     return out
+
+
+def properties(values: Sequence[str]) -> dict[str, Callable[[str], bool]]:
+    """Longer than most, a question, and with one of the words that a tenth to a half of the texts have."""
+    middle = float(np.median([len(text) for text in values]))
+    found: dict[str, Callable[[str], bool]] = {
+        f"longer than {middle:g} characters": lambda text: len(text) > middle,
+        "with a question mark": lambda text: "?" in text or "？" in text,
+    }
+    counts = Counter(word for text in values for word in _words(text))
+    often = [w for w, n in counts.most_common() if 0.1 * len(values) <= n <= 0.5 * len(values) and len(w) > 2]
+    return found | {f"with the word {word}": partial(_has, word) for word in often[:_WORDS]}
 
 
 def slips(value: str, rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -44,6 +62,14 @@ def shade(pieces: Sequence[str], weights: NDArray[np.float64], titles: Sequence[
         title = f' title="{html.escape(titles[i])}"' if titles else ""
         out.append(f'<span class="piece" style="--heat:{weights[i]:.2f}"{title}>{html.escape(piece)}</span>')
     return f"<p>{''.join(out)}</p>"
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+def _has(word: str, text: str) -> bool:
+    return word in _words(text)
 
 
 def _swap(text: str, rng: np.random.Generator) -> str:

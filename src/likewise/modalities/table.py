@@ -10,7 +10,8 @@ import html
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +57,15 @@ def _bin_edges(knots: NDArray[np.float64]) -> NDArray[np.float64]:
     edges = np.unique(np.concatenate([even, atoms, np.nextafter(atoms, np.inf)]))
     filled = np.diff(np.append(np.searchsorted(knots, edges), len(knots))) > 0
     return edges[filled]
+
+
+def _above(name: str, limit: float, row: Any) -> bool:
+    found = number(row.get(name))
+    return found is not None and found > limit
+
+
+def _is(name: str, level: str, row: Any) -> bool:
+    return _key(row.get(name)) == level
 
 
 def _key(cell: Any) -> str:
@@ -295,6 +305,20 @@ class Table(Modality):
                 found.append((f"another {name}", {**value, name: others[int(rng.integers(len(others)))]}))
             found.append((f"{name} not known", {k: v for k, v in value.items() if k != name}))
         return [found[i] for i in sorted(rng.permutation(len(found))[:6])]
+
+    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
+        """Numbers above their median, and the two most frequent levels of categories."""
+        found: dict[str, Callable[[Any], bool]] = {}
+        for column in self.columns:
+            name = column["name"]
+            if column["kind"] == "number":
+                known = [n for row in values if (n := number(row.get(name))) is not None]
+                middle = float(np.median(known or [0.0]))
+                found[f"{name} above {middle:g}"] = partial(_above, name, middle)
+            else:
+                for level, _ in Counter(_key(row.get(name)) for row in values).most_common(2):
+                    found[f"{name} is {level}"] = partial(_is, name, level)
+        return found
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         filled = self.encode(self.pack(values, "continuous").data, "continuous").double().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,6 +143,9 @@ class Text(Modality):
 
     def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         return [*letters.slips(value, rng)]
+
+    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
+        return letters.properties(values)
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         return letters.counts(values)

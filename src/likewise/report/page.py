@@ -84,6 +84,7 @@ def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
         ("Fidelity and diversity", ["precision", "recall", "f1", "density", "coverage"]),
         ("Distance from real data", ["kid", "frechet", "frechet_infinity"]),
         ("Likelihood", ["bits", "bits_train"]),
+        ("The latent", ["latent_kl", "latent_active"]),
         ("As asked", [n for n in rows if n.startswith("agreement:")]),
         ("Usefulness: train on samples, test on real", [n for n in rows if n.partition(":")[0] == "tstr"]),
         ("Copy check", ["copies_exact", "copies", "authenticity"]),

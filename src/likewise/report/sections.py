@@ -22,6 +22,7 @@ from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, own_judge, two_sample_test
 from likewise.report.evidence import Array, Evidence, Row, most_shown, numbers, shown_items
 from likewise.report.given_away import gave_away
+from likewise.report.latent import latent
 from likewise.report.molecules import molecules
 from likewise.report.page import Shown
 from likewise.report.tasks import rows as table_rows
@@ -114,7 +115,10 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     kind = got.run.model.likelihood
     if kind is None:
         family = got.run.experiment.to_dict()["family"]["name"]
-        got.skipped.append({"what": "likelihood", "why": f"the {family} family has none"})
+        why = f"the {family} family has none"
+        if got.run.autoencoder is not None:
+            why = "it would be the density of an autoencoder's latents, which is no probability of what is decoded"
+        got.skipped.append({"what": "likelihood", "why": why})
         return
     space, unit = got.run.model.target, got.run.modality.unit
     title = f"Bits per {unit}"
@@ -268,6 +272,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("asking the model's own discriminator", own_discriminator),
     ("comparing with held-out data", two_sample),
     ("scoring held-out data", likelihood),
+    ("asking what the latent says", latent),
     ("checking that samples are what was asked for", agreement),
     ("looking for copies of training data", copies),
     ("guessing who was in the training data", membership),

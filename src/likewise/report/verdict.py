@@ -20,6 +20,7 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         _reach(rows["precision"], rows["recall"]) if "precision" in rows else None,
         *(_agreement(row) for name, row in rows.items() if name.startswith("agreement:")),
         _likelihood(rows["bits"]) if "bits" in rows else None,
+        _latent(rows["latent_kl"], rows["latent_active"]) if "latent_kl" in rows else None,
         _copies(rows["copies"], report["copies"]) if "copies" in rows else None,
     ]
     sentences = [sentence for sentence in said if sentence]
@@ -98,6 +99,17 @@ def _likelihood(row: Row) -> str:
     if not row["baseline"]:
         return f"{text}."
     return f"{text}; {row['baseline']['what']} needs {number(row['baseline']['value'])}."
+
+
+def _latent(nats: Row, active: Row) -> str | None:
+    """What nobody may overlook: that the decoder goes on without its latent."""
+    if nats["value"] is None or (nats["value"] >= 0.1 and active["value"] > 0):
+        return None
+    return (
+        f"Its latent is ignored: it says {number(nats['value'])} nats of an item, and {_percent(active['value'])} of "
+        "its units are in use (posterior collapse). Train with a smaller family.beta, more family.free_bits, or a "
+        "weaker decoder."
+    )
 
 
 def _copies(row: Row, copies: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from likewise.explain import critic, fields, latents, origins, robust, tokens
+from likewise.explain import critic, directions, fields, latents, nearby, origins, robust, tokens
 from likewise.explain.page import SCHEMA, Section, about, write
 from likewise.explain.probe import Probe, Subject
 from likewise.modalities.base import BadValue
@@ -17,6 +17,8 @@ from likewise.run import Run
 #: what is asked, in the order of the page, with what it is called where it cannot be answered
 QUESTIONS: list[tuple[str, Callable[[Probe], Section | None]]] = [
     ("the latent", latents.section),
+    ("nearest items by latent", nearby.section),
+    ("directions of the latent", directions.section),
     ("the surprisal of tokens", tokens.surprisal),
     ("attention", tokens.attention),
     ("the discriminator", critic.section),

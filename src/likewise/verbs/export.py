@@ -55,6 +55,9 @@ def _weights(run: Run, out: Path) -> Path:
     weights, _, state = checkpoint.load(run.checkpoint())
     if (run.path / PRETRAINED).is_file():  # what is frozen is in no checkpoint
         weights = {**checkpoint.load_file(run.path / PRETRAINED), **weights}
+    if run.autoencoder is not None:
+        inner = checkpoint.load(run.autoencoder.checkpoint())[0]
+        weights |= {f"autoencoder.{name}": value for name, value in inner.items()}
     about = {"experiment": json.dumps(run.experiment.to_dict()), "step": str(state["step"]), "made_by": "likewise"}
     save_file(checkpoint.separate(weights), out, about)
     return out

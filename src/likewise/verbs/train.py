@@ -47,6 +47,7 @@ def train(
     backbone: str | None = None,
     preset: str | None = None,
     unit: str | None = None,
+    through: str | Path | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -60,8 +61,10 @@ def train(
 
     Every argument that is left out is guessed from the data, and the guess is shown before it acts. given: names of
     the fields to condition on. from_: the folder of a pretrained model to start from; lora: then freeze it, and learn
-    updates of that rank. set_: settings by dotted name, as in {"training.lr": 1e-3}. Raises ValueError of one
-    line for bad input, before anything is written.
+    updates of that rank. through: an autoencoder's run, whose latents are learned instead of the items. set_: settings
+    by dotted name, as in {"training.lr": 1e-3}.
+
+    Raises ValueError of one line for bad input, before anything is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (folder / "experiment.toml").is_file():
@@ -70,8 +73,8 @@ def train(
     world = _join(str(asked.get("training.device", "auto")), float(asked.get("training.wait_minutes", 10.0)))
     options: dict[str, Any] = {
         "as_": as_, "given": given, "target": target, "family": family, "backbone": backbone, "preset": preset,
-        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "from_": from_,
-        "lora": lora, "set_": set_,
+        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "from_": from_, "lora": lora,
+        "through": through, "set_": set_,
     }  # fmt: skip
     if world.first:
         try:
@@ -131,7 +134,7 @@ def _begin(
 
 def _lay_out(aside: Path, plan: Plan) -> None:
     """Write all of the run that is there before its first step."""
-    run = Run.create(aside, plan.experiment, plan.modality, plan.encoding, plan.conditions)
+    run = Run.create(aside, plan.experiment, plan.modality, plan.encoding, plan.conditions, plan.through)
     if plan.origin is not None:
         assert isinstance(plan.experiment.backbone, Pretrained)
         huggingface.keep(plan.origin, plan.experiment.backbone, aside / PRETRAINED.parent)
@@ -226,6 +229,8 @@ def _fit(
             {k: run.channel(part.columns[k], k) for k in run.conditions},
         )
 
+    if run.autoencoder is not None and world.first:
+        (say or print)(f"encoding {len(train_part) + len(held_out):,} items, once")
     train_batches = batches(train_part)
     held_batches = batches(held_out)
     untrained = run.untrained()

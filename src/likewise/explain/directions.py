@@ -1,0 +1,147 @@
+"""Directions of the latent that tell items with a property from those without: how well, and what they do.
+
+A logistic regression from latents of training items; that it is right about held-out items says that the latent holds
+the property, and that items which are moved along it gain or lose it, that the decoder uses it. Both are needed: Alain
+and Bengio, "Understanding intermediate layers using linear classifier probes" (2017); White (2016).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from likewise.explain.page import Section, strip
+from likewise.explain.probe import COUNT, FEW, Probe
+from likewise.metrics.intervals import ratio_of_sums
+
+#: directions that are shown, of those that training items tell best; values of a given field that are tried
+_DIRECTIONS, _VALUES = 4, 3
+#: fewest items with the property, and without it, on either side
+_FEWEST = 8
+#: where items are moved to: so many standard deviations of training items from their middle, along the direction
+_REACH = (-3.0, -1.5, 0.0, 1.5, 3.0)
+
+
+def section(probe: Probe) -> Section | None:
+    """data: directions, each with property, accuracy (value, low, high), n, share of training items, and gained: the
+    share of COUNT items that have the property when moved to each of `reach`; null where decoded items do not tell."""
+    if probe.known is None:
+        return None
+    train, held_out = probe.known
+    middle, scale = train.mean(0), train.std(0) + 1e-9
+    x, y = (train - middle) / scale, (held_out - middle) / scale
+    found = Section(
+        "directions",
+        "Properties in the latent",
+        "For each property, the direction in which latents of training items with it lie from those without, how often "
+        "it is right about held-out items (balanced: 50% is guessing), and a held-out item that is moved along it, in "
+        "standard deviations from the middle; all else, the noise too, is unchanged.",
+        "A direction can be right because of something that goes with the property; where decoded items do not gain "
+        "it, the decoder reads little of it.",
+        data={"reach": list(_REACH), "directions": []},
+    )
+    tried = []
+    for name, (inside, outside, tell) in _properties(probe).items():
+        if min(inside.sum(), (~inside).sum(), outside.sum(), (~outside).sum()) < _FEWEST:
+            continue
+        fitted = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500).fit(x, inside)
+        tried.append((_balanced(fitted.predict(x) == inside, inside), name, fitted, inside, outside, tell))
+    tried.sort(key=lambda each: -each[0])  # by training items: held-out ones are to be asked without a choice
+    if not tried:
+        raise NotImplementedError("no property is had by some of the kept items and lacked by others")
+    for _, name, fitted, inside, outside, tell in tried[:_DIRECTIONS]:
+        weights = _weights(outside)
+        right = (fitted.predict(y) == outside).astype(np.float64)
+        accuracy = ratio_of_sums(right * weights, weights, probe.seed)
+        way = fitted.coef_[0] / np.linalg.norm(fitted.coef_[0])
+        line = {
+            "property": name,
+            "accuracy": {k: round(getattr(accuracy, k), 5) for k in ("value", "low", "high")},
+            "n": len(outside),
+            "share": round(float(inside.mean()), 5),
+            "gained": _move(probe, found, name, way, x, (middle, scale), tell),
+        }
+        found.data["directions"].append(line)
+        gained = line["gained"]
+        effect = "" if gained is None else (
+            f"; of {COUNT} items, {gained[0]:.0%} have it when moved to {_REACH[0]:g}, {gained[2]:.0%} in the middle "
+            f"and {gained[-1]:.0%} at {_REACH[-1]:+g}"
+        )  # fmt: skip
+        found.facts.append(
+            f"{name} ({line['share']:.0%} of training items): right about {accuracy.value:.0%} ({accuracy.low:.0%} to "
+            f"{accuracy.high:.0%}) of held-out items{effect}."
+        )
+    return found
+
+
+def _properties(
+    probe: Probe,
+) -> Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_], Callable[[Any], bool] | None]]:
+    """Who has each property, among training and held-out items, and how to tell of a decoded one."""
+    train, held_out = probe.train.values[:FEW], probe.held_out.values[:FEW]
+    out = {}
+    for name, tell in probe.run.modality.properties(train).items():
+        out[name] = np.array([tell(v) for v in train]), np.array([tell(v) for v in held_out]), tell
+    for field, column in probe.train.given.items():
+        words, others = (_words(part[:FEW]) for part in (column, probe.held_out.given[field]))
+        for value, count in Counter(words).most_common(_VALUES):
+            if count >= _FEWEST:
+                out[f"{field} is {value}"] = np.array([w == value for w in words]), np.array(
+                    [w == value for w in others]
+                ), None  # fmt: skip
+    return out
+
+
+def _words(column: Sequence[Any]) -> list[str]:
+    return ["" if value is None else str(value) for value in column]
+
+
+def _weights(has: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """So that items with and without count the same together."""
+    return np.where(has, 0.5 / max(1, has.sum()), 0.5 / max(1, (~has).sum()))
+
+
+def _balanced(right: NDArray[np.bool_], has: NDArray[np.bool_]) -> float:
+    weights = _weights(has)
+    return float((right * weights).sum() / weights.sum())
+
+
+def _move(
+    probe: Probe,
+    found: Section,
+    name: str,
+    way: NDArray[np.float64],
+    x: NDArray[np.float64],
+    standard: tuple[NDArray[np.float64], NDArray[np.float64]],
+    tell: Callable[[Any], bool] | None,
+) -> list[float] | None:
+    """Held-out items moved along a direction of standardised latents; the share that has the property at each stop."""
+    subjects = probe.some_held_out(COUNT)
+    c = probe.condition([s.given for s in subjects])
+    spread = float((x @ way).std())
+    middle, scale = standard
+    starts = np.concatenate(
+        [probe.model.encode(s.x, _row(c, i), probe.settings).double().cpu().numpy() for i, s in enumerate(subjects)]
+    )
+    starts = (starts - middle) / scale
+    shares = []
+    first = []
+    for stop in _REACH:
+        moved = starts + (stop * spread - starts @ way)[:, None] * way
+        z = torch.tensor(moved * scale + middle, dtype=torch.float32, device=probe.device)
+        values = probe.draw([s.given for s in subjects], [s.index for s in subjects], z)
+        first.append(values[0])
+        shares.append(0.0 if tell is None else round(float(np.mean([tell(v) for v in values])), 4))
+    captions = [f"{stop:+g}" for stop in _REACH]
+    found.strips.append(strip(probe.run.modality, f"{name}: {subjects[0].name}, moved", first, captions))
+    return None if tell is None else shares
+
+
+def _row(c: dict[str, torch.Tensor] | None, i: int) -> dict[str, torch.Tensor] | None:
+    return None if c is None else {name: value[i : i + 1] for name, value in c.items()}

@@ -1,0 +1,42 @@
+"""How much an autoencoder's latent says of held-out items: what shows a collapsed posterior when training is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from likewise.metrics.intervals import mean, proportion
+from likewise.report.evidence import Evidence, Row
+from likewise.report.page import Shown
+
+#: variance of a unit's posterior mean over items above which it is in use (Burda et al., 2016, section 5.2)
+ACTIVE = 0.01
+#: items that are encoded at most
+_MOST = 2048
+
+
+def latent(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    if not got.run.experiment.family.autoencodes:
+        return
+    part = got.held_out
+    c = None if part.c is None else {name: value[:_MOST] for name, value in part.c.items()}
+    found = got.run.over(part.x[:_MOST], c, lambda x, given, _: torch.stack(got.run.model.posterior(x, given), 1))
+    means, scales = found[:, 0], found[:, 1]
+    kl = (0.5 * (means**2 + scales**2 - 1) - np.log(scales)).sum(1)  # Kingma and Welling (2014), appendix B
+    active = float((means.var(0) > ACTIVE).mean())
+    free = got.run.model.free or 0.0
+    note = None
+    if free and kl.mean() < 1.1 * free:
+        note = (
+            f"no more than the {free:g} nats that cost nothing (family.free_bits): a smaller family.beta, or more free "
+            "bits, lets it say more"
+        )
+    yield got.row("latent_kl", mean(kl, got.seed), len(kl), 0, {}, note=note)
+    yield got.row(
+        "latent_active", proportion(active, means.shape[1]), len(kl), 0, {"variance": ACTIVE},
+        note=f"{round(active * means.shape[1])} of {means.shape[1]} units; a unit's posterior mean varies by more than "
+        f"{ACTIVE:g}",
+    )  # fmt: skip
