@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from pydoc_data.topics import topics
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -100,13 +101,19 @@ def _timed(step: Callable[[], None]) -> Side:
     return side
 
 
-def _nanogpt(path: Path, vocabulary: int, batch: Callable, compiled: bool):
+def nanogpt_module(path: Path) -> ModuleType:
+    """model.py of a checkout of nanoGPT."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", path / "model.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["nanogpt_model"] = module
     spec.loader.exec_module(module)
+    return module
+
+
+def _nanogpt(path: Path, vocabulary: int, batch: Callable, compiled: bool):
+    module = nanogpt_module(path)
     for name in ["nanoGPT", *(["nanoGPT compiled"] if compiled else [])]:
         config = module.GPTConfig(
             block_size=CONTEXT, vocab_size=vocabulary, n_layer=6, n_head=6, n_embd=384, dropout=0.0, bias=False

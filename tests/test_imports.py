@@ -72,7 +72,7 @@ ALLOWED = {
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "context", "layers", "prefix"},
+    "backbones": {"base", "context", "layers", "prefix", "rows"},
     "modalities": {"base", "letters", "tokenizer"},
     "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir"},
 }
