@@ -207,10 +207,9 @@ class _Predictor(Predictor):
         before = 0 if mask is None else mask.shape[1]
         shape = (len(rows), self.heads, before + self.length, self.size)
         memory = [(vector.new_empty(shape), vector.new_empty(shape)) for _ in self.blocks]
-        for kept, read in zip(memory, first, strict=True):
-            for all_places, there in zip(kept, read, strict=True):
-                all_places[:, :, :before] = there
         if mask is not None:
+            for (keys, values), (read_keys, read_values) in zip(memory, first, strict=True):
+                keys[:, :, :before], values[:, :, :before] = read_keys, read_values
             mask = F.pad(mask, (0, self.length), value=True)
         return _State(batch, rows, 0, before, vector, memory, reads, mask, _Rows(self))
 
@@ -220,7 +219,7 @@ class _Predictor(Predictor):
         given = self.context(c, like)
         reads = tuple(block.read(given) for block in self.blocks if isinstance(block, Block))
         if self.prefix is None:
-            return given.vector, reads, None, tuple(() for _ in self.blocks)
+            return given.vector, reads, None, None
         read, mask, _ = self.prefix(c, like)
         shape = (batch, self.heads, read.shape[1], self.size)
         memory = tuple((like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks)
