@@ -103,7 +103,8 @@ class _Predictor(Predictor):
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
         device = self.embed_start.device
         rows = filled_up(torch.arange(batch, device=device))
-        vector, hidden, read = take(read_alone(self._read, batch, c, device), rows)
+        vector, hidden, read = read_alone(self._read, batch, c, device)
+        vector, hidden = take((vector, hidden), rows)
         return batch, rows, 0, vector, hidden, read, _Rows(self)
 
     def _read(self, batch: int, c: dict[str, Tensor] | None) -> tuple[Any, ...]:
@@ -129,12 +130,13 @@ class _Predictor(Predictor):
             fresh.append(cell(h, memory))
             h = fresh[-1][0]
         if net.cross is not None:
-            h = net.cross(h, read)
+            h = net.cross(h, rows, read)
         return net.head(h)[:batch].float(), (batch, rows, place + 1, vector, tuple(fresh), read, net)
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         _, _, place, vector, hidden, read, net = state
-        vector, hidden, read = take((vector, hidden, read), filled_up(index))
+        vector, hidden = take((vector, hidden), filled_up(index))
+        read = take(read, index)
         rows = filled_up(torch.arange(len(index), device=index.device))
         return len(index), rows, place, vector, hidden, read, net
 

@@ -54,11 +54,12 @@ class CrossRows:
     def __init__(self, cross: CrossAttention) -> None:
         self.heads, self.query, self.out = cross.heads, Product(cross.query.weight), Product(cross.out.weight)
 
-    def __call__(self, h: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor]) -> Tensor:
-        """h: shape (B, width). given: keys and values as `CrossAttention.keys` has them, and which of them count."""
+    def __call__(self, h: Tensor, rows: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor]) -> Tensor:
+        """h, rows: as of `BlockRows`. given: keys and values as `CrossAttention.keys` has them, and which count."""
         keys, mask = given
-        q = self.query(norm(h)).view(len(h), self.heads, 1, -1)
-        return self.out(attend(q, *keys, mask=mask).reshape(len(h), -1), plus=h)
+        q = self.query(norm(h)).view(len(h), self.heads, 1, -1)[: len(mask)]
+        seen = attend(q, *keys, mask=mask).reshape(len(mask), -1)
+        return self.out(seen if len(h) == len(mask) else seen[rows], plus=h)
 
 
 class BlockRows:
@@ -86,24 +87,30 @@ class BlockRows:
     def __call__(
         self,
         h: Tensor,
+        rows: Tensor,
         place: int,
         cache: tuple[Tensor, Tensor, int],
         mask: Tensor | None,
         given: tuple[tuple[Tensor, Tensor], Tensor] | None,
     ) -> Tensor:
-        """h: shape (B, width). place: of the table. cache: as in `layers`. mask: of its keys, shape (B, filled + 1)."""
+        """h: items filled up, shape (len(rows), width). rows: what `filled_up` made of their numbers.
+
+        place: of the table. cache: as in `layers`. mask: of its keys, shape (B, filled + 1).
+        """
         keys, values, filled = cache
-        batch = len(h)
-        qkv = self.qkv(norm(h)).view(batch, 3, self.heads, -1)
+        batch = len(keys)
+        qkv = self.qkv(norm(h)).view(len(h), 3, self.heads, -1)
         qk = norm(qkv[:, :2]) if self.normed else qkv[:, :2]
         qk = torch.addcmul(qk * self.cos[place], qk.roll(self.half, -1), self.sin[place])
-        keys[:, :, filled], values[:, :, filled] = qk[:, 1], qkv[:, 2]
-        score = qk[:, 0, :, None] @ keys[:, :, : filled + 1].mT
+        # Each item reads a memory of its own: rows that only fill up would cost as much as others here.
+        keys[:, :, filled], values[:, :, filled] = qk[:batch, 1], qkv[:batch, 2]
+        score = qk[:batch, 0, :, None] @ keys[:, :, : filled + 1].mT
         if mask is not None:
             score = score.masked_fill(~mask[:, None, None], torch.finfo(score.dtype).min)
-        h = self.out((score.softmax(-1) @ values[:, :, : filled + 1]).view(batch, -1), plus=h)
+        seen = (score.softmax(-1) @ values[:, :, : filled + 1]).view(batch, -1)
+        h = self.out(seen if len(h) == batch else seen[rows], plus=h)
         if self.cross is not None and given is not None:
-            h = self.cross(h, given)
+            h = self.cross(h, rows, given)
         x = norm(h)
         if self.gated:
             return self.down(self.gated[0](x, times=self.up(x, silu=True)), plus=h)

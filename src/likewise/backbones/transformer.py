@@ -203,15 +203,15 @@ class _Predictor(Predictor):
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
         device = self.embed_start.device
         rows = filled_up(torch.arange(batch, device=device))
-        vector, reads, mask, first = take(read_alone(self._read, batch, c, device), rows)
+        vector, reads, mask, first = read_alone(self._read, batch, c, device)
         before = 0 if mask is None else mask.shape[1]
-        shape = (len(rows), self.heads, before + self.length, self.size)
+        shape = (batch, self.heads, before + self.length, self.size)
         memory = [(vector.new_empty(shape), vector.new_empty(shape)) for _ in self.blocks]
         if mask is not None:
             for (keys, values), (read_keys, read_values) in zip(memory, first, strict=True):
                 keys[:, :, :before], values[:, :, :before] = read_keys, read_values
             mask = F.pad(mask, (0, self.length), value=True)
-        return _State(batch, rows, 0, before, vector, memory, reads, mask, _Rows(self))
+        return _State(batch, rows, 0, before, vector[rows], memory, reads, mask, _Rows(self))
 
     def _read(self, batch: int, c: dict[str, Tensor] | None) -> tuple[Any, ...]:
         """What steps need of the condition: its vector, keys for each block, and the prefix's mask and memory."""
@@ -239,16 +239,16 @@ class _Predictor(Predictor):
         seen = None if state.mask is None else state.mask[:, : state.filled + 1]
         turned = self.get_buffer("table").shape[1] - self.length + place
         for block, (keys, values), read in zip(state.net.blocks, state.memory, state.reads, strict=True):
-            h = block(h, turned, (keys, values, state.filled), seen, read)
+            h = block(h, state.rows, turned, (keys, values, state.filled), seen, read)
         return state.net.head(norm(h))[: state.batch].float(), state._replace(place=place + 1, filled=state.filled + 1)
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         assert isinstance(state, _State)
-        rows = filled_up(index)
-        memory = [(_kept(keys, rows, state.filled), _kept(values, rows, state.filled)) for keys, values in state.memory]
-        fresh = filled_up(torch.arange(len(index), device=index.device))
-        vector, reads, mask = take((state.vector, state.reads, state.mask), rows)
-        return _State(len(index), fresh, state.place, state.filled, vector, memory, reads, mask, state.net)
+        memory = [tuple(_kept(kept, index, state.filled) for kept in both) for both in state.memory]
+        reads, mask = take((state.reads, state.mask), index)
+        rows = filled_up(torch.arange(len(index), device=index.device))
+        vector = state.vector[index][rows]
+        return state._replace(batch=len(index), rows=rows, vector=vector, memory=memory, reads=reads, mask=mask)
 
     def _places(self, start: int, stop: int) -> Tensor:
         """The rotation of the places from `start`, below 0 in the prefix, up to `stop`."""
@@ -284,7 +284,7 @@ class _State(NamedTuple):
     place: int
     filled: int  # of the memory: the prefix and `place`
     vector: Tensor
-    memory: list[tuple[Tensor, Tensor]]
+    memory: Any  # keys and values of each block, of the items alone
     reads: Any
     mask: Tensor | None
     net: _Rows
