@@ -1,4 +1,4 @@
-"""`python -m benchmarks lm vae overhead --nanogpt PATH`: prints a table for each track and writes it to results/."""
+"""`python -m benchmarks lm decode vae overhead --nanogpt PATH`: a table for each track, printed and put in results/."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks import lm, overhead, vae
+from benchmarks import decode, lm, overhead, vae
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("tracks", nargs="+", choices=("lm", "vae", "overhead"))
+    parser.add_argument("tracks", nargs="+", choices=("lm", "decode", "vae", "overhead"))
     parser.add_argument("--nanogpt", default=os.environ.get("NANOGPT"), help="a checkout of nanoGPT")
-    parser.add_argument("--compiled", action="store_true", help="nanoGPT compiled too")
+    parser.add_argument("--compiled", action="store_true", help="nanoGPT compiled too, and generate")
     parser.add_argument("--families", nargs="+", default=["vae", "gan", "flow", "autoregressive"], help="of overhead")
     parser.add_argument("--turn", type=float, default=40.0, help="seconds of training, of overhead")
     parser.add_argument("--brief", action="store_true", help="overhead of the whole alone")
@@ -22,6 +22,8 @@ def main() -> None:
     for track in args.tracks:
         if track == "overhead":
             results = (overhead.run(args.rounds, family, args.turn, args.brief) for family in args.families)
+        elif track == "decode":
+            results = (decode.run(batch, args.nanogpt, args.compiled, args.rounds) for batch in (1, 16))
         else:
             results = [lm.run(args.nanogpt, args.compiled, args.rounds) if track == "lm" else vae.run(args.rounds)]
         for result in results:

@@ -59,3 +59,17 @@ def test_numbers_go_on_elsewhere():
     here.normal(2)
     there = here.to("cpu")
     assert torch.equal(there.bits(4), here.bits(4))
+
+
+def test_numbers_drawn_ahead_are_those_of_their_calls():
+    """A call for one number of each item takes it from a stock; other calls in between change nothing."""
+    items = torch.tensor([0, 5, 2**33 + 7])
+    drawn = Draws(9, items)
+    for call in range(200):
+        one = call % 7 != 3
+        words = drawn.bits(1) if one else drawn.bits(2, 3)
+        counter = (torch.zeros(3, dtype=torch.int64), torch.full((3,), call), items & 0xFFFFFFFF, items >> 32)
+        first = philox(counter, (9, 0))[0]
+        assert torch.equal(words.flatten(1)[:, 0], first)
+        assert words.shape == ((3, 1) if one else (3, 2, 3))
+    assert drawn.bits().shape == (3,)

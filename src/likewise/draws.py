@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
+#: how many calls for one number of each item are computed together at most: a call by itself costs 0.1 ms
+_AHEAD = 64
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -74,6 +76,7 @@ class Draws:
         self._key = (seed & _MASK, (seed >> 32) & _MASK)
         self._indices = indices.to(device=device, dtype=torch.int64).view(-1, 1)
         self._calls = 0
+        self._ahead, self._first = torch.empty(self.batch, 0, dtype=torch.int64), 0
 
     @property
     def batch(self) -> int:
@@ -92,21 +95,38 @@ class Draws:
     def bits(self, *shape: int) -> Tensor:
         """Uniform integers in [0, 2^32) as int64, with shape (B, *shape)."""
         count = int(torch.Size(shape).numel())
+        if count == 1:
+            return self._one().view(self.batch, *shape)
+        self._calls += 1
+        return self._words(count, self._calls - 1)[:, :count].reshape(self.batch, *shape)
+
+    def _one(self) -> Tensor:
+        """One number of each item, shape (B,), from a stock of those that the next such calls would give."""
+        at = self._calls - self._first
+        if not 0 <= at < self._ahead.shape[1]:
+            # Twice as many each time: who draws once pays for one.
+            many = min(max(1, 2 * self._ahead.shape[1]), _AHEAD)
+            self._first, at = self._calls, 0
+            self._ahead = self._words(1, self._calls, many)[:, ::4]
+        self._calls += 1
+        return self._ahead[:, at]
+
+    def _words(self, count: int, call: int, calls: int = 1) -> Tensor:
+        """The words of the calls from `call` on, each at least `count`, call by call: shape (B, calls * blocks * 4)."""
         blocks = -(-count // 4)
         if self.device.type == "cpu":
             items = self._indices.numpy()
-            call = np.full(1, self._calls, dtype=np.int64)
-            counter = (np.arange(blocks, dtype=np.int64), call, items & _MASK, (items >> 32) & _MASK)
-            self._calls += 1
-            words = torch.from_numpy(_philox_numpy(counter, self._key, (self.batch, blocks)))
-            return words.view(self.batch, -1)[:, :count].reshape(self.batch, *shape)
-        position = torch.arange(blocks, device=self.device).expand(self.batch, blocks)
-        call = torch.full_like(position, self._calls)
-        low = (self._indices & _MASK).expand_as(position)
-        high = ((self._indices >> 32) & _MASK).expand_as(position)
-        self._calls += 1
-        words = torch.stack(philox((position, call, low, high), self._key), -1)
-        return words.view(self.batch, -1)[:, :count].reshape(self.batch, *shape)
+            position = np.tile(np.arange(blocks, dtype=np.int64), calls)
+            number = np.repeat(np.arange(call, call + calls, dtype=np.int64), blocks)
+            counter = (position, number, items & _MASK, (items >> 32) & _MASK)
+            words = torch.from_numpy(_philox_numpy(counter, self._key, (self.batch, calls * blocks)))
+            return words.view(self.batch, -1)
+        shape = (self.batch, calls * blocks)
+        position = torch.arange(blocks, device=self.device).repeat(calls).expand(shape)
+        number = torch.arange(call, call + calls, device=self.device).repeat_interleave(blocks).expand(shape)
+        low = (self._indices & _MASK).expand(shape)
+        high = ((self._indices >> 32) & _MASK).expand(shape)
+        return torch.stack(philox((position, number, low, high), self._key), -1).view(self.batch, -1)
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in the open interval (0, 1), with shape (B, *shape), float32."""

@@ -201,7 +201,7 @@ class Run:
         return json.loads(file.read_text(encoding="utf-8"))
 
     def block(self) -> int:
-        """How many samples are computed together: fixed, so that rounding does not depend on how many are asked for."""
+        """How many samples are computed together: fixed, as rounding may depend on it (see `Model.draws_alone`)."""
         if self.autoencoder is not None:
             return self.autoencoder.block()  # what is decoded together is larger than its latents
         space = self.modality.space(self.encoding)
@@ -245,13 +245,18 @@ class Run:
         reins = self.reins(steering, model, chosen, live is not None, n)
         cut: list[int] = []
         device = model.device
+        # Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
+        whole = not (start % block or n % block) or not model.draws_alone(chosen, block)
         for first in range(start - start % block, start + n, block):
-            slots = [min(max(i - start, 0), n - 1) for i in range(first, first + block)]
-            rows = [each[s] for s in slots]
-            index = torch.arange(first, first + block)
+            items = range(first, first + block)
+            if not whole:
+                items = range(max(first, start), min(first + block, start + n))
+            rows = [each[min(max(i - start, 0), n - 1)] for i in items]
+            index = torch.tensor(items)
             c = self.condition(rows, device)
-            inside = [i for i in range(block) if start <= first + i < start + n]
-            steered = reins and reins.batch([i in inside for i in range(block)], live)
+            wanted = [start <= i < start + n for i in items]
+            inside = [i for i, one in enumerate(wanted) if one]
+            steered = reins and reins.batch(wanted, live)
             with torch.no_grad():
                 extra = steered.arguments(device) if steered else {}
                 x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen, **extra).cpu()
@@ -259,7 +264,7 @@ class Run:
             if steered:
                 steered.finish()
                 decoded = [steered.reins.steering.trim(text) for text in decoded]
-                cut += [first + i for i, whole in enumerate(steered.complete(x)) if not whole]
+                cut += [items[i] for i, full in enumerate(steered.complete(x)) if not full]
             values += [decoded[i] for i in inside]
             parts.append(x[inside])
         provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}

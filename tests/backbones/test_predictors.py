@@ -78,6 +78,65 @@ def test_steps_equal_the_full_pass(name: str, space: str, given: str) -> None:
         torch.testing.assert_close(logits, whole[:, i], rtol=0, atol=1e-5)
 
 
+@CASES
+@torch.no_grad()
+def test_a_row_has_the_same_bits_in_any_batch(name: str, space: str, given: str) -> None:
+    net, x, c = build(name, space, given)
+    rows = torch.arange(37) % len(x)
+    rows[20:] = 2
+
+    def logits(rows: Tensor) -> Tensor:
+        state, found = net.start(len(rows), {k: v[rows] for k, v in c.items()}), []
+        for i in range(x.shape[1]):
+            step, state = net.step(x[rows, i - 1] if i else None, state)
+            found.append(step)
+        return torch.stack(found, 1)
+
+    whole = logits(rows)
+    assert net.independent(SPACES[space].vocabulary, 64)
+    for some in ([0], [5, 6], [19, 20, 21, 22, 23], list(range(20, 37))):
+        assert torch.equal(logits(rows[some]), whole[some])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_reordered_rows_go_on_as_what_they_were(name: str) -> None:
+    net, x, c = build(name, "text", "text")
+    whole, state = net(x, c), net.start(4, c)
+    for i in range(3):
+        _, state = net.step(x[:, i - 1] if i else None, state)
+    index = torch.tensor([3, 1, 1, 0, 3])
+    other = net.reorder(state, index)
+    for i in range(3, 9):
+        logits, other = net.step(x[index, i - 1], other)
+        torch.testing.assert_close(logits, whole[index, i], rtol=0, atol=1e-5)
+    logits, _ = net.step(x[:, 2], state)  # which is left as it was
+    torch.testing.assert_close(logits, whole[:, 3], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_steps_use_the_weights_as_they_are_when_they_start() -> None:
+    net, x, _ = build("transformer", "text", "nothing")
+    before, _ = net.step(None, net.start(4))
+    for parameter in net.parameters():
+        parameter.data.mul_(1.1)
+    after, _ = net.step(None, net.start(4))
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, net(x)[:, 0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_without_packed_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator, or where torch has no oneDNN."""
+    net, x, c = build(name, "text", "text")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    whole, state = net(x, c), net.start(len(x), c)
+    for i in range(4):
+        logits, state = net.step(x[:, i - 1] if i else None, state)
+        torch.testing.assert_close(logits, whole[:, i], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 @torch.no_grad()
 def test_short_batches(name: str) -> None:

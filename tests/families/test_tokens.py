@@ -74,6 +74,18 @@ def test_a_prefix_is_kept_and_its_gaps_are_filled(learned):
     assert torch.equal(free, none)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_an_item_is_the_same_drawn_alone(learned, guidance):
+    settings = AutoregressiveSampling(guidance=guidance, repetition_penalty=1.2, top_p=0.9)
+    assert learned.draws_alone(settings, 64)
+    c = {"label": torch.arange(64)[:, None] % 2}
+    whole = learned.sample(c, draws(64, 7), settings)
+    for i, count in ((0, 1), (41, 1), (13, 9)):
+        some = {"label": c["label"][i : i + count]}
+        assert torch.equal(learned.sample(some, draws(count, 7, start=i), settings), whole[i : i + count])
+    assert not learned.draws_alone(AutoregressiveSampling(beams=2), 64)
+
+
 class _Odd:
     """Only tokens of the other kind than the item's first."""
 

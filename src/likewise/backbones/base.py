@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -99,6 +100,26 @@ class Predictor(nn.Module, ABC):
         what the call before returned. Only where `endless`. Returns logits, shape (B, L, V), and the new state.
         """
         raise NotImplementedError("this predictor's state does not go on")
+
+    @torch.no_grad()
+    def independent(self, vocabulary: int, block: int, steps: int = 3) -> bool:
+        """Whether the bits of a row's logits are the same in any batch of up to `block` rows: tried, not assumed.
+
+        False on an accelerator, whose products of few rows are computed in other ways than those of many.
+        """
+        if any(p.device.type != "cpu" for p in self.parameters()):
+            return False
+        tokens = torch.arange(steps * block).view(steps, block) * 7919 % vocabulary
+        sizes = (block, *(2**k for k in range((block - 1).bit_length())))
+        states = {size: self.start(size) for size in sizes}
+        for step in range(steps):
+            found = {}
+            for size in sizes:
+                token = tokens[step - 1, :size] if step else None
+                found[size], states[size] = self.step(token, states[size])
+            if not all(torch.equal(found[size], found[block][:size]) for size in sizes):
+                return False
+        return True
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         """The state of the items `index` of those in `state`, in that order: shape (B',), items may come again.

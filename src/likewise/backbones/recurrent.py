@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Attention, Backbone, Predictor, Role
 from likewise.backbones.context import Context
 from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, watch
+from likewise.backbones.rows import CrossRows, Product, filled_up, read_alone, take
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 Cell = Literal["lstm", "gru"]
@@ -94,7 +95,7 @@ class _Predictor(Predictor):
 
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None, before: Tensor | None = None) -> Tensor:
         start = self.embed_start.expand(len(x), 1, -1) if before is None else self._first(before)
-        return self._advance(torch.cat((start, self.embed(x[:, :-1])), 1), 0, *self._given(c, x))[0]
+        return self._advance(torch.cat((start, self.embed(x[:, :-1])), 1), *self._given(c, x))
 
     def carry(self, read: Tensor, c: dict[str, Tensor] | None, state: Any = None) -> tuple[Tensor, Any]:
         assert self.embed_place is None
@@ -116,22 +117,44 @@ class _Predictor(Predictor):
         return Attention(None, self.context.by_field(watch([self.cross], lambda: self(x, c)), c))
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
-        return (0, *self._given(c, self.embed_start.expand(batch, -1)))
+        device = self.embed_start.device
+        rows = filled_up(torch.arange(batch, device=device))
+        vector, hidden, read = read_alone(self._read, batch, c, device)
+        vector, hidden = take((vector, hidden), rows)
+        return batch, rows, 0, vector, hidden, read, _Rows(self)
+
+    def _read(self, batch: int, c: dict[str, Tensor] | None) -> tuple[Any, ...]:
+        """What steps need of the condition: its vector, the first state by layer and part, and what attention reads."""
+        vector, hidden, read = self._given(c, self.embed_start.expand(batch, -1))
+        if hidden is None:
+            hidden = torch.zeros(self.core.num_layers, batch, self.core.hidden_size, device=vector.device)
+            hidden = (hidden, hidden) if isinstance(self.core, nn.LSTM) else hidden
+        parts = hidden if isinstance(hidden, tuple) else (hidden,)
+        return vector, tuple(zip(*(part.unbind() for part in parts), strict=True)), read
 
     def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        place, vector, hidden, read = state
-        before = self.embed_start.expand(len(vector), -1) if token is None else self.embed(token)
-        logits, hidden = self._advance(before[:, None], place, vector, hidden, read)
-        return logits[:, 0], (place + 1, vector, hidden, read)
+        batch, rows, place, vector, hidden, read, net = state
+        if token is None:
+            before = self.embed_start.expand(len(rows), -1)
+        else:
+            before = self.embed(token if len(rows) == batch else token[rows])
+        h = before + vector
+        if self.embed_place is not None:
+            h = h + self.embed_place[place]
+        fresh = []
+        for cell, memory in zip(net.cells, hidden, strict=True):
+            fresh.append(cell(h, memory))
+            h = fresh[-1][0]
+        if net.cross is not None:
+            h = net.cross(h, rows, read)
+        return net.head(h)[:batch].float(), (batch, rows, place + 1, vector, tuple(fresh), read, net)
 
     def reorder(self, state: Any, index: Tensor) -> Any:
-        place, vector, hidden, read = state
-        if hidden is not None:
-            hidden = tuple(h[:, index] for h in hidden) if isinstance(hidden, tuple) else hidden[:, index]
-        if read is not None:
-            (keys, values), mask = read
-            read = (keys[index], values[index]), mask[index]
-        return place, vector[index], hidden, read
+        _, _, place, vector, hidden, read, net = state
+        vector, hidden = take((vector, hidden), filled_up(index))
+        read = take(read, index)
+        rows = filled_up(torch.arange(len(index), device=index.device))
+        return len(index), rows, place, vector, hidden, read, net
 
     def _given(self, c: dict[str, Tensor] | None, like: Tensor) -> tuple[Tensor, Any, Any]:
         """The condition's vector, the recurrence's first state, and what attention reads."""
@@ -143,14 +166,51 @@ class _Predictor(Predictor):
         read = None if self.cross is None else (self.cross.keys(given.sequence), given.mask)
         return given.vector, hidden, read
 
-    def _advance(self, before: Tensor, place: int, vector: Tensor, hidden: Any, read: Any) -> tuple[Tensor, Any]:
+    def _advance(self, before: Tensor, vector: Tensor, hidden: Any, read: Any) -> Tensor:
         h = before + vector[:, None]
         if self.embed_place is not None:
-            h = h + self.embed_place[place : place + h.shape[1]]
-        h, hidden = self.core(h, hidden)
+            h = h + self.embed_place[: h.shape[1]]
+        h, _ = self.core(h, hidden)
         if self.cross is not None:
             h = h + self.cross(h, *read)
-        return self.head(self.dropout(h)).float(), hidden
+        return self.head(self.dropout(h)).float()
+
+
+class _Rows:
+    """A predictor's weights for steps, as they are now."""
+
+    def __init__(self, net: _Predictor) -> None:
+        kind = _LSTMRows if isinstance(net.core, nn.LSTM) else _GRURows
+        self.cells = [kind(*net.core._flat_weights[4 * i : 4 * i + 4]) for i in range(net.core.num_layers)]
+        self.cross = None if net.cross is None else CrossRows(net.cross)
+        self.head = Product(net.head.weight, net.head.bias)
+
+
+class _LSTMRows:
+    """One layer of an LSTM for the next place of each row; `state` is its h and c, shape (B, width) each."""
+
+    def __init__(self, w_x: Tensor, w_h: Tensor, b_x: Tensor, b_h: Tensor) -> None:
+        self.of_x, self.of_h = Product(w_x, b_x + b_h), Product(w_h)
+
+    def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        h, c = state
+        enter, forget, new, leave = self.of_h(h, plus=self.of_x(x)).chunk(4, 1)
+        c = forget.sigmoid() * c + enter.sigmoid() * new.tanh()
+        return leave.sigmoid() * c.tanh(), c
+
+
+class _GRURows:
+    """One layer of a GRU for the next place of each row; `state` is its h, shape (B, width)."""
+
+    def __init__(self, w_x: Tensor, w_h: Tensor, b_x: Tensor, b_h: Tensor) -> None:
+        self.of_x, self.of_h = Product(w_x, b_x), Product(w_h, b_h)
+
+    def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (h,) = state
+        reset_x, keep_x, new_x = self.of_x(x).chunk(3, 1)
+        reset_h, keep_h, new_h = self.of_h(h).chunk(3, 1)
+        new = (new_x + (reset_x + reset_h).sigmoid() * new_h).tanh()
+        return (new + (keep_x + keep_h).sigmoid() * (h - new),)
 
 
 class _Encoder(nn.Module):

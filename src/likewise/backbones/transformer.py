@@ -7,7 +7,7 @@ norm can learn them. adaLN-zero where a time or a latent steers the blocks (Peeb
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ from likewise.backbones.layers import (
     watch,
 )
 from likewise.backbones.prefix import Prefix, is_text, visible
+from likewise.backbones.rows import BlockRows, Product, filled_up, norm, read_alone, take
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 
@@ -203,44 +204,60 @@ class _Predictor(Predictor):
         return Attention(own, given)
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
+        device = self.embed_start.device
+        rows = filled_up(torch.arange(batch, device=device))
+        vector, reads, mask, first = read_alone(self._read, batch, c, device)
+        before = 0 if mask is None else mask.shape[1]
+        shape = (batch, self.heads, before + self.length, self.size)
+        memory = [(vector.new_empty(shape), vector.new_empty(shape)) for _ in self.blocks]
+        if mask is not None:
+            for (keys, values), (read_keys, read_values) in zip(memory, first, strict=True):
+                keys[:, :, :before], values[:, :, :before] = read_keys, read_values
+            mask = F.pad(mask, (0, self.length), value=True)
+        return _State(batch, rows, 0, before, vector[rows], memory, reads, mask, _Rows(self))
+
+    def _read(self, batch: int, c: dict[str, Tensor] | None) -> tuple[Any, ...]:
+        """What steps need of the condition: its vector, keys for each block, and the prefix's mask and memory."""
         like = self.embed_start.expand(batch, -1)
         given = self.context(c, like)
-        reads = [block.read(given) for block in self.blocks if isinstance(block, Block)]
-        read, mask, before = None, None, 0
-        if self.prefix is not None:
-            read, mask, _ = self.prefix(c, like)
-            before = read.shape[1]
-        shape = (batch, self.heads, before + self.length, self.size)
-        memory = [(like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks]
-        if read is not None and mask is not None:
-            for block, (keys, values), own in zip(self.blocks, memory, reads, strict=True):
-                read = block(read, self._places(-before, 0), mask=visible(mask, 0), given=own, cache=(keys, values, 0))
-            mask = F.pad(mask, (0, self.length), value=True)
-        return 0, given.vector, memory, reads, mask
+        reads = tuple(block.read(given) for block in self.blocks if isinstance(block, Block))
+        if self.prefix is None:
+            return given.vector, reads, None, None
+        read, mask, _ = self.prefix(c, like)
+        shape = (batch, self.heads, read.shape[1], self.size)
+        memory = tuple((like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks)
+        table = self._places(-read.shape[1], 0)
+        for block, (keys, values), own in zip(self.blocks, memory, reads, strict=True):
+            read = block(read, table, mask=visible(mask, 0), given=own, cache=(keys, values, 0))
+        return given.vector, reads, mask, memory
 
     def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        place, vector, memory, reads, mask = state
-        before = self.embed_start.expand(len(vector), -1) if token is None else self.embed(token) * self.scale
-        h = self._enter(before[:, None], place, vector)
-        table = self._places(place, place + 1)
-        filled = place + (0 if mask is None else mask.shape[1] - self.length)
-        seen = None if mask is None else mask[:, : filled + 1]
-        for block, (keys, values), read in zip(self.blocks, memory, reads, strict=True):
-            h = block(h, table, mask=seen, given=read, cache=(keys, values, filled))
-        return self.head(rms_norm(h))[:, 0].float(), (place + 1, vector, memory, reads, mask)
+        assert isinstance(state, _State)
+        if token is None:
+            before = self.embed_start.expand(len(state.rows), -1)
+        else:
+            before = self.embed(token if len(state.rows) == state.batch else token[state.rows]) * self.scale
+        place = state.place
+        h = self._enter(before[:, None], place, state.vector)[:, 0]
+        seen = None if state.mask is None else state.mask[:, : state.filled + 1]
+        turned = self.get_buffer("table").shape[1] - self.length + place
+        for block, (keys, values), read in zip(state.net.blocks, state.memory, state.reads, strict=True):
+            h = block(h, state.rows, turned, (keys, values, state.filled), seen, read)
+        return state.net.head(norm(h))[: state.batch].float(), state._replace(place=place + 1, filled=state.filled + 1)
+
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        assert isinstance(state, _State)
+        memory = [tuple(_kept(kept, index, state.filled) for kept in both) for both in state.memory]
+        reads, mask = take((state.reads, state.mask), index)
+        rows = filled_up(torch.arange(len(index), device=index.device))
+        vector = state.vector[index][rows]
+        return state._replace(batch=len(index), rows=rows, vector=vector, memory=memory, reads=reads, mask=mask)
 
     def _places(self, start: int, stop: int) -> Tensor:
         """The rotation of the places from `start`, below 0 in the prefix, up to `stop`."""
         table = self.get_buffer("table")
         first = table.shape[1] - self.length
         return table[:, first + start : first + stop]
-
-    def reorder(self, state: Any, index: Tensor) -> Any:
-        place, vector, memory, reads, mask = state
-        filled = place + (0 if mask is None else mask.shape[1] - self.length)
-        fresh = [(_rows(keys, index, filled), _rows(values, index, filled)) for keys, values in memory]
-        read = [None if r is None else ((r[0][0][index], r[0][1][index]), r[1][index]) for r in reads]
-        return place, vector[index], fresh, read, None if mask is None else mask[index]
 
     def _enter(self, before: Tensor, place: int, vector: Tensor) -> Tensor:
         h = before + vector[:, None] if not self.context.empty else before
@@ -249,7 +266,34 @@ class _Predictor(Predictor):
         return self.dropout(h)
 
 
-def _rows(memory: Tensor, index: Tensor, place: int) -> Tensor:
+class _Rows:
+    """A predictor's weights for steps, as they are now."""
+
+    def __init__(self, net: _Predictor) -> None:
+        table = net.get_buffer("table")
+        self.blocks = [
+            BlockRows(block.attention, block.cross, block.feed_forward, table)
+            for block in net.blocks
+            if isinstance(block, Block)
+        ]
+        self.head = Product(net.head.weight)
+
+
+class _State(NamedTuple):
+    """Where `step` stands: `batch` items, computed as the more `rows` that `filled_up` makes of them."""
+
+    batch: int
+    rows: Tensor
+    place: int
+    filled: int  # of the memory: the prefix and `place`
+    vector: Tensor
+    memory: Any  # keys and values of each block, of the items alone
+    reads: Any
+    mask: Tensor | None
+    net: _Rows
+
+
+def _kept(memory: Tensor, index: Tensor, place: int) -> Tensor:
     """The rows `index` of a cache, as long as it; only what stands before `place` is written yet."""
     out = memory.new_empty(len(index), *memory.shape[1:])
     out[:, :, :place] = memory[index, :, :place]

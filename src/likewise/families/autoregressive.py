@@ -87,6 +87,7 @@ class AutoregressiveModel(Model):
         self.space = target
         self.predictor = backbone.predictor(target, condition)
         self.register_buffer("possible", allowed(target), persistent=False)
+        self._alone: dict[tuple[int, int], bool] = {}
         if target.windows:
             self.likelihood_how += f", {how(self.predictor, target)}"
 
@@ -141,6 +142,13 @@ class AutoregressiveModel(Model):
             constraint=constraint,
             on_token=on_token,
         )
+
+    def draws_alone(self, settings: Sampling, block: int) -> bool:
+        assert isinstance(settings, AutoregressiveSampling)
+        key = block, torch.get_num_threads()
+        if key not in self._alone:
+            self._alone[key] = self.predictor.independent(self.space.vocabulary, block)
+        return settings.beams is None and self._alone[key]
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -116,6 +116,13 @@ class Model(nn.Module, ABC):
         assert isinstance(self.target, Tokens)
         return self.target.length
 
+    def draws_alone(self, settings: Sampling, block: int) -> bool:
+        """Whether `sample` gives an item the same bits in any batch of up to `block`: then none is drawn for nothing.
+
+        Elsewhere items are computed in blocks of one size, as products of other shapes round otherwise.
+        """
+        return False
+
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
         """What early stopping watches, lower is better: (values, weights), each (B,); the loss is sum(v) / sum(w).
 

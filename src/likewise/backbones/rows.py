@@ -1,0 +1,158 @@
+"""A network computed for few rows at a time, as decoding does: weights packed for it, each row's bits its own.
+
+A product of few rows with a matrix is bound by reading the matrix. oneDNN, given it packed, reads it faster than
+BLAS does, two threads faster than one, and sums each row in one order however many rows there are. So a row has the
+same bits in any batch, which `Predictor.independent` tries instead of assuming.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from likewise.backbones.layers import CrossAttention, FeedForward, SelfAttention, attend, rms_norm
+
+
+class Product:
+    """x W^T + b of a linear layer's weights as they are now, without gradients."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """weight: shape (outputs, inputs). bias: shape (outputs,)."""
+        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        self.packed = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
+        self.packed = self.packed and torch.backends.mkldnn.is_available()
+        if self.packed:  # the layout made for 16 rows is as fast for 4 and for 64
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous(), 16)
+
+    def __call__(
+        self, x: Tensor, *, plus: Tensor | None = None, times: Tensor | None = None, silu: bool = False
+    ) -> Tensor:
+        """x: shape (B, inputs). At most one of: plus or times that, shape (B, outputs), or silu of the result."""
+        if not self.packed:
+            y = F.linear(x, self.weight, self.bias)
+            y = y if plus is None else y + plus
+            return F.silu(y) if silu else y if times is None else y * times
+        other, name = (plus, "add") if times is None else (times, "mul")
+        if other is not None:
+            return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, name)
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "swish" if silu else "none", [], "")
+
+
+def norm(x: Tensor) -> Tensor:
+    """`layers.rms_norm`, without what gradients need."""
+    if x.device.type != "cpu":
+        return rms_norm(x)
+    return x * torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(1e-6).rsqrt_().unsqueeze(-1)
+
+
+class CrossRows:
+    """`CrossAttention` for one place of each row, added to what looks."""
+
+    def __init__(self, cross: CrossAttention) -> None:
+        self.heads, self.query, self.out = cross.heads, Product(cross.query.weight), Product(cross.out.weight)
+
+    def __call__(self, h: Tensor, rows: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor]) -> Tensor:
+        """h, rows: as of `BlockRows`. given: keys and values as `CrossAttention.keys` has them, and which count."""
+        keys, mask = given
+        q = self.query(norm(h)).view(len(h), self.heads, 1, -1)[: len(mask)]
+        seen = attend(q, *keys, mask=mask).reshape(len(mask), -1)
+        return self.out(seen if len(h) == len(mask) else seen[rows], plus=h)
+
+
+class BlockRows:
+    """A block of a Transformer for the next place of each row; equal to `Block` with a cache."""
+
+    def __init__(
+        self, attention: SelfAttention, cross: CrossAttention | None, feed_forward: FeedForward, table: Tensor
+    ) -> None:
+        """table: from `rotation`, shape (2, N, D)."""
+        self.heads, self.normed = attention.heads, attention.qk_gain is not None
+        self.qkv, self.out = Product(attention.qkv.weight), Product(attention.out.weight)
+        # The gain and the scale of the scores are folded into the table of all places.
+        cos, sin = table[:, :, None, None]
+        size = table.shape[-1]
+        if attention.qk_gain is not None:
+            gain = attention.qk_gain.detach()
+            cos, sin = cos * gain, sin * gain.roll(size // 2, -1)
+        scale = torch.tensor([size**-0.5, 1.0], device=table.device).view(2, 1, 1)
+        self.cos, self.sin, self.half = (cos * scale).unbind(0), (sin * scale).unbind(0), size // 2
+        self.cross = None if cross is None else CrossRows(cross)
+        first, *second = feed_forward.up.weight.chunk(2 if feed_forward.gated else 1)
+        self.up, self.gated = Product(first), [Product(weight) for weight in second]
+        self.down = Product(feed_forward.out.weight)
+
+    def __call__(
+        self,
+        h: Tensor,
+        rows: Tensor,
+        place: int,
+        cache: tuple[Tensor, Tensor, int],
+        mask: Tensor | None,
+        given: tuple[tuple[Tensor, Tensor], Tensor] | None,
+    ) -> Tensor:
+        """h: items filled up, shape (len(rows), width). rows: what `filled_up` made of their numbers.
+
+        place: of the table. cache: as in `layers`. mask: of its keys, shape (B, filled + 1).
+        """
+        keys, values, filled = cache
+        batch = len(keys)
+        qkv = self.qkv(norm(h)).view(len(h), 3, self.heads, -1)
+        qk = norm(qkv[:, :2]) if self.normed else qkv[:, :2]
+        qk = torch.addcmul(qk * self.cos[place], qk.roll(self.half, -1), self.sin[place])
+        # Each item reads a memory of its own: rows that only fill up would cost as much as others here.
+        keys[:, :, filled], values[:, :, filled] = qk[:batch, 1], qkv[:batch, 2]
+        score = qk[:batch, 0, :, None] @ keys[:, :, : filled + 1].mT
+        if mask is not None:
+            score = score.masked_fill(~mask[:, None, None], torch.finfo(score.dtype).min)
+        seen = (score.softmax(-1) @ values[:, :, : filled + 1]).view(batch, -1)
+        h = self.out(seen if len(h) == batch else seen[rows], plus=h)
+        if self.cross is not None and given is not None:
+            h = self.cross(h, rows, given)
+        x = norm(h)
+        if self.gated:
+            return self.down(self.gated[0](x, times=self.up(x, silu=True)), plus=h)
+        return self.down(F.relu(self.up(x)).square_(), plus=h)
+
+
+def filled_up(index: Tensor) -> Tensor:
+    """Row numbers, the last one repeated so that there are 4, 8, 16, 32 or a multiple of 64 of them.
+
+    Four rows cost what one does. As widths are multiples of 8, vector instructions then leave no remainder, which
+    would be computed by others, and rounded otherwise.
+    """
+    count = len(index)
+    size = max(4, 1 << (count - 1).bit_length()) if count <= 64 else -(-count // 64) * 64
+    return torch.cat((index, index[-1:].expand(size - count)))
+
+
+def take(state: Any, index: Tensor) -> Any:
+    """The rows `index` of all tensors in tuples in tuples; None stays None."""
+    if state is None:
+        return None
+    return state[index] if isinstance(state, Tensor) else tuple(take(each, index) for each in state)
+
+
+def join(states: list[Any]) -> Any:
+    """The rows of several such states as one."""
+    first = states[0]
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return torch.cat(states)
+    return tuple(join(list(each)) for each in zip(*states, strict=True))
+
+
+def read_alone(read: Any, batch: int, c: dict[str, Tensor] | None, device: torch.device) -> Any:
+    """read(batch, c) for each row by itself, so that no row's bits depend on others; once if all are equal.
+
+    On an accelerator all rows are read at once: there, small products round differently anyway.
+    """
+    if device.type != "cpu":
+        return read(batch, c)
+    if c is None or all(bool((value == value[:1]).all()) for value in c.values()):
+        one = read(1, None if c is None else {name: value[:1] for name, value in c.items()})
+        return take(one, torch.zeros(batch, dtype=torch.int64))
+    return join([read(1, {name: value[i : i + 1] for name, value in c.items()}) for i in range(batch)])
