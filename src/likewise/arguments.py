@@ -143,7 +143,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--system", default="", metavar="TEXT", help="what the model is told before you speak")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: temperature=0.8, ...")
     p = verb(
-        "evaluate", "measure a run and write its report", "runs/digits", "runs/digits -n 4000 --features efficientnet"
+        "evaluate",
+        "measure a run and write its report",
+        "runs/digits",
+        "runs/digits -n 4000 --features efficientnet",
+        "runs/en-de --set beams=4",
     )
     p.add_argument("run")
     p.add_argument("-n", type=int, default=1000, help="samples to draw (default 1000)")
@@ -156,6 +160,9 @@ def parser() -> argparse.ArgumentParser:
         "--features", default="pca", metavar="NAME",
         help="what items are compared by: pca (default), efficientnet, minilm, FILE.onnx or MODULE:CALLABLE",
     )  # fmt: skip
+    p.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw, as for sample; repeatable"
+    )
     p = verb("compare", "measure several runs side by side", "runs/flow runs/gan")
     p.add_argument("runs", nargs="+")
     p.add_argument("--out", help="the page to write")

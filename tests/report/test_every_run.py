@@ -91,6 +91,18 @@ def test_evaluate_takes_it(kind: str, family: str, tmp_path: Path) -> None:
     assert all(i < held_out for i in report["judge"]["accused"])
 
 
+def test_a_report_draws_as_it_is_told(tmp_path: Path) -> None:
+    run = make_run("text", tmp_path)
+    plain, greedy = evaluate(run, n=24), evaluate(run, n=24, settings={"temperature": 0})
+    check_report(run, greedy)
+    assert (plain["sampling"], greedy["sampling"]) == ({}, {"temperature": 0})
+    stamps = [{row["stamp"] for row in report["metrics"]} for report in (plain, greedy)]
+    assert stamps[0].isdisjoint(stamps[1])  # not to be compared
+    distinct = [next(row["value"] for row in r["metrics"] if row["name"] == "distinct_2") for r in (plain, greedy)]
+    assert distinct[1] < distinct[0]
+    assert "temperature 0" in (run.path / "report" / "index.html").read_text(encoding="utf-8")
+
+
 def test_the_schema_refuses_what_it_does_not_say(tmp_path: Path) -> None:
     report = json.loads(json.dumps(evaluate(make_run("table", tmp_path), n=24)))
     assert schema()["properties"]["schema"]["const"] == SCHEMA

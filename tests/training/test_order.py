@@ -30,7 +30,7 @@ def test_the_beginning_of_a_pass_is_drawn_from_all_items():
 @pytest.mark.parametrize("batch", [4, 8, 32, 100])
 def test_batches_of_items_of_different_lengths_have_about_equal_tokens(batch):
     count = 32 * batch  # one chunk is one pass
-    lengths = np.exp(np.random.default_rng(0).normal(3.5, 1.0, count)).clip(1, 1024).astype(np.int64)
+    lengths = np.exp(np.random.default_rng(0).normal(3.5, 0.4, count)).clip(1, 100).astype(np.int64)
     order = Order(count, batch, 5, lengths)
     parts = [order.batch(k) for k in range(32)]
     assert sorted(np.concatenate(parts).tolist()) == list(range(count))
@@ -38,8 +38,8 @@ def test_batches_of_items_of_different_lengths_have_about_equal_tokens(batch):
     tokens = np.array([lengths[p].sum() for p in parts])
     crowded = np.array([len(p) == least(batch) for p in parts])  # of long items no batch has fewer than that
     if batch > 8:
-        assert crowded.sum() <= 3
-        assert tokens[~crowded].max() - tokens[~crowded].min() <= lengths[np.concatenate(parts)].max()
+        assert not crowded.any()
+        assert tokens.max() - tokens.min() <= 2 * lengths.max()
         padded = sum(len(p) * lengths[p].max() for p in parts)
         assert tokens.sum() > 0.85 * padded
     else:

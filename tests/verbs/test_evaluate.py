@@ -110,7 +110,7 @@ class FakeRun:
     def reference(self, part: str) -> Any:
         return self._parts[part]
 
-    def sample(self, n: int, seed: int = 0, given: Any = None) -> Any:
+    def sample(self, n: int, seed: int = 0, given: Any = None, settings: Any = None) -> Any:
         asked = given or [{}] * n
         values = [self._draw(np.random.default_rng([seed, i]), asked[i]) for i in range(n)]
         ended = torch.tensor([[0, 1, 2, 2]] * (n - 1) + [[0, 1, 1, 1]])

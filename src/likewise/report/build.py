@@ -21,7 +21,12 @@ _NOT_LOSSES = {"step", "steps", "seconds", "split", "lr", "items_per_second", "t
 
 
 def build(
-    run: Any, n: int = 1000, seed: int = 0, progress: Callable[[str], None] | None = None, features: str = "pca"
+    run: Any,
+    n: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    features: str = "pca",
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measure `n` samples of `run`, drawn with `seed`, and write the report: see `verbs.evaluate`."""
     if n < 1:
@@ -29,7 +34,7 @@ def build(
     tell = progress or (lambda _: None)
     started = time.perf_counter()
     tell(f"drawing {n} samples")
-    got = gather(run, n, seed, features)
+    got = gather(run, n, seed, features, settings)
     drawn = time.perf_counter()
     report: dict[str, Any] = {
         "schema": SCHEMA,
@@ -38,6 +43,7 @@ def build(
         "n_compared": got.compared,
         "n_train": len(got.train.values),
         "seed": seed,
+        "sampling": dict(settings or {}),
         "protocol": got.stamp,
         "judge": None,
         "copies": None,

@@ -81,8 +81,8 @@ class Evidence:
         }
 
 
-def gather(run: Any, n: int, seed: int, features: str = "pca") -> Evidence:
-    """Draw and measure; features: as `metrics.extractors.extractor` names them."""
+def gather(run: Any, n: int, seed: int, features: str = "pca", settings: Mapping[str, Any] | None = None) -> Evidence:
+    """Draw and measure; features: as `metrics.extractors.extractor` names them. settings: of drawing."""
     chosen = extractor(features)  # first: a mistake in its name should not wait for the drawing
     train, held_out = run.reference("train"), run.reference("held_out")
     for name, part in (("training", train), ("held-out", held_out)):
@@ -95,7 +95,7 @@ def gather(run: Any, n: int, seed: int, features: str = "pca") -> Evidence:
     if held_out.given:
         # Asking for what real held-out items were given makes the two samples comparable.
         given = [{name: part[order[i % len(order)]] for name, part in held_out.given.items()} for i in range(n)]
-    samples = run.sample(n, seed=seed, given=given)
+    samples = run.sample(n, seed=seed, given=given, settings=dict(settings or {}))
     fakes = list(samples.values)
 
     name, baseline = _shuffle([train.values[i] for i in order_train[:compared]], rng)
@@ -137,6 +137,8 @@ def gather(run: Any, n: int, seed: int, features: str = "pca") -> Evidence:
         "ruler_items": len(rest),
         "split": "held-out data against samples",
         "seed": seed,
+        # Samples drawn otherwise are not to be compared; where nothing was set, stamps stay what they were.
+        **({"sampling": dict(settings)} if settings else {}),
         "held_out": _fingerprint(raw_held_out),
         "train": _fingerprint(raw_train),
     }
