@@ -191,10 +191,10 @@ def test_refusals(encoders, runs, data, folder, monkeypatch, capsys):
 
     text, picture = encoders["text"].path, encoders["picture"].path
     assert "not a run" in refused(data["text"], "--through", folder)
-    assert "finds no latents" in refused(data["text"], "--through", folder / "straight")
+    assert "finds no latents" in refused(data["text"], "--through", runs["text", "gan"].path)
     assert "was trained on image" in refused(data["text"], "--through", picture, "--as", "text")
-    assert "image" in refused(data["text"], "--through", picture)
-    assert "what fits" in refused(data["text"], "--through", text, "--family", "autoregressive")
+    assert "which was trained on image" in refused(data["text"], "--through", picture)
+    assert "flow, gan and vae fit" in refused(data["text"], "--through", text, "--family", "autoregressive")
     assert "leave it out" in refused(data["text"], "--through", text, "--set", "target.length=9")
     # Other records, or another split of the same ones: held-out figures would be of what the autoencoder has seen.
     other = folder / "other.txt"

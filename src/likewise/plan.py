@@ -159,10 +159,15 @@ def make_plan(
     given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
     as_ = as_ or inherited.get("target", asked.get("target", {})).get("modality")
     target = target or inherited.get("target_field")
-    records = read_records(
-        path, unit=unit or data.get("unit"), as_=as_, target=target, given=given,
-        memory=data.get("memory", Data().memory),
-    )  # fmt: skip
+    try:
+        records = read_records(
+            path, unit=unit or data.get("unit"), as_=as_, target=target, given=given,
+            memory=data.get("memory", Data().memory),
+        )  # fmt: skip
+    except ValueError as error:
+        if encoder is None:
+            raise
+        raise ValueError(f"{error} (read as for --through {encoder.path}, which was trained on {as_})") from None
     kind = records.modalities[records.target]
     start: dict[str, Any] = {}
     if origin is not None:
