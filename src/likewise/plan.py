@@ -213,36 +213,10 @@ def make_plan(
     scanned = scan(records, tell)
     rows, held = scanned.records.split(experiment.data.held_out, experiment.data.split)
     train = scanned.records.subset(rows)
-    values = train.columns
-    if encoder and train.fingerprint() != encoder.info.get("fingerprint"):
-        raise ValueError(
-            f"--through {encoder.path}: it was not trained on the same records as are trained on here, so it may have "
-            f"seen those that are held out; give the path and the split it had ({encoder.experiment.data.path}), or "
-            "train it again on these data"
-        )
     try:
-        if encoder:
-            modality = Latents.fit(values[records.target], encoder.as_autoencoder(), experiment.training.seed)
-        else:
-            modality = catalog.find("modality", kind).fit(
-                values[records.target], experiment.target, experiment.training.seed
-            )
-        conditions = {
-            name: catalog.find("modality", records.modalities[name]).fit(
-                values[name], settings, experiment.training.seed
-            )
-            for name, settings in experiment.condition.items()
-        }
+        modality, conditions = _learned(records, train, experiment, encoder, scanned.notes)
     except BadValue as error:
         raise ValueError(f"{path}: {error}") from None
-    if experiment.family.windows and (whole := modality.in_windows()) is not modality:
-        if train.streamed:
-            scanned.notes.append(
-                "long texts are cut, not read in windows, as the data are read piece by piece: a larger data.memory "
-                "(MiB) reads them whole"
-            )
-        else:
-            modality = whole
     held_out, said = representable(scanned.records.subset(held), modality, conditions)
     scanned.notes.extend(said)
     if not len(held_out):
@@ -257,6 +231,34 @@ def make_plan(
     with torch.device("meta") if origin else nullcontext():  # a pretrained model may be large, and this one is not used
         plan.untrained()  # refuses what does not fit
     return plan
+
+
+def _learned(
+    records: Records, train: Records, experiment: Experiment, encoder: Run | None, notes: list[str]
+) -> tuple[Modality, dict[str, Modality]]:
+    """What is learned from the training files: of the target, or its latents, and of each given field."""
+    seed, values = experiment.training.seed, train.columns[records.target]
+    conditions: dict[str, Modality] = {
+        name: catalog.find("modality", records.modalities[name]).fit(train.columns[name], settings, seed)
+        for name, settings in experiment.condition.items()
+    }
+    if encoder is not None:
+        if train.fingerprint() != encoder.info.get("fingerprint"):
+            raise ValueError(
+                f"--through {encoder.path}: it was not trained on the same records as are trained on here, so it may "
+                "have seen those that are held out; give the path and the split it had "
+                f"({encoder.experiment.data.path}), or train it again on these data"
+            )
+        return Latents.fit(values, encoder.as_autoencoder(), seed), conditions
+    modality = catalog.find("modality", records.modalities[records.target]).fit(values, experiment.target, seed)
+    if experiment.family.windows and (whole := modality.in_windows()) is not modality:
+        if not train.streamed:
+            return whole, conditions
+        notes.append(
+            "long texts are cut, not read in windows, as the data are read piece by piece: a larger data.memory (MiB) "
+            "reads them whole"
+        )
+    return modality, conditions
 
 
 def _by_tokens(training: Training, space: Space, stated: bool) -> Training:
