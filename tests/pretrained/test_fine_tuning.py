@@ -21,7 +21,7 @@ from likewise.verbs.train import resume, train
 from likewise.verbs.verify import verify
 
 QUICK = {"training.batch": 8, "training.threads": 1, "training.lr": 0.01, "training.evaluate_every": 6}
-QUICK |= {"training.checkpoint_every": 6}
+QUICK |= {"training.checkpoint_every": 6, "training.precision": "float32"}
 
 
 def quiet(_: str) -> None: ...
@@ -135,15 +135,15 @@ def test_a_given_text_is_read_by_the_model_itself(tmp_path):
     """Translation: the source stands before the target, so that a model that learns to copy copies what it is given."""
     small_model(tmp_path / "model", "qwen3")
     words = ("red", "blue", "green", "grey", "white", "black", "pink", "brown", "gold", "mauve", "lime", "teal")
-    rows = [f"{a} {b}\t{a}" for a in words for b in words]
+    rows = [f"{a} {b} {c}\t{a}" for a in words for b in words for c in words[:4]]
     (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "\n".join(rows), encoding="utf-8")
-    settings = {**QUICK, "training.batch": 16, "training.lr": 0.005, "training.evaluate_every": 40}
+    settings = {**QUICK, "training.batch": 32, "training.lr": 0.005, "training.evaluate_every": 100}
     run = train(
-        tmp_path / "pairs.tsv", out=tmp_path / "run", from_=tmp_path / "model", target="target", steps=120,
-        set_=settings, say=quiet,
+        tmp_path / "pairs.tsv", out=tmp_path / "run", from_=tmp_path / "model", target="target", given=["source"], as_="text",
+        steps=300, set_=settings, say=quiet,
     )  # fmt: skip
     assert set(run.conditions) == {"source"}
-    given = [{"source": f"{a} blue"} for a in words]
+    given = [{"source": f"{a} blue red"} for a in words]
     drawn = run.sample(len(given), given=given, settings={"temperature": 0}).values
     right = sum(value == g["source"].split()[0] for value, g in zip(drawn, given, strict=True))
     assert right >= 10

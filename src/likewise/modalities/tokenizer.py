@@ -103,6 +103,8 @@ class Tokenizer:
 
     def join(self, ids: Sequence[int]) -> str:
         """The text of tokens; what is no whole character is written as U+FFFD."""
+        if self._letters is not None:
+            return self._spelt(ids).removeprefix(self.lead.decode())
         if self._bpe is not None:
             return self._bpe.decode(ids)
         parts = [bytes([i]) if i < 256 else self.known[i - 256].encode() for i in ids if i >= 0]
@@ -125,17 +127,20 @@ class Tokenizer:
         return borrowed.lead(self._bpe) if self.kind == "borrowed" else b""
 
     @cached_property
-    def _letters(self) -> list[bytes]:
+    def _letters(self) -> list[bytes] | None:
+        """What borrowed tokens write; None where that is not known, and of all others."""
+        if self.kind != "borrowed":
+            return None
         try:
             return self.bytes_each()
-        except ValueError:  # then a token is shown as it is called
-            return [(self._bpe.id_to_token(i) or "").encode() for i in range(self.size)]
+        except ValueError:
+            return None
 
     def _spelt(self, ids: Sequence[int]) -> str:
         """The text of tokens from the middle of another."""
-        if self.kind == "borrowed":
-            return b"".join(self._letters[i] for i in ids).decode(errors="replace")
-        return self.join(ids)
+        if self._letters is None:
+            return self.join(ids)
+        return b"".join(self._letters[i] for i in ids).decode(errors="replace")
 
 
 def some(values: Sequence[Any], seed: int) -> Sequence[Any]:
