@@ -139,8 +139,8 @@ def test_a_given_text_is_read_by_the_model_itself(tmp_path):
     (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "\n".join(rows), encoding="utf-8")
     settings = {**QUICK, "training.batch": 32, "training.lr": 0.005, "training.evaluate_every": 100}
     run = train(
-        tmp_path / "pairs.tsv", out=tmp_path / "run", from_=tmp_path / "model", target="target", given=["source"], as_="text",
-        steps=300, set_=settings, say=quiet,
+        tmp_path / "pairs.tsv", out=tmp_path / "run", from_=tmp_path / "model", target="target", given=["source"],
+        as_="text", steps=300, set_=settings, say=quiet,
     )  # fmt: skip
     assert set(run.conditions) == {"source"}
     given = [{"source": f"{a} blue red"} for a in words]
