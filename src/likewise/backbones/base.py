@@ -111,7 +111,8 @@ class Predictor(nn.Module, ABC):
             return False
         tokens = torch.arange(steps * block).view(steps, block) * 7919 % vocabulary
         sizes = (block, *(2**k for k in range((block - 1).bit_length())))
-        states = {size: self.start(size) for size in sizes}
+        whole = self.start(block)  # made ready once
+        states = {size: self.reorder(whole, torch.arange(size)) for size in sizes}
         for step in range(steps):
             found = {}
             for size in sizes:
