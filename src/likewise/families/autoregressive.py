@@ -44,7 +44,7 @@ class AutoregressiveSampling(TokenSampling):
                 raise ValueError("length_penalty is of the beam search; give beams=4 too")
             return self
         plain = AutoregressiveSampling()
-        names = ("guidance", "length", "top_k", "top_p", "min_p", "repetition_penalty")
+        names = ("guidance", "length", "top_k", "top_p", "repetition_penalty")
         wrong = [name for name in names if getattr(self, name) != getattr(plain, name)]
         if self.temperature not in (0, 1):
             wrong.append("temperature")
@@ -128,6 +128,7 @@ class AutoregressiveModel(Model):
                 device=draws.device,
                 possible=self.possible,
                 prefix=prefix,
+                min_p=settings.min_p,
             )
         return decode(
             self.predictor,

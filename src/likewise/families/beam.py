@@ -9,6 +9,8 @@ worse than what greedy decoding finds, and one beam is greedy decoding.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,11 +37,12 @@ def beam_search(
     device: torch.device,
     possible: Tensor | None = None,
     prefix: Tensor | None = None,
+    min_p: float = 0.0,
 ) -> Tensor:
     """The best item found for each row of c: int64, shape (B, length), padded with `end`; no row depends on others.
 
-    possible, prefix: as in `decoding.decode`. An item is done when as many endings were found as there are beams, or
-    when no beginning can become better than the best of them.
+    possible, prefix: as in `decoding.decode`. min_p: as in `decoding.TokenSampling`. An item is done when as many
+    endings were found as there are beams, or when no beginning can become better than the best of them.
     """
     length, vocabulary, end = space.length, space.vocabulary, space.end
     rows = torch.arange(batch, device=device)[:, None]
@@ -58,6 +61,8 @@ def beam_search(
         if possible is not None:
             logits = logits.masked_fill(~possible[position], _NEVER)
         logp = logits.log_softmax(1).view(batch, beams, vocabulary)
+        if min_p:
+            logp = logp.masked_fill(logp < logp.amax(2, keepdim=True) + math.log(min_p), _NEVER)
         if prefix is not None and position < prefix.shape[1]:
             told = prefix[:, position, None]
             others = torch.arange(vocabulary, device=device) != told
