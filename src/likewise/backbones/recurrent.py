@@ -181,7 +181,7 @@ class _Rows:
 
     def __init__(self, net: _Predictor) -> None:
         kind = _LSTMRows if isinstance(net.core, nn.LSTM) else _GRURows
-        self.cells = [kind(*net.core._flat_weights[4 * i : 4 * i + 4]) for i in range(net.core.num_layers)]
+        self.cells = [kind(*weights) for weights in net.core.all_weights]
         self.cross = None if net.cross is None else CrossRows(net.cross)
         self.head = Product(net.head.weight, net.head.bias)
 
