@@ -80,7 +80,7 @@ ALLOWED = {
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "context", "layers", "prefix", "rows"},
+    "backbones": {"base", "block", "causal", "context", "layers", "prefix", "rows"},
     "modalities": {"base", "borrowed", "letters", "tokenizer"},
     "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
 }
