@@ -20,8 +20,10 @@ from likewise.explain.page import Section, strip
 from likewise.explain.probe import COUNT, FEW, Probe
 from likewise.metrics.intervals import ratio_of_sums
 
-#: directions that are shown, of those that training items tell best; values of a given field that are tried
-_DIRECTIONS, _VALUES = 4, 3
+#: properties that are always shown, the modality's first; and of the others so many that training items tell best
+_ALWAYS, _OTHERS = 2, 4
+#: values of a given field that are tried
+_VALUES = 3
 #: fewest items with the property, and without it, on either side
 _FEWEST = 8
 #: where items are moved to: so many standard deviations of training items from their middle, along the direction
@@ -52,10 +54,11 @@ def section(probe: Probe) -> Section | None:
             continue
         fitted = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500).fit(x, inside)
         tried.append((_balanced(fitted.predict(x) == inside, inside), name, fitted, inside, outside, tell))
-    tried.sort(key=lambda each: -each[0])  # by training items: held-out ones are to be asked without a choice
+    # Chosen by training items: held-out ones are to be asked without a choice.
+    first, others = tried[:_ALWAYS], sorted(tried[_ALWAYS:], key=lambda each: -each[0])[:_OTHERS]
     if not tried:
         raise NotImplementedError("no property is had by some of the kept items and lacked by others")
-    for _, name, fitted, inside, outside, tell in tried[:_DIRECTIONS]:
+    for _, name, fitted, inside, outside, tell in sorted(first + others, key=lambda each: -each[0]):
         weights = _weights(outside)
         right = (fitted.predict(y) == outside).astype(np.float64)
         accuracy = ratio_of_sums(right * weights, weights, probe.seed)

@@ -19,8 +19,8 @@ from likewise.run import Reference, Run
 
 #: how many items an average is taken over; few, so that a page takes seconds
 COUNT = 8
-#: items of each split whose latents are compared
-FEW = 2000
+#: items of each split whose latents are compared, at most
+FEW = 4000
 Given = dict[str, Any]
 
 
