@@ -8,6 +8,7 @@ from pydoc_data.topics import topics
 import pytest
 
 from commands import KINDS, SMALL, command
+from likewise.samples import finish, json_lines
 from likewise.steering import Steering
 from likewise.verbs.demo import lay_out
 from likewise.verbs.sample import again, in_bulk, sample
@@ -92,6 +93,14 @@ def test_blocks_of_many_are_the_same(runs, tmp_path):
     sample(run, 70, 1, out=tmp_path / "plain", steering=steering)
     for name in ("samples.jsonl", "provenance.json"):
         assert (tmp_path / "bulk" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+
+def test_only_a_line_feed_ends_a_line_of_samples(tmp_path):
+    r"""JSON leaves U+0085 and U+2028 in texts as they are, and str.splitlines would end a line there."""
+    texts = ["a\x85b", "c\u2028d\u2029e", "f\x0cg\x1ch"]
+    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+    finish(tmp_path, lines, {})
+    assert [json.loads(line)["text"] for line in json_lines(tmp_path / "samples.jsonl")] == texts
 
 
 def test_the_command_line(runs, tmp_path, monkeypatch, capsys):

@@ -63,6 +63,11 @@ class Samples:
         return lines
 
 
+def json_lines(path: Path) -> list[str]:
+    r"""The lines of a .jsonl file. Only \n ends one: texts may hold other ends of lines, such as U+0085 and U+2028."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
 def finish(folder: Path, lines: Iterable[str], provenance: Mapping[str, Any]) -> None:
     """Write samples.jsonl, provenance.json, and for rows samples.csv, line by line.
 

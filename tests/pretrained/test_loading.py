@@ -142,10 +142,10 @@ def test_another_config_is_refused(change, match, tmp_path):
     small_model(tmp_path / "model", "qwen3")
     file = tmp_path / "model" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    if match is None:  # few places: texts are cut there, and more are refused
+    if match is None:  # few places: texts are read in windows of so many, and more are refused
         plan = make_plan(write_lines(tmp_path), from_=tmp_path / "model", steps=1)
         assert plan.modality.length == 20
-        assert any("are cut there" in note for note in plan.modality.notes)
+        assert any("learned in windows of so many" in note for note in plan.modality.notes)
         with pytest.raises(ValueError, match="texts of 21 tokens do not fit the 20 places"):
             make_plan(write_lines(tmp_path), from_=tmp_path / "model", steps=1, set_={"target.length": 21})
     else:

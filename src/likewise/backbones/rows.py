@@ -16,12 +16,18 @@ from torch import Tensor
 from likewise.backbones.layers import CrossAttention, FeedForward, SelfAttention, attend, rms_norm
 
 
+def whole(weight: Tensor) -> Tensor:
+    """A weight without gradients; one that is sharded over processes is gathered, by all of them together."""
+    gathered = getattr(weight, "full_tensor", None)
+    return weight.detach() if gathered is None else gathered().detach()
+
+
 class Product:
     """x W^T + b of a linear layer's weights as they are now, without gradients."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """weight: shape (outputs, inputs). bias: shape (outputs,)."""
-        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        self.weight, self.bias = whole(weight), None if bias is None else whole(bias)
         self.packed = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
         self.packed = self.packed and torch.backends.mkldnn.is_available()
         if self.packed:  # the layout made for 16 rows is as fast for 4 and for 64
@@ -75,12 +81,12 @@ class BlockRows:
         cos, sin = table[:, :, None, None]
         size = table.shape[-1]
         if attention.qk_gain is not None:
-            gain = attention.qk_gain.detach()
+            gain = whole(attention.qk_gain)
             cos, sin = cos * gain, sin * gain.roll(size // 2, -1)
         scale = torch.tensor([size**-0.5, 1.0], device=table.device).view(2, 1, 1)
         self.cos, self.sin, self.half = (cos * scale).unbind(0), (sin * scale).unbind(0), size // 2
         self.cross = None if cross is None else CrossRows(cross)
-        first, *second = feed_forward.up.weight.chunk(2 if feed_forward.gated else 1)
+        first, *second = whole(feed_forward.up.weight).chunk(2 if feed_forward.gated else 1)
         self.up, self.gated = Product(first), [Product(weight) for weight in second]
         self.down = Product(feed_forward.out.weight)
 

@@ -224,7 +224,7 @@ def shard(model: nn.Module, device: torch.device, players: int, mesh: DeviceMesh
     if players == 1:
         for block in blocks(model):
             fully_shard(block, mesh=mesh)
-            for method in ("step", "start"):  # the methods of decoding token by token
+            for method in ("step", "start", "read"):  # the methods of decoding token by token
                 if hasattr(block, method):
                     register_fsdp_forward_method(block, method)
     fully_shard(model, mesh=mesh)

@@ -12,7 +12,7 @@ from typing import Any
 from likewise import catalog
 from likewise.rows import read_text
 from likewise.run import Run
-from likewise.samples import Samples, finish
+from likewise.samples import Samples, finish, json_lines
 from likewise.steering import Steering
 from likewise.training import checkpoint
 from likewise.training.distributed import World
@@ -115,7 +115,7 @@ def in_bulk(
     world.gather(None)
     if world.first:
         files = [parts / f"{start:012d}.jsonl" for start in starts]
-        finish(out, (line for f in files for line in f.read_text(encoding="utf-8").splitlines()), asked)
+        finish(out, (line for f in files for line in json_lines(f)), asked)
         shutil.rmtree(parts)
     world.gather(None)
     return out
@@ -138,7 +138,7 @@ def again(file: Path, out: Path) -> Path:
     lines: Sequence[str] = ()
     if whole:
         found = json.loads((file.parent / "provenance.json").read_text(encoding="utf-8"))
-        rows = [json.loads(line) for line in (file.parent / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in json_lines(file.parent / "samples.jsonl")]
         first, given, lines = rows[0]["index"], [row["given"] for row in rows], found.get("lines", ())
     else:
         found = _provenance(file)

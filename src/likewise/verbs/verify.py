@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from likewise.run import Run
+from likewise.samples import json_lines
 from likewise.steering import Steering
 from likewise.training import checkpoint
 from likewise.training.checkpoint import Damaged
@@ -53,7 +54,7 @@ def verify(path: Path) -> Verified:
 def _redraw(run: Run, found: Verified) -> None:
     folder = run.path / "samples"
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in json_lines(folder / "samples.jsonl")]
     if provenance.get("weights") != run.weights_hash:
         found.fine.append(f"{len(rows)} stored samples are of earlier weights, and were not drawn again")
         return
