@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Attention, Predictor
 from likewise.backbones.block import Block
 from likewise.backbones.context import Context
-from likewise.backbones.layers import Dropout, coordinates, linear, rms_norm, rotation, watch
+from likewise.backbones.layers import Dropout, coordinates, kept_rows, linear, rms_norm, rotation, watch
 from likewise.backbones.prefix import Prefix, is_text, visible
 from likewise.backbones.rows import BlockRows, Product, filled_up, norm, read_alone, take
 from likewise.spaces import MISSING_TOKEN, Condition, Tokens
@@ -128,7 +128,7 @@ class Causal(Predictor):
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         assert isinstance(state, _State)
-        memory = [tuple(_kept(kept, index, state.filled) for kept in both) for both in state.memory]
+        memory = [tuple(kept_rows(kept, index, state.filled) for kept in both) for both in state.memory]
         reads, mask = take((state.reads, state.mask), index)
         rows = filled_up(torch.arange(len(index), device=index.device))
         vector = state.vector[index][rows]
@@ -172,10 +172,3 @@ class _State(NamedTuple):
     reads: Any
     mask: Tensor | None
     net: _Rows
-
-
-def _kept(memory: Tensor, index: Tensor, place: int) -> Tensor:
-    """The rows `index` of a cache, as long as it; only what stands before `place` is written yet."""
-    out = memory.new_empty(len(index), *memory.shape[1:])
-    out[:, :, :place] = memory[index, :, :place]
-    return out

@@ -186,6 +186,13 @@ def watch(modules: Iterable[SelfAttention | CrossAttention], run: Callable[[], o
 Cache = tuple[Tensor, Tensor, int]
 
 
+def kept_rows(memory: Tensor, index: Tensor, filled: int) -> Tensor:
+    """The rows `index` of a cache's keys or values, as long as it; only what stands before `filled` is written yet."""
+    out = memory.new_empty(len(index), *memory.shape[1:])
+    out[:, :, :filled] = memory[index, :, :filled]
+    return out
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention with rotary positions and, if wanted, normalised queries and keys (Henry et al., 2020)."""
 

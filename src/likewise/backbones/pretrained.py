@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Predictor, Role
 from likewise.backbones.context import Context
-from likewise.backbones.layers import Cache, Dropout, attend, linear, rms_norm, turns
+from likewise.backbones.layers import Cache, Dropout, attend, kept_rows, linear, rms_norm, turns
 from likewise.spaces import MISSING_TOKEN, Condition, Space, Tokens, Unfit, token_mask
 
 
@@ -310,7 +310,7 @@ class _Predictor(Predictor):
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         filled, memory, ids, mask, vector = state
-        fresh = [(_rows(keys, index, filled), _rows(values, index, filled)) for keys, values in memory]
+        fresh = [(kept_rows(keys, index, filled), kept_rows(values, index, filled)) for keys, values in memory]
         mask, vector = (None if t is None else t[index] for t in (mask, vector))
         return filled, fresh, ids[index], mask, vector
 
@@ -357,10 +357,3 @@ def _last(h: Tensor, mask: Tensor) -> Tensor:
     """What stands at the last place that counts: shape (B, 1, width)."""
     last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
     return h[torch.arange(len(h), device=h.device), last][:, None]
-
-
-def _rows(memory: Tensor, index: Tensor, filled: int) -> Tensor:
-    """The rows `index` of a cache, as long as it; only what stands before `filled` is written yet."""
-    out = memory.new_empty(len(index), *memory.shape[1:])
-    out[:, :, :filled] = memory[index, :, :filled]
-    return out
