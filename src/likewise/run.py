@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -302,6 +302,13 @@ class Run:
             return type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
         except ValidationError as error:
             raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
+
+    def how_drawn(self, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What of how the run draws, with `settings` changed, is not the family's own default: what a report names."""
+        usual = type(self.experiment.family)().sampling.model_dump()
+        chosen = self.sampling(dict(settings or {})).model_dump()
+        decoder = {k: v for k, v in (settings or {}).items() if k.startswith(_DECODER)}
+        return {k: v for k, v in chosen.items() if v != usual[k]} | decoder
 
     def _decoder(self, settings: dict[str, Any] | None) -> Modality:
         """What decodes: of latents, the autoencoder with the `settings` that are called decoder.NAME."""

@@ -43,7 +43,7 @@ def build(
         "n_compared": got.compared,
         "n_train": len(got.train.values),
         "seed": seed,
-        "sampling": dict(settings or {}),
+        "sampling": run.how_drawn(settings),
         "protocol": got.stamp,
         "judge": None,
         "copies": None,

@@ -137,8 +137,8 @@ def gather(run: Any, n: int, seed: int, features: str = "pca", settings: Mapping
         "ruler_items": len(rest),
         "split": "held-out data against samples",
         "seed": seed,
-        # Samples drawn otherwise are not to be compared; where nothing was set, stamps stay what they were.
-        **({"sampling": dict(settings)} if settings else {}),
+        # Samples drawn otherwise are not to be compared; by the family's defaults, stamps stay what they were.
+        **({"sampling": drawn} if (drawn := run.how_drawn(settings)) else {}),
         "held_out": _fingerprint(raw_held_out),
         "train": _fingerprint(raw_train),
     }
