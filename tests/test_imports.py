@@ -75,6 +75,7 @@ ALLOWED = {
         "training",
         "backbones",
         "families.autoregressive",
+        "families.base",
         "modalities.text",
         "modalities.tokenizer",
     },

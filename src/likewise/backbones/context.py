@@ -41,7 +41,7 @@ class Context(nn.Module):
 
     def forward(self, c: dict[str, Tensor] | None, like: Tensor) -> Embedded:
         """c: batches by field name, or None. like: any tensor with the batch and device wanted, shape (B, ...)."""
-        batch = len(like)
+        batch = like.shape[0]  # len() would fix the batch of an exported graph
         vector = torch.zeros(batch, self.width, device=like.device)
         sequences: list[Tensor] = []
         masks: list[Tensor] = []
@@ -113,7 +113,7 @@ class _Sequence(nn.Module):
     def forward(self, x: Tensor) -> Embedded:
         mask = token_mask(x, self.space)
         h = self.embed(x.clamp(min=0)) + self.embed_place[: x.shape[1]]
-        h = torch.cat((self.embed_any.expand(len(x), -1, -1), h), 1)
+        h = torch.cat((self.embed_any.expand(x.shape[0], -1, -1), h), 1)
         mask = F.pad(mask, (1, 0), value=True)
         table = rotation(torch.arange(h.shape[1], device=h.device, dtype=torch.float32)[:, None], self.size)
         for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):

@@ -177,7 +177,7 @@ class _Decoder(nn.Module):
         if self.given is not None:
             h = h + self.given(self.context(c, z).vector)
         h = self.spread(F.leaky_relu(h, 0.2))
-        h = h.view(len(z), -1, *self.sizes[0])
+        h = h.view(z.shape[0], -1, *self.sizes[0])
         for size, stage in zip(self.sizes, self.stages, strict=True):
             h = stage(grow(h, size))
         return unfold(self.head(F.leaky_relu(h, 0.2)), self.patch, self.positions).float()
@@ -257,7 +257,7 @@ class _Steered(nn.Module):
         self.skip = conv(dims, inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, steer: Tensor) -> Tensor:
-        scale, shift = self.steer(steer).view(len(x), -1, *[1] * (x.dim() - 2)).chunk(2, 1)
+        scale, shift = self.steer(steer).view(x.shape[0], -1, *[1] * (x.dim() - 2)).chunk(2, 1)
         h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
         h = F.silu(torch.addcmul(shift, h, 1 + scale))
         return self.skip(x) + self.conv_out(self.dropout(h))

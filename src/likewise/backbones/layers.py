@@ -46,16 +46,16 @@ def fold(x: Tensor, patch: int) -> Tensor:
     small = [size // patch for size in x.shape[2:]]
     x = x.view(*x.shape[:2], *(n for size in small for n in (size, patch)))
     order = [0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2)]
-    return x.permute(order).reshape(len(x), -1, *small)
+    return x.permute(order).reshape(x.shape[0], -1, *small)
 
 
 def unfold(x: Tensor, patch: int, positions: tuple[int, ...]) -> Tensor:
     """The inverse of `fold`, cropped to `positions`."""
     dims = x.dim() - 2
     small = x.shape[2:]
-    x = x.reshape(len(x), -1, *[patch] * dims, *small)
+    x = x.reshape(x.shape[0], -1, *[patch] * dims, *small)
     order = [0, 1, *(axis for d in range(dims) for axis in (2 + dims + d, 2 + d))]
-    x = x.permute(order).reshape(len(x), -1, *(n * patch for n in small))
+    x = x.permute(order).reshape(x.shape[0], -1, *(n * patch for n in small))
     return x[(..., *(slice(n) for n in positions))]
 
 

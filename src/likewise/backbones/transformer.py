@@ -120,7 +120,7 @@ class _Patches(nn.Module):
         if self.space.positions:
             return self.embed(fold(x, self.patch).flatten(2).transpose(1, 2)) + self.embed_place
         each = x[:, :, None] * self.embed.weight
-        tokens = torch.zeros(len(x), self.count, each.shape[2], dtype=each.dtype, device=x.device)
+        tokens = torch.zeros(x.shape[0], self.count, each.shape[2], dtype=each.dtype, device=x.device)
         return tokens.index_add(1, self.get_buffer("group"), each) + self.embed_place
 
     def leave(self, h: Tensor) -> Tensor:

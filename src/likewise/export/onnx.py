@@ -14,23 +14,27 @@ from torch import Tensor
 
 from likewise.backbones.recurrent import GRU, LSTM
 from likewise.backbones.transformer import Transformer
+from likewise.export import network
 from likewise.export.graph import Graph
 from likewise.families.autoregressive import AutoregressiveModel
 from likewise.run import Run
 from likewise.spaces import space_to_json
 
-_CAN = "what can be exported to onnx is unconditional, of family autoregressive, on transformer, lstm or gru"
-
 
 def write(run: Run, out: Path) -> Path:
-    """Write the file `out`. Its metadata hold modality.json, the space of the tokens, and the start token."""
+    """Write the file `out`. Its metadata hold modality.json, the space of the tokens, and the start token.
+
+    Of models that draw in other ways than token by token: see `network`.
+    """
+    backbone = run.experiment.backbone
+    if not isinstance(run.model, AutoregressiveModel):
+        return network.write(run, out)
     if run.conditions:
-        raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}; {_CAN}")
-    plan, backbone = run.experiment.to_dict(), run.experiment.backbone
-    if plan["family"]["name"] != "autoregressive":
-        raise ValueError(f"{run.path}: is of family {plan['family']['name']}; {_CAN}")
+        raise ValueError(
+            f"{run.path}: is given {', '.join(run.conditions)}; of what is drawn token by token, --to onnx exports "
+            "what is given nothing"
+        )
     model = run.model
-    assert isinstance(model, AutoregressiveModel)
     net: Any = model.predictor
     g = Graph()
     if isinstance(backbone, Transformer):
@@ -38,7 +42,8 @@ def write(run: Run, out: Path) -> Path:
     elif isinstance(backbone, LSTM | GRU):
         logits = _recurrent(g, net)
     else:
-        raise ValueError(f"{run.path}: has the backbone {plan['backbone']['name']}; {_CAN}")
+        name = getattr(backbone, "name", "")
+        raise ValueError(f"{run.path}: has the backbone {name}; --to onnx exports transformer, lstm and gru")
     about = {
         "start_token": str(model.space.vocabulary),
         "space": json.dumps(space_to_json(model.space)),

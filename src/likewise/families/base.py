@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +20,16 @@ class Sampling(BaseModel):
     """How a family draws: the settings that can still be changed when the model is trained (`--set steps=8`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Graph(NamedTuple):
+    """What of drawing is a fixed function of tensors: what another program needs of a model to draw by itself."""
+
+    #: the shape of each input but for the batch, by name; () of a number for each item
+    inputs: dict[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    #: (the inputs in their order, the condition) -> the outputs in theirs
+    compute: Callable[[Sequence[Tensor], dict[str, Tensor] | None], tuple[Tensor, ...]]
 
 
 class Family(BaseModel, ABC):
@@ -152,6 +162,10 @@ class Model(nn.Module, ABC):
     def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
         """The normal distribution of the latents that each item may come from: mean and scale, (B, units) each."""
         raise NotImplementedError("the family learns no distribution of an item's latents; vae does")
+
+    def graph(self) -> Graph:
+        """What of drawing can be computed elsewhere; see `Graph`. Raises ValueError, a clause, where nothing can."""
+        raise ValueError("the family has no network that draws at once; gan, vae and flow have")
 
     def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """-log p of each token given those before it and c, in nats, shape (B, L); 0 for tokens that do not count."""

@@ -9,6 +9,7 @@ The likelihood is the change of variables along the same way (Song et al., 2021b
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
-from likewise.families.base import Family, Model, Sampling, drop_some
+from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.likelihoods import dequantise
 from likewise.families.paths import PATHS, PathName
 from likewise.spaces import Condition, Continuous, Space, drop
@@ -250,6 +251,18 @@ class FlowModel(Model):
             x_1 = x_1.clamp(-1, 1)
             x_0 = (x - alpha * x_1) / sigma
         return x_0, x_1
+
+    def graph(self) -> Graph:
+        """The denoiser, from x_t at time t to both ends of the path through it: all that samplers ask for."""
+        if self.space.choices:
+            raise ValueError("a flow rescales choices on its way; without choices it is exported, and vae is")
+
+        def ends(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
+            x_t, t = inputs
+            alpha, sigma = (_wide(s, x_t) for s in self.path.alpha_sigma(t))
+            return self.path.ends(x_t, self._network(x_t, t, c), alpha, sigma)
+
+        return Graph({"x_t": self.space.shape, "t": ()}, ("noise", "data"), ends)
 
     def _network(self, x_t: Tensor, t: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         scale = _wide(self.path.input_scale(*self.path.alpha_sigma(t)), x_t)

@@ -7,6 +7,7 @@ arXiv:2501.05441): a relativistic pairing loss with zero-centred gradient penalt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
-from likewise.families.base import Family, Model, Sampling, drop_some
+from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.likelihoods import gumbel
 from likewise.spaces import Condition, Continuous, Space
 
@@ -190,6 +191,17 @@ class GANModel(Model):
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """What the generator makes of z, shape (B, *shape)."""
         return self._generate(z, c, draws)
+
+    def graph(self) -> Graph:
+        """The generator, from its noise to items."""
+        if self.space.choices:
+            raise ValueError("a generator of choices draws them with noise of its own; vae fits")
+
+        def generated(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
+            x = self.generator(inputs[0], c).float()
+            return (x.tanh() if self.space.levels else x,)
+
+        return Graph({"latent": (self.settings.latent,)}, ("x",), generated)
 
     def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """The discriminator's logits, shape (B,): the higher, the more real it takes an item to be."""

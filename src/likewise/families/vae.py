@@ -16,7 +16,7 @@ from torch import Tensor
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
-from likewise.families.base import Family, Model, Sampling, drop_some
+from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
 from likewise.families.likelihoods import Kind, Likelihood, dequantise
 from likewise.spaces import Condition, Continuous, Space, Tokens
@@ -141,6 +141,13 @@ class VAEModel(Model):
         output = self.decoder(z, c)
         mean = self.target.levels is not None if settings.mean is None else settings.mean
         return self.observed.mean(output) if mean else self.observed.draw(output, draws)
+
+    def graph(self) -> Graph:
+        """The decoder, from a latent to the mean of p(x|z)."""
+        if isinstance(self.target, Tokens):
+            raise ValueError("a vae of tokens draws them one by one from its latent; vae of continuous values fits")
+        inputs = {"latent": (self.settings.latent,)}
+        return Graph(inputs, ("x",), lambda inputs, c: (self.observed.mean(self.decoder(inputs[0], c)),))
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
