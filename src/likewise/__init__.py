@@ -12,6 +12,10 @@ from likewise.version import __version__ as __version__
 # It is read when torch is loaded; docs/speed.md has the figures.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
+# How many prepared products oneDNN remembers, each for one shape. The default, 1024, is less than a training on texts
+# of all lengths meets: those that come again would be prepared again, for a millisecond each.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
+
 _VERBS = ("train", "look", "compare", "evaluate")
 
 

@@ -107,6 +107,43 @@ def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     return _RootMeanSquareNorm.apply(x, eps)  # pyright: ignore[reportReturnType]
 
 
+class _Turn(torch.autograd.Function):
+    """Queries and keys times their gain, turned by their places, on a CPU.
+
+    Left to itself the gain's gradient takes two sums over all places and items, which cost more than the attention;
+    here it is one product with a row of ones. Differentiable again, as `_RootMeanSquareNorm` is.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gain, cos, sin)
+        half = x.shape[-1] // 2
+        scale = gain.to(x.dtype)
+        return torch.addcmul(x * (cos * scale), x.roll(half, -1), sin * scale.roll(half, -1))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (g,), (x, gain, cos, sin) = gradients, ctx.saved_tensors
+        back = g * cos + (g * sin).roll(-(x.shape[-1] // 2), -1)
+        product = (back * x).flatten(0, 1).flatten(1)
+        # summed over items and places, then over heads
+        total = (product.new_ones(1, len(product)) @ product).view(x.shape[2:])
+        return back * gain.to(back.dtype), total.sum(1, keepdim=True, dtype=gain.dtype), None, None
+
+
+def turn(x: Tensor, gain: Tensor | None, table: Tensor) -> Tensor:
+    """Queries and keys, shape (B, L, 2, heads, D), times their gain, shape (2, 1, D), turned by `rotation`'s table."""
+    cos, sin = table[:, :, None, None].to(x.dtype)
+    half = x.shape[-1] // 2
+    if gain is None:
+        return torch.addcmul(x * cos, x.roll(half, -1), sin)
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        return _Turn.apply(x, gain, cos, sin)  # pyright: ignore[reportReturnType]
+    # The gain is folded into the small table: one pass less over x.
+    gain = gain.to(x.dtype)
+    return torch.addcmul(x * (cos * gain), x.roll(half, -1), sin * gain.roll(half, -1))
+
+
 def coordinates(grid: tuple[int, ...]) -> Tensor:
     """The place of each position of a grid read row by row, with shape (prod(grid), len(grid))."""
     return torch.cartesian_prod(*(torch.arange(n, dtype=torch.float32) for n in grid)).view(-1, len(grid))
@@ -233,12 +270,7 @@ class SelfAttention(nn.Module):
         """Queries, keys and values, turned by their places: shape (B, heads, L, D) each."""
         qkv = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)
         qk, v = qkv[:, :, :2], qkv[:, :, 2]
-        cos, sin = table[:, :, None, None]
-        if self.qk_gain is not None:
-            qk = rms_norm(qk)
-            # The gain is folded into the small table: one pass less over q and k.
-            cos, sin = cos * self.qk_gain, sin * self.qk_gain.roll(self.qk_gain.shape[-1] // 2, -1)
-        qk = torch.addcmul(qk * cos.to(qk.dtype), qk.roll(qk.shape[-1] // 2, -1), sin.to(qk.dtype))
+        qk = turn(qk if self.qk_gain is None else rms_norm(qk), self.qk_gain, table)
         return qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), v.transpose(1, 2)
 
 

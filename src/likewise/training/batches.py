@@ -26,6 +26,8 @@ _AT_HAND = 64 * 2**20
 _LOGITS = 2**26
 #: more than this share of unreadable items ends training
 _MOST_BROKEN = 0.1
+#: batches of tokens are padded to a multiple of this many, so that few shapes are met: see docs/speed.md
+_WHOLE = 8
 
 
 class Streamed:
@@ -181,8 +183,9 @@ class Channel:
     def encode(self, indices: NDArray[np.int64], draws: Draws | None, trim: bool) -> Tensor:
         batch = self.packed.take(indices)
         space = self.modality.space(self.encoding)
-        if self.packed.ragged and isinstance(space, Tokens) and not trim:
-            full = np.full((len(batch), space.length), self.packed.pad, batch.dtype)
+        if self.packed.ragged and isinstance(space, Tokens):
+            length = min(space.length, -(-batch.shape[1] // _WHOLE) * _WHOLE) if trim else space.length
+            full = np.full((len(batch), length), self.packed.pad, batch.dtype)
             full[:, : batch.shape[1]] = batch
             batch = full
         return self.modality.encode(batch, self.encoding, draws)

@@ -52,6 +52,8 @@ def _even(lengths: NDArray[np.int64], fewest: int) -> NDArray[np.int64]:
     cuts = np.arange(1, _CHUNK)
     total = np.cumsum(lengths, dtype=np.int64)
     edges = np.searchsorted(total * _CHUNK, total[-1] * cuts)
+    whole = 8 if fewest >= 8 else 1  # few shapes of batches: a matrix product of a new one has to be prepared first
+    edges, fewest = (edges + whole // 2) // whole * whole, -(-fewest // whole) * whole
     edges = np.maximum.accumulate(np.maximum(edges, fewest * cuts) - fewest * cuts) + fewest * cuts
     return np.minimum(edges, len(lengths) - fewest * (_CHUNK - cuts))
 
