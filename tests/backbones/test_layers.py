@@ -18,6 +18,7 @@ from likewise.backbones.layers import (
     heads_of,
     rms_norm,
     rotation,
+    turn,
     unfold,
     watch,
 )
@@ -44,6 +45,20 @@ def test_rms_norm() -> None:
     torch.testing.assert_close(rms_norm(x), F.rms_norm(x, (8,), eps=1e-6))
     assert torch.autograd.gradcheck(rms_norm, (x[:1],))
     assert torch.autograd.gradgradcheck(rms_norm, (x[:1],))
+
+
+def test_turn_multiplies_by_the_gain_first() -> None:
+    table = rotation(coordinates((5,)), 8)
+    x = torch.randn(2, 5, 2, 3, 8, dtype=torch.double, requires_grad=True)
+    gain = torch.randn(2, 1, 8, dtype=torch.double, requires_grad=True)
+
+    def plainly(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        return turn(x * gain, None, table)
+
+    both = [torch.autograd.grad(f.square().sum(), (x, gain)) for f in (turn(x, gain, table), plainly(x, gain))]
+    torch.testing.assert_close(turn(x, gain, table), plainly(x, gain))
+    torch.testing.assert_close(both[0], both[1])
+    assert torch.autograd.gradgradcheck(lambda x, gain: turn(x, gain, table), (x[:1], gain))
 
 
 def test_rotation_is_llamas() -> None:

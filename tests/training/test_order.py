@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from likewise.modalities.base import Packed
+from likewise.spaces import Tokens
+from likewise.training.batches import Batches, Channel
 from likewise.training.order import Order, least
+
+
+class _Text:
+    """What a channel asks of a modality."""
+
+    length = 100
+
+    def space(self, encoding):
+        return Tokens(self.length, 256, end=0)
+
+    def encode(self, batch, encoding, draws=None):
+        return torch.from_numpy(batch.astype(np.int64))
 
 
 @pytest.mark.parametrize(("count", "batch"), [(1, 4), (10, 4), (12, 4), (300, 7)])
@@ -39,7 +55,8 @@ def test_batches_of_items_of_different_lengths_have_about_equal_tokens(batch):
     crowded = np.array([len(p) == least(batch) for p in parts])  # of long items no batch has fewer than that
     if batch > 8:
         assert not crowded.any()
-        assert tokens.max() - tokens.min() <= 2 * lengths.max()
+        # counts are whole eights: both cuts of a part are moved by four items at most
+        assert np.abs(tokens - tokens.mean()).max() <= 9 * lengths.max()
         padded = sum(len(p) * lengths[p].max() for p in parts)
         assert tokens.sum() > 0.85 * padded
     else:
@@ -48,3 +65,17 @@ def test_batches_of_items_of_different_lengths_have_about_equal_tokens(batch):
     again = Order(count, batch, 5, lengths)
     for k in (31, 0, 17):
         assert again.batch(k).tolist() == parts[k].tolist()
+
+
+def test_batches_of_texts_come_in_few_shapes():
+    """A product of a shape that was not met before costs a millisecond more."""
+    lengths = np.exp(np.random.default_rng(0).normal(3.5, 0.4, 6400)).clip(1, 100).astype(np.int64)
+    packed = Packed(np.ones(lengths.sum(), np.int16), np.concatenate(([0], lengths.cumsum())), pad=0)
+    batches = Batches(Channel(_Text(), "tokens", packed))
+    order = Order(len(lengths), 64, 5, batches.lengths)
+    shapes = [tuple(batches.take(order.batch(k))[0].shape) for k in range(100)]
+    assert all(count % 8 == 0 and (length % 8 == 0 or length == _Text.length) for count, length in shapes)
+    assert max(length for _, length in shapes) == _Text.length  # padding stops at the longest that there can be
+    assert len(set(shapes)) < 50
+    longest = [int(lengths[order.batch(k)].max()) for k in range(100)]
+    assert all(0 <= length - most < 8 for (_, length), most in zip(shapes, longest, strict=True))

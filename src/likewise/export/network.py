@@ -96,7 +96,7 @@ def _example(space: Space) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of packages that are not installed and not needed, and of its own use of what is deprecated."""
+    """The exporter warns of packages that are neither installed nor needed, and of what it uses itself."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)
