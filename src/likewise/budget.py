@@ -35,7 +35,7 @@ _FEW, _MANY = 500, 15_000
 #: times each item is seen above which a larger model would only learn it by heart
 _OFTEN = 10.0
 #: times each item is seen below which a preset's dropout is left out
-_SELDOM = 3.0
+_SELDOM = 1.5
 #: items that are tried
 _TRIED = 2048
 #: multiples that widths keep to: whole attention heads
