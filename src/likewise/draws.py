@@ -92,6 +92,10 @@ class Draws:
         other._calls = self._calls
         return other
 
+    def branch(self, *name: object) -> Draws:
+        """Numbers of their own for the same items, by name: apart from all that are drawn here, however many."""
+        return Draws(derive_seed(self._key, *name), self._indices.flatten(), self.device)
+
     def bits(self, *shape: int) -> Tensor:
         """Uniform integers in [0, 2^32) as int64, with shape (B, *shape)."""
         count = int(torch.Size(shape).numel())

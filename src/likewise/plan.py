@@ -20,7 +20,7 @@ from likewise import catalog, huggingface
 from likewise.assemble import assemble, choose_encoding
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import Data, Experiment, Training, read_toml, set_key, validate
-from likewise.families.base import Model
+from likewise.families.base import Family, Model
 from likewise.latents import Latents
 from likewise.layouts import read_records
 from likewise.modalities.base import BadValue, Encoding, Modality
@@ -225,7 +225,9 @@ def make_plan(
     encoding = choose_encoding(modality, experiment.family)
     stated_batch = any("batch" in part.get("training", {}) for part in (asked, own))
     training = _by_tokens(experiment.training, modality.space(encoding), stated_batch)
-    experiment = experiment.model_copy(update={"encoding": encoding, "training": training})
+    family_, said = _settled(experiment.family, modality.space(encoding), conditions, len(train))
+    scanned.notes.extend(said)
+    experiment = experiment.model_copy(update={"encoding": encoding, "training": training, "family": family_})
     name = preset or next((p for p in (special, general) if p in preset_names()), "none")
     plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name, origin, encoder)
     with torch.device("meta") if origin else nullcontext():  # a pretrained model may be large, and this one is not used
@@ -259,6 +261,17 @@ def _learned(
             "reads them whole"
         )
     return modality, conditions
+
+
+def _settled(family: Family, target: Space, conditions: Mapping[str, Modality], items: int) -> tuple[Family, list[str]]:
+    """The family's settings with what they leave to the data decided, and what was chosen."""
+    settled = family.settled(target, {k: m.space(m.encodings[0]) for k, m in conditions.items()}, items)
+    before, after = family.model_dump(), settled.model_dump()
+    chosen = [key for key in after if after[key] != before[key] and after[key] not in (False, "none")]
+    return settled, [
+        f"family.{key} = {str(after[key]).lower()}, chosen for these {items:,} items (--set family.{key}=...)"
+        for key in chosen
+    ]
 
 
 def _by_tokens(training: Training, space: Space, stated: bool) -> Training:

@@ -8,8 +8,8 @@ from torch import nn
 from toys import draws
 
 from likewise.backbones.mlp import MLP
-from likewise.families.gan import GAN, discriminator_loss, generator_loss
-from likewise.spaces import Continuous
+from likewise.families.gan import GAN, discriminator_loss, generator_loss, mismatched
+from likewise.spaces import Continuous, Tokens
 
 REAL = torch.tensor([1.5, -0.3, 0.0, 4.0])
 FAKE = torch.tensor([-2.0, 0.7, 0.1, -0.5])
@@ -123,3 +123,49 @@ def test_discriminate_gives_a_logit_an_item():
     x = torch.zeros(5, 2)
     assert model.discriminate(x, None).shape == (5,)
     torch.testing.assert_close(model.discriminate(x, None), model.discriminator(x, None)[:, 0])
+
+
+def test_a_wrong_condition_never_equals_the_right_one():
+    given = {
+        "label": torch.tensor([[0], [0], [1], [-1], [2], [2]]),
+        "size": torch.tensor([[1.0, 5.0], [1.0, 5.0], [1.0, torch.nan], [3.0, 3.0], [torch.nan, 4.0], [1.0, 4.0]]),
+    }
+    other, differs = mismatched(given)
+    # Row 1 and 5 have the condition of those before; 2 another label; 3 and 4 know too little but their sizes; 0 both.
+    assert differs.tolist() == [True, False, True, True, True, False]
+    for i in differs.nonzero().flatten().tolist():
+        assert any(not torch.equal(other[k][i], given[k][i]) for k in given)
+    missing = {"label": torch.tensor([[-1], [2]])}
+    assert not mismatched(missing)[1].any()
+    captions = torch.tensor([[3, 4, 9], [3, 4, 9], [3, 5, 9]])
+    assert mismatched({"text": captions})[1].tolist() == [True, False, True]
+
+
+class _Matches(nn.Module):
+    """A discriminator that likes label 1 with large items: logit x_0 * (2 c - 1)."""
+
+    def forward(self, x, c=None):
+        return x[:, :1] * (2 * c["label"].float() - 1)
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "non_saturating", "hinge", "least_squares"])
+def test_a_wrong_condition_counts_as_a_generated_item(loss):
+    torch.manual_seed(0)
+    model = GAN(latent=3, loss=loss, gamma=0, matching=True).build(
+        Continuous((2,)), {"label": Tokens(1, 2)}, MLP(width=8, depth=1)
+    )
+    model.discriminator = _Matches()
+    x, c = torch.tensor([[1.0, 0.0], [-2.0, 0.0], [3.0, 0.0]]), {"label": torch.tensor([[1], [0], [0]])}
+    fake = model.sample(c, draws(3), GAN().sampling)[:, 0]
+    real, generated = torch.tensor([1.0, 2.0, -3.0]), fake * torch.tensor([1.0, -1.0, -1.0])
+    wrong = torch.tensor([-1.0, -2.0, float(generated[2])])  # the third has its neighbour's label: no wrong one
+    expected = (discriminator_loss(loss, real, generated) + discriminator_loss(loss, real, wrong)) / 2
+    torch.testing.assert_close(model.loss(x, c, "discriminator", draws(3))["discriminator"], expected)
+
+
+def test_matching_is_on_for_sequences_and_can_be_said():
+    text, label = {"text": Tokens(4, 9, end=8)}, {"label": Tokens(1, 3)}
+    assert GAN().matches(text)
+    assert not GAN().matches(label)
+    assert GAN(matching=True).matches(label)
+    assert not GAN(matching=False).matches(text)

@@ -57,6 +57,10 @@ class Family(BaseModel, ABC):
         """Why this family cannot learn given `condition`, as a clause; None if it can, as networks always can."""
         return None
 
+    def settled(self, target: Space, condition: Condition, items: int) -> Family:
+        """These settings with what they leave to the data decided; `items` are learned from."""
+        return self
+
     @abstractmethod
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
         """The untrained model. `assemble` has checked the fit."""

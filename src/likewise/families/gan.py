@@ -18,9 +18,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
+from likewise.families.augment import Augment
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.likelihoods import gumbel
-from likewise.spaces import Condition, Continuous, Space
+from likewise.spaces import Condition, Continuous, Space, Tokens
+
+#: of fewer items than this a discriminator soon knows many by heart, and `augment = "auto"` is "adaptive"
+FEW = 20_000
 
 Loss = Literal["relativistic", "non_saturating", "minimax", "least_squares", "hinge", "wasserstein_gp"]
 
@@ -48,10 +52,39 @@ class GAN(Family):
         default=0.0, ge=0, lt=1, description="share of the items trained without their condition"
     )
 
+    augment: Literal["auto", "none", "diff", "adaptive"] = Field(
+        default="auto",
+        description="changes of real and generated items before they are judged, which never show in samples: always "
+        "(diff), as often as overfitting asks for (adaptive), or none; auto: adaptive for small sets with positions",
+    )
+    matching: bool | None = Field(
+        default=None,
+        description="a real item with another's condition counts as generated too; by default where the condition is "
+        "a sequence, such as a text",
+    )
+
     def roles(self, target: Space) -> dict[Role, Space] | str:
         if not isinstance(target, Continuous):
             return "gan needs a gradient from item to generator, and tokens have none; autoregressive and vae fit"
+        if self.augment in ("diff", "adaptive") and not target.positions:
+            return f'family.augment = "{self.augment}" changes items with positions and {target} has none; "none" fits'
         return {"encoder": target, "decoder": target}
+
+    def unfit_condition(self, condition: Condition) -> str | None:
+        if self.matching and not condition:
+            return "family.matching judges whether item and condition match, and nothing is given; leave it out"
+        return None
+
+    def settled(self, target: Space, condition: Condition, items: int) -> GAN:
+        few = isinstance(target, Continuous) and bool(target.positions) and items < FEW
+        augment = self.augment if self.augment != "auto" else "adaptive" if few else "none"
+        return self.model_copy(update={"augment": augment, "matching": self.matches(condition)})
+
+    def matches(self, condition: Condition) -> bool:
+        """Whether the discriminator is shown real items with wrong conditions."""
+        if self.matching is not None:
+            return self.matching
+        return any(isinstance(space, Tokens) and space.length > 1 for space in condition.values())
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
         assert isinstance(target, Continuous)
@@ -106,6 +139,10 @@ class GANModel(Model):
         if settings.spectral_norm:
             _normalise(self.discriminator)
         self.gamma = _DEFAULT_GAMMA.get(settings.loss, 0.0) if settings.gamma is None else settings.gamma
+        self.augment = None
+        if settings.augment in ("diff", "adaptive"):
+            self.augment = Augment(target, settings.augment == "adaptive")
+        self.matching = settings.matches(condition)
         self._batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules())
         self._penalise = True
         # What the discriminator's turn generated, for the generator's: (x, fake, c). One, so that memory stays bounded.
@@ -120,7 +157,7 @@ class GANModel(Model):
         self._generated = None
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"discriminator", "penalty"} or {"generator"}; the mean logits of real and generated items are watched.
+        """{"discriminator", "penalty"} or {"generator"}; mean logits are watched, and how often items are changed.
 
         The generator's turn reuses what was generated for the same batch in the discriminator's, with its graph.
         """
@@ -131,7 +168,7 @@ class GANModel(Model):
             c = drop_some(c, self.settings.condition_dropout, draws)
             fake = self._generate(self.latent(draws), c, draws)
         if player == "generator":
-            return self._generator_loss(x, fake, c)
+            return self._generator_loss(x, fake, c, draws)
         self._generated = (x, fake, c)
         return self._discriminator_loss(x, fake.detach(), c, draws)
 
@@ -140,36 +177,58 @@ class GANModel(Model):
     ) -> dict[str, Tensor]:
         between = self.settings.loss == "wasserstein_gp"
         penalised = self.gamma > 0 and self._penalise
+        # Penalties are on the gradient by the items as they are, through what is done to them (as in ADA).
         both = torch.cat((x.to(fake.dtype), fake)).requires_grad_(penalised and not between)
+        sides = zip(both.chunk(2), ("real", "generated"), strict=True)
+        seen_real, seen_fake = (self._seen(part, draws, side) for part, side in sides)
         if self._batch_norm:  # statistics of real and generated items apart, as in DCGAN
-            real, generated = (self._logits(part, c) for part in both.chunk(2))
+            real, generated = self._logits(seen_real, c), self._logits(seen_fake, c)
         else:
-            real, generated = self._logits(both, _doubled(c)).chunk(2)
-        terms = {"discriminator": discriminator_loss(self.settings.loss, real, generated)}
+            seen = both if self.augment is None else torch.cat((seen_real, seen_fake))
+            real, generated = self._logits(seen, _doubled(c)).chunk(2)
+        loss = discriminator_loss(self.settings.loss, real, generated)
+        watched = {"_real": real.detach().mean(), "_generated": generated.detach().mean()}
+        if self.matching and c:
+            # GAN-CLS (Reed et al., 2016, algorithm 1): real with a wrong condition is as wrong as generated is, and
+            # the two share one weight; of a relativistic loss both are beside the same real item.
+            other, differs = mismatched(c)
+            wrong = self._logits(seen_real.detach(), other)
+            wrong = torch.where(differs, wrong, generated)  # who has no wrong condition has the generated item twice
+            loss = (loss + discriminator_loss(self.settings.loss, real, wrong)) / 2
+            watched["_wrong"] = wrong.detach().mean()
+        terms = {"discriminator": loss}
         if penalised:
             weight = self.gamma * self.settings.penalty_every
             if between:
-                terms["penalty"] = weight * self._slope_penalty(x, fake, c, draws)
+                terms["penalty"] = weight * self._slope_penalty(seen_real, seen_fake, c, draws)
             else:
                 # gamma / 2 (R1 + R2): squared gradient norms at real and at generated items (R3GAN, section 2.2)
                 r1, r2 = _squared_slope(torch.cat((real, generated)), both).chunk(2)
                 terms["penalty"] = weight / 2 * (r1.mean() + r2.mean())
-        return {**terms, "_real": real.detach().mean(), "_generated": generated.detach().mean()}
+        if self.augment is not None and self.augment.adaptive:
+            watched["_augment"] = self.augment.get_buffer("p").clone()
+            if self.training:
+                self.augment.observe(real.detach(), generated.detach())
+        return {**terms, **watched}
 
-    def _generator_loss(self, x: Tensor, fake: Tensor, c: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    def _generator_loss(self, x: Tensor, fake: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> dict[str, Tensor]:
         weights = [p for p in self.discriminator.parameters() if p.requires_grad]
         for p in weights:  # its own gradients are not wanted now: a third of its backward pass is saved
             p.requires_grad_(False)
         try:
-            generated = self._logits(fake, c)
+            generated = self._logits(self._seen(fake, draws, "generator's"), c)
             real = None
             if self.settings.loss == "relativistic":
                 with torch.no_grad():
-                    real = self._logits(x, c)
+                    real = self._logits(self._seen(x, draws, "generator's real"), c)
         finally:
             for p in weights:
                 p.requires_grad_(True)
         return {"generator": generator_loss(self.settings.loss, generated, real)}
+
+    def _seen(self, x: Tensor, draws: Draws, side: str) -> Tensor:
+        """Items as the discriminator sees them in training, each side changed by draws of its own."""
+        return x if self.augment is None else self.augment(x, draws.branch("augment", side))
 
     def _slope_penalty(self, x: Tensor, fake: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """(|gradient| - 1)^2 somewhere between real and generated items (Gulrajani et al., 2017, equation 3)."""
@@ -226,6 +285,20 @@ class GANModel(Model):
             parts.append(choice + soft - soft.detach() if soft.requires_grad else choice)
             done = stop
         return torch.cat([*parts, x[:, done:]], 1)
+
+
+def mismatched(c: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """Each item's condition replaced by its neighbour's in the batch, and where that is wrong for it, shape (B,).
+
+    It is wrong where a field that both know differs: "any" (a missing value) is right for every item.
+    """
+    other = {name: value.roll(1, 0) for name, value in c.items()}
+    differs = torch.zeros(len(next(iter(c.values()))), dtype=torch.bool, device=next(iter(c.values())).device)
+    for name, own in c.items():
+        theirs = other[name]
+        known = ~(own.isnan() | theirs.isnan()) if own.is_floating_point() else (own >= 0) & (theirs >= 0)
+        differs |= (known & (own != theirs)).flatten(1).any(1)
+    return other, differs
 
 
 def _doubled(c: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
