@@ -32,6 +32,8 @@ VALUES = {
 SMALL = {
     "mlp": {"width": 16},
     "conv": {"width": 8, "multipliers": (1, 2)},
+    "dcgan": {"width": 8},
+    "style": {"width": 8, "multipliers": (1, 2), "style": 16},
     "transformer": {"width": 16, "depth": 1},
     "lstm": {"width": 16, "depth": 1},
     "gru": {"width": 16, "depth": 1},

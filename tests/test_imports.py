@@ -81,7 +81,7 @@ ALLOWED = {
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "block", "causal", "context", "layers", "prefix", "rows"},
+    "backbones": {"base", "block", "causal", "context", "grids", "layers", "prefix", "rows"},
     "modalities": {"base", "borrowed", "letters", "tokenizer"},
     "families": {"augment", "base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
 }

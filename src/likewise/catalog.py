@@ -20,6 +20,8 @@ MODALITIES = {
 BACKBONES = {
     "mlp": "likewise.backbones.mlp:MLP",
     "conv": "likewise.backbones.conv:Conv",
+    "dcgan": "likewise.backbones.dcgan:DCGAN",
+    "style": "likewise.backbones.style:Style",
     "transformer": "likewise.backbones.transformer:Transformer",
     "lstm": "likewise.backbones.recurrent:LSTM",
     "gru": "likewise.backbones.recurrent:GRU",

@@ -1,4 +1,4 @@
-"""Augmentation for GANs: nothing at p = 0, differentiable twice, the same for an item in any batch, never in samples."""
+"""Augmentation for GANs: nothing at p = 0, differentiable twice, of an item by itself, and never in samples."""
 
 from __future__ import annotations
 

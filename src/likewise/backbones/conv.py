@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.backbones.context import Context, Embedded
+from likewise.backbones.grids import default_patch, grow, scales, shrink
 from likewise.backbones.layers import (
     Dropout,
     TimeEmbedding,
@@ -71,35 +72,6 @@ class Conv(Backbone):
     def channels(self, scale: int) -> int:
         """How many channels there are at a scale, 0 the finest; beyond the multipliers the last one holds on."""
         return self.width * self.multipliers[min(scale, len(self.multipliers) - 1)]
-
-
-def default_patch(positions: tuple[int, ...]) -> int:
-    """Fine positions are dear and hold little: start from about 16 a side."""
-    return max(1, round(max(positions) / 16)) if len(positions) > 1 else 1
-
-
-def scales(positions: tuple[int, ...], smallest: int = 4, most: int | None = None) -> list[tuple[int, ...]]:
-    """The sizes from fine to coarse: each halves what is above `smallest`, rounding up; at most `most` of them."""
-    sizes = [positions]
-    while max(sizes[-1]) > smallest and (most is None or len(sizes) < most):
-        sizes.append(tuple(-(-n // 2) if n > smallest else n for n in sizes[-1]))
-    return sizes
-
-
-def shrink(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """The mean over the positions that become one; x: shape (B, C, *positions)."""
-    ratio = [1 if n == m else 2 for n, m in zip(x.shape[2:], size, strict=True)]
-    if max(ratio) == 1:
-        return x
-    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.dim() - 3]
-    return pool(x, ratio, ceil_mode=True, count_include_pad=False)
-
-
-def grow(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Each position becomes two a side (nearest neighbour), cropped to `size`."""
-    if tuple(x.shape[2:]) == size:
-        return x
-    return F.interpolate(x, size=size, mode="nearest")
 
 
 class _Residual(nn.Module):

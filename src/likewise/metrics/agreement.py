@@ -47,9 +47,13 @@ class Classifier:
 
     def agreement(self, views: Sequence[Array], asked: Sequence[Hashable]) -> Estimate:
         """The share of items, views of shape (M, D), in which the classifier sees the label asked for."""
-        seen = [self._names[i] for i in self._fitted.predict(views[self.view])]
+        seen = self.seen(views)
         hits = sum(s == a for s, a in zip(seen, asked, strict=True))
         return proportion(hits / len(seen), len(seen))
+
+    def seen(self, views: Sequence[Array]) -> list[Hashable]:
+        """The label that it sees in each item, views of shape (M, D)."""
+        return [self._names[i] for i in self._fitted.predict(views[self.view])]
 
 
 def _machine(x: Array, y: NDArray[np.int64]) -> SVC:

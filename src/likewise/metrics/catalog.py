@@ -96,6 +96,15 @@ MEASURES: dict[str, Measure] = {
     "agreement": Measure(
         "Agreement", "higher", "The share of samples in which a classifier of real data sees what was asked for.", True
     ),
+    "r_precision": Measure(
+        "R-precision", "higher",
+        "How often a network taught with real pairs picks a sample's own caption among ten; 10% is guessing.", True,
+    ),
+    # modes
+    "modes": Measure("Modes reached", "higher", "The share of the kinds of real data that occur in samples.", True),
+    "modes_kl": Measure(
+        "Modes, KL from real", "lower", "How unlike the shares of the kinds are, in nats; 0 where they are equal."
+    ),
     # copies
     "copies_exact": Measure("Exact copies", "real", "The share of samples that equal a training item.", True),
     "copies": Measure(

@@ -107,7 +107,7 @@ def header(run: Any, report: Mapping[str, Any]) -> str:
 
 
 #: the measures that stand in a model-index: they mean something without their floor and baseline
-_INDEXED = {"judge_accuracy", "kid", "precision", "recall", "coverage", "bits", "agreement", "columns"}
+_INDEXED = {"judge_accuracy", "kid", "precision", "recall", "coverage", "bits", "agreement", "r_precision", "columns"}
 
 
 def _settings(plan: Mapping[str, Any]) -> str:

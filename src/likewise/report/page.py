@@ -79,14 +79,19 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
 
 def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
     """The rows, by name, under the titles that a reader finds them by."""
+
+    def of(*measures: str) -> list[str]:
+        """The rows of measures, each of the whole or of a field."""
+        return [name for name in rows if name.partition(":")[0] in measures]
+
     groups = [
         ("Can a judge tell?", [n for n in rows if n.startswith(("judge_", "own_"))]),
-        ("Fidelity and diversity", ["precision", "recall", "f1", "density", "coverage"]),
+        ("Fidelity and diversity", ["precision", "recall", "f1", "density", "coverage", *of("modes", "modes_kl")]),
         ("Distance from real data", ["kid", "frechet", "frechet_infinity"]),
         ("Likelihood", ["bits", "bits_train"]),
         ("The latent", ["latent_kl", "latent_active"]),
-        ("As asked", [n for n in rows if n.startswith("agreement:")]),
-        ("Usefulness: train on samples, test on real", [n for n in rows if n.partition(":")[0] == "tstr"]),
+        ("As asked", of("agreement", "r_precision")),
+        ("Usefulness: train on samples, test on real", of("tstr")),
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
         ("Who was in the training data?", ["membership", "membership_loss"]),
         ("Molecules", ["valid", "unique", "novel"]),

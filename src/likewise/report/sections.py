@@ -21,6 +21,7 @@ from likewise.metrics.membership import attack_score, distance_attack
 from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, own_judge, two_sample_test
 from likewise.report.evidence import Array, Evidence, Row, most_shown, numbers, shown_items
+from likewise.report.fit import captions, clusters, mode_rows
 from likewise.report.given_away import gave_away
 from likewise.report.latent import latent
 from likewise.report.molecules import molecules
@@ -194,6 +195,9 @@ def agreement(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[R
             floor=numbers(classifier.agreement(real_views, real)),
             baseline={**numbers(classifier.agreement(fake_views, dealt)), "what": "the labels dealt at random"},
         )  # fmt: skip
+        seen = {"value": classifier.seen(fake_views), "floor": classifier.seen(real_views)}
+        what = "values, as a classifier of real data sees it"
+        yield from mode_rows(got, f":{name}", f" of {name}", what, labels, seen)
 
 
 def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
@@ -274,6 +278,8 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("scoring held-out data", likelihood),
     ("asking what the latent says", latent),
     ("checking that samples are what was asked for", agreement),
+    ("checking that samples are what was asked for", captions),
+    ("counting modes", clusters),
     ("looking for copies of training data", copies),
     ("guessing who was in the training data", membership),
     ("training on samples, testing on real data", usefulness),

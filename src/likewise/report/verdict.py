@@ -19,6 +19,8 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         _distance(rows["kid"]) if "kid" in rows else None,
         _reach(rows["precision"], rows["recall"]) if "precision" in rows else None,
         *(_agreement(row) for name, row in rows.items() if name.startswith("agreement:")),
+        *(_captions(row) for name, row in rows.items() if name.startswith("r_precision:")),
+        *(_missing(row) for name, row in rows.items() if name.partition(":")[0] == "modes"),
         _likelihood(rows["bits"]) if "bits" in rows else None,
         _latent(rows["latent_kl"], rows["latent_active"]) if "latent_kl" in rows else None,
         _copies(rows["copies"], report["copies"]) if "copies" in rows else None,
@@ -89,6 +91,20 @@ def _agreement(row: Row) -> str:
         f"Asked for a {row['field']}, it draws one that a classifier recognises {_percent(row['value'], 1)} of the time"
     )
     return f"{text} (on real data the classifier is right {_percent(row['floor']['value'], 1)})."
+
+
+def _captions(row: Row) -> str:
+    return (
+        f"Of ten held-out values of {row['field']}, a network taught with real pairs picks the one that was asked for "
+        f"{_percent(row['value'])} of the time (of real items {_percent(row['floor']['value'])}; 10% is guessing)."
+    )
+
+
+def _missing(row: Row) -> str | None:
+    """Worth a sentence only where real data in the samples' place reach more, by more than chance."""
+    if not row["floor"] or row["high"] is None or row["high"] >= row["floor"]["value"]:
+        return None
+    return f"Some kinds of real data are missing: it reaches {row['note']}."
 
 
 def _likelihood(row: Row) -> str:

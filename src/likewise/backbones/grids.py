@@ -1,0 +1,38 @@
+"""Grids of positions from fine to coarse and back: what convolutional networks of one to three dimensions share."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+#: positions along each axis
+Size = tuple[int, ...]
+
+
+def default_patch(positions: Size) -> int:
+    """Fine positions are dear and hold little: start from about 16 a side."""
+    return max(1, round(max(positions) / 16)) if len(positions) > 1 else 1
+
+
+def scales(positions: Size, smallest: int = 4, most: int | None = None) -> list[Size]:
+    """The sizes from fine to coarse: each halves what is above `smallest`, rounding up; at most `most` of them."""
+    sizes = [positions]
+    while max(sizes[-1]) > smallest and (most is None or len(sizes) < most):
+        sizes.append(tuple(-(-n // 2) if n > smallest else n for n in sizes[-1]))
+    return sizes
+
+
+def shrink(x: Tensor, size: Size) -> Tensor:
+    """The mean over the positions that become one; x: shape (B, C, *positions)."""
+    ratio = [1 if n == m else 2 for n, m in zip(x.shape[2:], size, strict=True)]
+    if max(ratio) == 1:
+        return x
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.dim() - 3]
+    return pool(x, ratio, ceil_mode=True, count_include_pad=False)
+
+
+def grow(x: Tensor, size: Size) -> Tensor:
+    """Each position becomes two a side (nearest neighbour), cropped to `size`."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    return F.interpolate(x, size=size, mode="nearest")

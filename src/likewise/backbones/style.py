@@ -1,0 +1,199 @@
+"""A small StyleGAN2: noise becomes a style, and the style modulates every convolution that grows a learned constant.
+
+Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020): mapping network, modulated convolutions
+with demodulation, skip connections to the item in the decoder, residual blocks in the encoder. Left out: noise of its
+own at every position (an item must be a pure function of what the decoder is given), and the encoder's look at the
+batch's spread (an item must be judged by itself). One to three position dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from likewise.backbones.base import Backbone, Role
+from likewise.backbones.context import Context
+from likewise.backbones.grids import default_patch, grow, scales, shrink
+from likewise.backbones.layers import conv, fold, linear, rms_norm, unfold
+from likewise.spaces import Condition, Continuous, Space, Tokens
+
+#: the mapping network learns at this share of the rate (StyleGAN, Karras et al., 2019, appendix C)
+_SLOW = 0.01
+
+
+class Style(Backbone):
+    """Sizes of a small StyleGAN2."""
+
+    name: Literal["style"] = "style"
+    width: int = Field(default=32, ge=8, multiple_of=8, description="channels at the finest scale")
+    multipliers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(1, 2, 4),
+        min_length=1,
+        description="channels at each scale, as multiples of width; each scale halves the size",
+    )
+    style: int = Field(default=128, ge=1, description="numbers of a style")
+    mapping: int = Field(default=4, ge=1, description="layers from noise to style")
+    patch: int | None = Field(
+        default=None, ge=1, description="positions per side that become one; by default about size / 16"
+    )
+
+    def unfit(self, role: Role, space: Space) -> str | None:
+        if role not in ("encoder", "decoder"):
+            return f"style has an encoder and a decoder, no {role}; conv and transformer fit"
+        if isinstance(space, Tokens):
+            return f"style needs continuous values with positions and {space} are tokens; mlp and transformer fit"
+        if not space.positions:
+            return f"style needs positions and {space} has none; mlp fits"
+        return None
+
+    def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
+        assert isinstance(source, Continuous)
+        return _Encoder(self, source, features, condition)
+
+    def decoder(self, features: int, target: Continuous, condition: Condition) -> nn.Module:
+        return _Decoder(self, features, target, condition)
+
+    def grid(self, positions: tuple[int, ...]) -> tuple[int, list[tuple[int, ...]], list[int]]:
+        """The patch, the sizes from fine to coarse, and the channels at each."""
+        patch = self.patch or default_patch(positions)
+        sizes = scales(tuple(-(-n // patch) for n in positions))
+        last = len(self.multipliers) - 1
+        return patch, sizes, [self.width * self.multipliers[min(i, last)] for i in range(len(sizes))]
+
+
+class _Slow(nn.Module):
+    """A linear layer whose outputs have unit variance for such inputs, and which learns at `_SLOW` of the rate."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / _SLOW)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * (_SLOW / math.sqrt(self.weight.shape[1])), self.bias * _SLOW)
+
+
+class _Modulated(nn.Module):
+    """A convolution whose input channels a style scales and, for unit variance whatever the style, its outputs too.
+
+    Scaling what flows through gives what scaling the weights does (equations 1 and 3), without a convolution an item.
+    """
+
+    def __init__(self, dims: int, inputs: int, outputs: int, style: int, kernel: int = 3, demodulate: bool = True):
+        super().__init__()
+        self.mix = conv(dims, inputs, outputs, kernel)
+        self.style = linear(style, inputs)
+        nn.init.ones_(self.style.bias)
+        self.demodulate = demodulate
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        after = [1] * (x.dim() - 2)
+        scale = self.style(style)
+        h = x * scale.view(*scale.shape, *after)
+        if not self.demodulate:
+            return self.mix(h)
+        weight, bias = self.mix.weight, self.mix.bias
+        assert isinstance(weight, Tensor)
+        assert isinstance(bias, Tensor)
+        with torch.autocast(x.device.type, enabled=False):  # a sum of many squares wants its digits
+            norm = (scale.float().square() @ weight.float().square().flatten(2).sum(2).T + 1e-8).rsqrt()
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(after) - 1]
+        h = convolve(h, weight, padding=weight.shape[2] // 2)
+        return h * norm.to(h.dtype).view(*norm.shape, *after) + bias.view(-1, *after)
+
+
+class _Decoder(nn.Module):
+    """A learned constant, grown scale by scale; each scale adds what it knows of the item."""
+
+    def __init__(self, sizes: Style, features: int, target: Continuous, condition: Condition) -> None:
+        super().__init__()
+        dims = len(target.positions)
+        self.positions = target.positions
+        self.patch, grid, widths = sizes.grid(target.positions)
+        self.sizes, widths = grid[::-1], widths[::-1]
+        self.context = Context(condition, sizes.style)
+        inputs = features + (0 if self.context.empty else sizes.style)
+        self.mapping = nn.ModuleList(
+            _Slow(inputs if i == 0 else sizes.style, sizes.style) for i in range(sizes.mapping)
+        )
+        self.start = nn.Parameter(torch.randn(1, widths[0], *self.sizes[0]))
+        pairs = list(zip([widths[0], *widths], widths, strict=False))
+        self.first = nn.ModuleList(_Modulated(dims, a, b, sizes.style) for a, b in pairs)
+        self.second = nn.ModuleList(_Modulated(dims, b, b, sizes.style) for _, b in pairs)
+        last = len(widths) - 1
+        self.show = nn.ModuleList(
+            _Modulated(dims, b, target.channels * (self.patch**dims if i == last else 1), sizes.style, 1, False)
+            for i, b in enumerate(widths)
+        )
+
+    def forward(self, z: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        w = rms_norm(z)
+        if not self.context.empty:
+            w = torch.cat((w, rms_norm(self.context(c, z).vector).to(w.dtype)), 1)
+        for layer in self.mapping:
+            w = _active(layer(w))
+        h = self.start.expand(len(z), *self.start.shape[1:])
+        coarse = None
+        for i, size in enumerate(self.sizes):
+            h = _active(self.first[i](grow(h, size), w))
+            h = _active(self.second[i](h, w))
+            shown = self.show[i](h, w)
+            if i == len(self.sizes) - 1:
+                shown = unfold(shown, self.patch, self.positions)
+                size = self.positions
+            coarse = shown if coarse is None else grow(coarse, size) + shown
+        assert coarse is not None
+        return coarse.float()
+
+
+class _Block(nn.Module):
+    """Two convolutions, then half the size; beside them one of a single position (StyleGAN2, figure 7c)."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size = size
+        self.first = conv(dims, inputs, inputs)
+        self.second = conv(dims, inputs, outputs)
+        self.skip = conv(dims, inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = _active(self.second(shrink(_active(self.first(x)), self.size)))
+        return (h + self.skip(shrink(x, self.size))) / math.sqrt(2)
+
+
+class _Encoder(nn.Module):
+    """Positions to features, of which the condition scales the last (a projection, Miyato and Koyama, 2018)."""
+
+    def __init__(self, sizes: Style, source: Continuous, features: int, condition: Condition) -> None:
+        super().__init__()
+        dims = len(source.positions)
+        self.patch, grid, widths = sizes.grid(source.positions)
+        self.embed = conv(dims, source.channels * self.patch**dims, widths[0], 1)
+        self.blocks = nn.ModuleList(
+            _Block(dims, before, after, size) for before, after, size in zip(widths, widths[1:], grid[1:], strict=False)
+        )
+        self.mix = conv(dims, widths[-1], widths[-1])
+        self.collect = linear(widths[-1] * math.prod(grid[-1]), 2 * widths[-1])
+        self.context = Context(condition, 2 * widths[-1])
+        self.given = None if self.context.empty else linear(2 * widths[-1], 4 * widths[-1])
+        self.head = linear(2 * widths[-1], features)
+
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        h = _active(self.embed(fold(x, self.patch)))
+        for block in self.blocks:
+            h = block(h)
+        h = _active(self.collect(_active(self.mix(h)).flatten(1)))
+        if self.given is not None:
+            scale, shift = self.given(self.context(c, x).vector).chunk(2, 1)
+            h = torch.addcmul(shift, h, 1 + scale)
+        return self.head(h).float()
+
+
+def _active(x: Tensor) -> Tensor:
+    """A leaky ReLU that keeps the variance."""
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)

@@ -1,0 +1,113 @@
+"""The parts of a report about what was asked for and what came: modes that are missing, captions that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likewise.metrics.agreement import unclear
+from likewise.metrics.intervals import generator, proportion
+from likewise.metrics.matching import AMONG, Matcher, picked_right
+from likewise.metrics.modes import Clusters, modes
+from likewise.report.evidence import Evidence, Row, numbers
+from likewise.report.page import Shown
+from likewise.spaces import Continuous
+
+#: clusters at most, and real items that each should have of those compared
+_CLUSTERS, _EACH = 100, 20
+#: pairs that the matching network learns from, and that it is asked about, at most
+_TAUGHT, _ASKED = 5000, 1000
+
+
+def mode_rows(
+    got: Evidence, name: str, title: str, what: str, real: Sequence[Any], seen: dict[str, Sequence[Any]]
+) -> Iterator[Row]:
+    """Rows of the modes that samples reach. real: the modes of real items; seen: of value, floor and baseline."""
+    found = {side: modes(real, part, got.seed) for side, part in seen.items()}
+    count = len(set(real))
+    note = f"{round(found['value']['modes'].value * count)} of {count} {what}"
+    for measure, estimate in found["value"].items():
+        baseline = found.get("baseline", {}).get(measure)
+        yield got.row(
+            measure + name, estimate, len(real), len(seen["value"]), {"modes": count},
+            title=("Modes reached" if measure == "modes" else "Modes, KL from real") + title, note=note,
+            floor=numbers(found["floor"][measure]),
+            baseline={**numbers(baseline), "what": got.baseline_name} if baseline else None,
+        )  # fmt: skip
+
+
+def clusters(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """Items with positions (pictures, sound) whose kinds nobody named: modes are clusters of training items."""
+    space = got.run.model.target
+    count = min(_CLUSTERS, got.compared // _EACH)
+    if not isinstance(space, Continuous) or not space.positions or count < 2:
+        return
+    if any(unclear([str(label) for label in labels]) is None for labels in got.train.given.values()):
+        return  # agreement has the modes by their names
+    kinds = Clusters(got.x_train, count, got.seed)
+    sides = {"value": kinds(got.x_fake[: got.compared]), "floor": kinds(got.x_held_out)}
+    sides["baseline"] = kinds(got.x_baseline)
+    yield from mode_rows(got, "", "", "clusters of training items (k-means)", kinds(got.x_train), sides)
+
+
+def captions(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """R-precision of anything but text (translations have references), for each field of many different values."""
+    if isinstance(got.held_out.values[0], str):
+        return
+    for name, taught in got.train.given.items():
+        labels = [str(label) for label in taught if label is not None]
+        if unclear(labels) is None or len(set(labels)) < AMONG:
+            continue  # a classifier says whether a label was kept to
+        yield from _field(got, name)
+
+
+def _field(got: Evidence, name: str) -> Iterator[Row]:
+    what = f"R-precision for {name}"
+    asked = [(i, str(given[name])) for i, given in enumerate(got.samples.given[:_ASKED]) if given[name] is not None]
+    held = [(int(i), str(v)) for i in got.pick_held_out[:_ASKED] if (v := got.held_out.given[name][i]) is not None]
+    known = [(i, str(v)) for i, v in enumerate(got.train.given[name][:_TAUGHT]) if v is not None]
+    texts = [text for _, text in asked]
+    try:
+        matcher = Matcher(_seen(got, "train", [i for i, _ in known]), [text for _, text in known], got.seed)
+        dealt = [texts[i] for i in generator(got.seed, "dealt").permutation(len(texts))]
+        fakes = _seen(got, "fake", [i for i, _ in asked])
+        reals = _seen(got, "held_out", [i for i, _ in held])
+        found = [
+            picked_right(matcher.scores(x, each), each)
+            for x, each in ((fakes, texts), (reals, [text for _, text in held]), (fakes, dealt))
+        ]
+    except ValueError as error:
+        got.skipped.append({"what": what, "why": str(error)})
+        return
+    ours, floor, trivial = (proportion(float(part.mean()), len(part)) for part in found)
+    if floor.low < 1.5 / AMONG:
+        why = (
+            f"taught with {len(known):,} real pairs, the matching network picks {100 * floor.value:.0f}% right of real"
+        )
+        got.skipped.append({"what": what, "why": f"{why} held-out pairs, hardly more than guessing"})
+        return
+    yield got.row(
+        f"r_precision:{name}", ours, len(held), len(asked), {"among": AMONG, "taught": len(known)},
+        title=f"R-precision@{AMONG} for {name}", field=name, floor=numbers(floor),
+        baseline={**numbers(trivial), "what": "the captions dealt at random"},
+        note=f"the right one of {AMONG} held-out captions, by a small network taught with {len(known):,} real pairs",
+    )  # fmt: skip
+
+
+def _seen(got: Evidence, part: str, picked: Sequence[int]) -> Tensor:
+    """Items of a part of the evidence as the matching network sees them: with positions where they have some."""
+    modality = got.run.plain
+    if "continuous" in modality.encodings:
+        space = modality.space("continuous")
+        if isinstance(space, Continuous) and space.positions:
+            values = {"train": got.train.values, "held_out": got.held_out.values, "fake": got.fakes}[part]
+            packed = modality.pack([values[i] for i in picked], "continuous")
+            return modality.encode(packed.data, "continuous")
+    if part == "held_out":  # features are of the picked ones, in their order
+        place = {int(i): row for row, i in enumerate(got.pick_held_out)}
+        picked = [place[i] for i in picked]
+    features = {"train": got.plain[0], "held_out": got.plain[1], "fake": got.plain[2]}[part]
+    return torch.from_numpy(features[list(picked)]).float()
