@@ -225,9 +225,9 @@ def make_plan(
     encoding = choose_encoding(modality, experiment.family)
     stated_batch = any("batch" in part.get("training", {}) for part in (asked, own))
     training = _by_tokens(experiment.training, modality.space(encoding), stated_batch)
-    family_, said = _settled(experiment.family, modality.space(encoding), conditions, len(train))
+    settled, said = _settled(experiment.family, modality.space(encoding), conditions, len(train))
     scanned.notes.extend(said)
-    experiment = experiment.model_copy(update={"encoding": encoding, "training": training, "family": family_})
+    experiment = experiment.model_copy(update={"encoding": encoding, "training": training, "family": settled})
     name = preset or next((p for p in (special, general) if p in preset_names()), "none")
     plan = Plan(experiment, scanned, train, held_out, modality, conditions, encoding, name, origin, encoder)
     with torch.device("meta") if origin else nullcontext():  # a pretrained model may be large, and this one is not used

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from toys import draws
 
 from likewise.assemble import assemble
@@ -15,6 +16,7 @@ from likewise.families.augment import Augment, _resample
 from likewise.families.gan import FEW, GAN
 from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
+from likewise.plan import make_plan
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training.batches import Batches, Channel
 from likewise.training.learner import Learner
@@ -170,6 +172,19 @@ def test_small_sets_with_positions_choose_it():
     settled = GAN().settled(picture, {"text": Tokens(5, 9, 8), "label": Tokens(1, 3)}, 10)
     assert settled.matching is True
     assert GAN().settled(picture, {"label": Tokens(1, 3)}, 10).matching is False
+
+
+def test_a_plan_says_what_was_chosen(tmp_path):
+    chance = np.random.default_rng(0)
+    for i in range(12):
+        Pillow.fromarray(chance.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / f"{i}.png")
+    plan = make_plan(tmp_path, family="gan")
+    assert plan.experiment.to_dict()["family"]["augment"] == "adaptive"
+    assert any("family.augment = adaptive" in note for note in plan.scan.notes)
+    assert plan.untrained().augment is not None
+    plain = make_plan(tmp_path, family="gan", set_={"family.augment": "none"})
+    assert plain.experiment.to_dict()["family"]["augment"] == "none"
+    assert not any("family." in note for note in plain.scan.notes)
 
 
 def test_what_cannot_be_changed_is_refused():

@@ -26,6 +26,7 @@ FAMILIES = {
     "flow": ("conv", {"width": 8, "multipliers": (1, 2)}),
     "autoregressive": ("transformer", {"width": 16, "depth": 2, "dropout": 0.2}),
 }
+OWN = {"gan": {"augment": "adaptive"}}
 
 
 def batches(family: str) -> Batches:
@@ -46,8 +47,10 @@ def train(family: str, settings: Training, world: distributed.World, steps: int 
     data = batches(family)
     backbone, sizes = FAMILIES[family]
     torch.manual_seed(0)
-    parts = catalog.find("family", family)(), catalog.find("backbone", backbone)(**sizes)
+    parts = catalog.find("family", family)(**OWN.get(family, {})), catalog.find("backbone", backbone)(**sizes)
     model = assemble(data.target.modality.space(data.target.encoding), {}, *parts)
+    if family == "gan":  # changes are made from the first step, and how often is agreed upon
+        model.augment.get_buffer("p").fill_(0.5)  # pyright: ignore
     learner = Learner(model, settings, torch.device("cpu"), world)
     for step in range(steps):
         learner.step(data, (np.arange(BATCH) + 3 * step) % COUNT, step, 10)

@@ -228,6 +228,8 @@ def test_a_good_model_of_pictures(tmp_path: Path, digits: dict) -> None:
     assert rows["kid"]["value"] < 0.3 * rows["kid"]["baseline"]["value"]
     assert rows["judge_accuracy"]["value"] < 0.8 < rows["judge_accuracy"]["baseline"]["value"]
     assert rows["agreement:label"]["value"] > 0.9 > 0.3 > rows["agreement:label"]["baseline"]["value"]
+    assert rows["modes:label"]["value"] == rows["modes:label"]["floor"]["value"] == 1
+    assert rows["modes_kl:label"]["value"] < 0.1
     assert not report["copies"]["flagged"]
     # 64 nats-of-a-bit over 64 dimensions is 1 bit, and 17 levels on [-1, 1] add log2(17 / 2).
     assert rows["bits"]["value"] == pytest.approx(1 + np.log2(17 / 2))
@@ -259,6 +261,8 @@ def test_what_is_wrong_with_bad_models(tmp_path: Path, digits: dict) -> None:
     assert same["tstr:label"]["value"] < 0.4 < 0.8 < same["tstr:label"]["floor"]["value"]
     assert same["judge_accuracy"]["value"] > 0.9
     assert same["agreement:label"]["value"] < 0.4
+    assert same["modes:label"]["value"] <= 0.2
+    assert same["modes_kl:label"]["low"] > 1
 
 
 def test_a_models_own_discriminator_stands_beside_the_judge(tmp_path: Path, digits: dict) -> None:
