@@ -43,7 +43,7 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--family", help="vae, gan, autoregressive, flow, or a baseline: resample, marginals, gaussian, copula, ngram"
     )
-    p.add_argument("--backbone", help="mlp, conv, transformer, lstm or gru")
+    p.add_argument("--backbone", help="mlp, conv, dcgan, style, transformer, lstm or gru")
     p.add_argument(
         "--from", dest="from_", metavar="DIR",
         help="start from a pretrained model of text: a folder with config.json, tokenizer.json and model.safetensors",

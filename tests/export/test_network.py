@@ -54,7 +54,10 @@ def given(run: Run, count: int) -> tuple[dict[str, torch.Tensor] | None, dict[st
     return c, {f"given.{name}": value.numpy() for name, value in c.items()}
 
 
-@pytest.mark.parametrize(("family", "backbone", "captions"), [("gan", "conv", False), ("vae", "mlp", True)])
+@pytest.mark.parametrize(
+    ("family", "backbone", "captions"),
+    [("gan", "conv", False), ("gan", "dcgan", True), ("gan", "style", False), ("vae", "mlp", True)],
+)
 def test_a_latent_becomes_the_same_picture_in_any_batch(tmp_path, family, backbone, captions):
     run = trained(tmp_path, family, backbone, captions)
     session = onnxruntime.InferenceSession(export(run, tmp_path / "m.onnx", "onnx"))
