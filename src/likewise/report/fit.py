@@ -84,10 +84,9 @@ def _field(got: Evidence, name: str) -> Iterator[Row]:
         return
     ours, floor, trivial = (proportion(float(part.mean()), len(part)) for part in found)
     if floor.low < 1.5 / AMONG:
-        why = (
-            f"taught with {len(known):,} real pairs, the matching network picks {100 * floor.value:.0f}% right of real"
-        )
-        got.skipped.append({"what": what, "why": f"{why} held-out pairs, hardly more than guessing"})
+        right = f"of {len(held):,} real held-out pairs it gets {100 * floor.value:.0f}% right"
+        why = f"a network taught with {len(known):,} pairs is no judge: {right}, hardly more than by guessing"
+        got.skipped.append({"what": what, "why": why})
         return
     yield got.row(
         f"r_precision:{name}", ours, len(held), len(asked), {"among": AMONG, "taught": len(known)},
