@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ Array = NDArray[np.float64]
 AMONG = 10
 #: kinds of runs of characters; positions a side that items are shrunk to
 _BUCKETS, _SIDE = 2**14, 32
-_WIDTH, _BATCH, _EPOCHS = 128, 128, 40
+_WIDTH, _BATCH, _EPOCHS = 128, 128, 30
 _STEPS = (150, 800)  #: at least, at most
 
 
@@ -57,10 +58,11 @@ class Matcher:
 
     def _small(self, items: Tensor) -> Tensor:
         x = (items.float() - self._mean) / self._scale
-        size = [min(n, _SIDE) for n in x.shape[2:]]
-        if size == list(x.shape[2:]):
+        size = tuple(min(n, _SIDE) for n in x.shape[2:])
+        if size == x.shape[2:]:
             return x
-        return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[len(size) - 1](x, size)
+        pool: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[len(size) - 1]
+        return pool(x, size)
 
     def _words(self, captions: Sequence[str]) -> Tensor:
         return self._embed([runs(caption) for caption in captions])

@@ -55,8 +55,9 @@ class Clusters:
         from sklearn.cluster import KMeans
 
         count = min(count, len(np.unique(real, axis=0)))
-        self._fitted = KMeans(count, n_init=1, random_state=derive_seed(seed, "clusters") % 2**31).fit(real)
+        state = derive_seed(seed, "clusters") % 2**31
+        self._fitted = KMeans(count, n_init=1, random_state=state).fit(real)  # pyright: ignore[reportArgumentType]
 
     def __call__(self, x: Array) -> list[int]:
         """The cluster of each item; x: shape (M, D)."""
-        return self._fitted.predict(x).tolist()
+        return np.asarray(self._fitted.predict(x)).tolist()

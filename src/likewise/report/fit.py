@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ _TAUGHT, _ASKED = 5000, 1000
 
 
 def mode_rows(
-    got: Evidence, name: str, title: str, what: str, real: Sequence[Any], seen: dict[str, Sequence[Any]]
+    got: Evidence, name: str, title: str, what: str, real: Sequence[Any], seen: Mapping[str, Sequence[Any]]
 ) -> Iterator[Row]:
     """Rows of the modes that samples reach. real: the modes of real items; seen: of value, floor and baseline."""
     found = {side: modes(real, part, got.seed) for side, part in seen.items()}
