@@ -83,7 +83,7 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "block", "causal", "context", "layers", "prefix", "rows"},
     "modalities": {"base", "borrowed", "letters", "tokenizer"},
-    "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
+    "families": {"base", "beam", "decoding", "editing", "few_step", "likelihoods", "paths", "reservoir", "windows"},
 }
 
 
