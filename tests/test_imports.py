@@ -55,7 +55,9 @@ ALLOWED = {
     "constrain": set(),
     "live": set(),
     "steering": {"spaces", "constrain", "live", "modalities.base"},
+    "editing": {"families.editing", "modalities.base"},
     "run": {
+        "editing",
         "samples",
         "spaces",
         "steering",
