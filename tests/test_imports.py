@@ -55,7 +55,7 @@ ALLOWED = {
     "constrain": set(),
     "live": set(),
     "steering": {"spaces", "constrain", "live", "modalities.base"},
-    "editing": {"families.editing", "modalities.base"},
+    "editing": {"spaces", "families.editing", "modalities.base"},
     "run": {
         "editing",
         "samples",

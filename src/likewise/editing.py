@@ -19,6 +19,7 @@ from torch import Tensor
 
 from likewise.families.editing import Edited
 from likewise.modalities.base import BadValue, Encoding, Modality
+from likewise.spaces import Continuous
 
 #: how much is drawn anew where nobody says: of a whole item, and of the part that is not kept
 _STRENGTH, _STRENGTH_BESIDE = 0.6, 1.0
@@ -47,6 +48,12 @@ class Edit:
             if strength is not None:
                 raise ValueError("--strength: of which picture? give it too, --from-image FILE")
             return None
+        space = modality.space(encoding)
+        if not isinstance(space, Continuous) or not space.positions:
+            raise ValueError(
+                f"--from-image: this run learned {modality.describe()}, as {space}, and what is edited are real values "
+                "with positions, such as a picture's pixels"
+            )
         if strength is None:
             strength = _STRENGTH if keep is None else _STRENGTH_BESIDE
         if not 0 <= strength <= 1:
