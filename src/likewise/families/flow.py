@@ -158,14 +158,20 @@ class FlowModel(Model):
         self._done = step / steps
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"error": the mean squared error of what the network predicts, per number}; "jump": the jumps' part of it."""
+        """{"error": the mean squared error of what the network predicts, per number}.
+
+        Where jumps are learned, it is the flow's and the jumps' together, and the jumps' alone is watched as "_jump".
+        """
         c = drop_some(c, self.settings.condition_dropout, draws)
         t = self._times(draws.uniform())
         if self.jumps is None:
             return {"error": self._errors(x, c, t, draws).mean()}
         t, level, learned = self.jumps.draw(t, draws, self._done)
         errors = self._errors(x, c, t, draws, level, learned)
-        return {"error": (errors * ~learned).mean(), "jump": (errors * learned).mean()}
+        if self._done < few_step.BEGIN:
+            return {"error": errors.mean()}
+        jump = (errors * learned).mean() / few_step.SHARE
+        return {"error": (errors * ~learned).mean() / (1 - few_step.SHARE) + jump, "_jump": jump.detach()}
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
