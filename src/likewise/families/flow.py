@@ -392,11 +392,14 @@ class FlowModel(Model):
             raise ValueError("a flow rescales choices on its way; without choices it is exported, and vae is")
 
         def ends(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
-            x_t, t = inputs
+            x_t, t, *level = inputs
             alpha, sigma = (_wide(s, x_t) for s in self.path.alpha_sigma(t))
-            return self.path.ends(x_t, self._network(x_t, t, c), alpha, sigma)
+            given = few_step.telling(c, level[0].long()) if level else c
+            return self.path.ends(x_t, self._network(x_t, t, given), alpha, sigma)
 
-        return Graph({"x_t": self.space.shape, "t": ()}, ("noise", "data"), ends)
+        # level: of a jump of 2^-level of the way, or -1 for none
+        shapes = {"x_t": self.space.shape, "t": (), **({"level": ()} if self.jumps else {})}
+        return Graph(shapes, ("noise", "data"), ends)
 
     def _network(self, x_t: Tensor, t: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         scale = _wide(self.path.input_scale(*self.path.alpha_sigma(t)), x_t)
