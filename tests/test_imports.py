@@ -55,7 +55,9 @@ ALLOWED = {
     "constrain": set(),
     "live": set(),
     "steering": {"spaces", "constrain", "live", "modalities.base"},
+    "editing": {"spaces", "families.editing", "modalities.base"},
     "run": {
+        "editing",
         "samples",
         "spaces",
         "steering",
@@ -83,7 +85,7 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "block", "causal", "context", "grids", "layers", "prefix", "rows"},
     "modalities": {"base", "borrowed", "letters", "tokenizer"},
-    "families": {"augment", "base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
+    "families": {"augment", "base", "beam", "decoding", "editing", "few_step", "likelihoods", "paths", "reservoir", "windows"},
 }
 
 

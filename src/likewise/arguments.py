@@ -45,6 +45,10 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--backbone", help="mlp, conv, dcgan, style, transformer, lstm or gru")
     p.add_argument(
+        "--few-step", action="store_true",
+        help="of a flow: learn to draw in 1 to 16 steps, too (default 4; short for --set family.few_step=true)",
+    )  # fmt: skip
+    p.add_argument(
         "--from", dest="from_", metavar="DIR",
         help="start from a pretrained model of text: a folder with config.json, tokenizer.json and model.safetensors",
     )  # fmt: skip
@@ -84,6 +88,22 @@ def _text_flags(p: argparse.ArgumentParser) -> None:
     )
 
 
+def _edit_flags(p: argparse.ArgumentParser) -> None:
+    edits = p.add_argument_group("of a flow of pictures")
+    edits.add_argument(
+        "--from-image", metavar="FILE", help="make each sample of this picture: variations of it, unless it is kept"
+    )
+    edits.add_argument(
+        "--keep",
+        metavar="FILE",
+        help="a picture that is white where the other is kept, and black where it is drawn anew",
+    )
+    edits.add_argument(
+        "--strength", type=float, metavar="SHARE",
+        help="how much is drawn anew: 0 gives the picture back, 1 nothing of it (default 0.6; with --keep 1)",
+    )  # fmt: skip
+
+
 def parser() -> argparse.ArgumentParser:
     top = _Parser("likewise", description=_ABOUT, epilog="start with: likewise demo, or: likewise train PATH")
     top.add_argument("--version", action="version", version=f"likewise {__version__}")
@@ -103,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     p = verb(
         "train", "train a model of what is at PATH",
         "photos/ --minutes 10", "poems.txt --backbone gru", "rows.csv --given sex --family flow",
+        "digits/ --family flow --few-step",
         "letters.txt --from models/qwen --lora", "poems.txt --through runs/poems-vae --family gan", "--resume runs/a",
     )  # fmt: skip
     p.add_argument("path", nargs="?", help="a folder, or a .txt, .csv, .tsv, .jsonl, .parquet, .yaml, .tmx or .po file")
@@ -119,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
         "runs/en-de --given-file english.txt --set beams=4", "--from threes/000005.png --out again",
         '''runs/poems -n 1 --prompt "In the beginning" --stop "."''',
         '''runs/dates --regex "[0-9]{4}-[0-9]{2}-[0-9]{2}"''',
+        "runs/photos --from-image cat.png --strength 0.5", "runs/photos --from-image cat.png --keep mask.png",
     )  # fmt: skip
     p.add_argument("run", nargs="?")
     p.add_argument("-n", type=int, help="how many (default 16, or the lines of --given-file)")
@@ -134,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: steps=8, temperature=0.8, ..."
     )
     _text_flags(p)
+    _edit_flags(p)
     p = verb(
         "chat", "talk with a run that was trained on conversations",
         "runs/talks", "runs/talks --seed 7 --set temperature=0.8 --system 'You are brief.'",

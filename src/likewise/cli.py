@@ -34,7 +34,10 @@ def _plan_options(a: argparse.Namespace) -> dict[str, Any]:
     options = {name: getattr(a, name) for name in _PLAN}
     if a.unconditional:
         options["given"] = []
-    return {**options, "set_": _pairs(a.set, "--set")}
+    set_ = _pairs(a.set, "--set")
+    if a.few_step:
+        set_["family.few_step"] = True
+    return {**options, "set_": set_}
 
 
 def _look(a: argparse.Namespace) -> None:
@@ -76,12 +79,14 @@ def _steering(a: argparse.Namespace) -> Any:
 
 
 def _sample(a: argparse.Namespace) -> None:
+    from likewise.editing import Edit
     from likewise.run import Run
     from likewise.verbs.sample import again, cut_note, in_bulk, read_given, sample
 
     if a.from_:
         asked = [a.run, a.n, a.seed, a.given, a.given_file, a.set]
-        if any([*asked, a.prompt, a.prompt_file, a.stop, a.regex, a.json_schema, a.stream]):
+        steered = [a.prompt, a.prompt_file, a.stop, a.regex, a.json_schema, a.stream]
+        if any([*asked, *steered, a.from_image, a.keep, a.strength is not None]):
             raise ValueError("--from draws a sample again as it was drawn: give nothing beside it but --out")
         print(again(Path(a.from_), Path(a.out or "again")))
         return
@@ -96,6 +101,7 @@ def _sample(a: argparse.Namespace) -> None:
         if a.n not in (None, len(given)):
             raise ValueError(f"-n {a.n}: --given-file has {len(given):,} lines, and each has a sample; leave out -n")
         n = len(given)
+    edit = Edit.read(run.modality, run.encoding, a.from_image, a.keep, a.strength)
     folder, values, live = out or run.path / "samples", [], None
     if n > _BULK or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from likewise.training import distributed, machine
@@ -103,7 +109,7 @@ def _sample(a: argparse.Namespace) -> None:
         device = machine.choose_device(distributed.local_device("auto"))
         with distributed.together():
             world = distributed.join(device)
-            in_bulk(run, n, a.seed, given, folder, settings, world, steering=steering, lines=lines)
+            in_bulk(run, n, a.seed, given, folder, settings, world, steering=steering, edit=edit, lines=lines)
         if os.environ.get("RANK", "0") != "0":
             return
     else:
@@ -112,7 +118,9 @@ def _sample(a: argparse.Namespace) -> None:
             one = sys.stdout.isatty() and n == 1 and not lines and not settings.get("beams")
             stream = one and run.modality.name == "text" and run.model.steerable
         live = (lambda text: print(text, end="", flush=True)) if stream else None
-        drawn, folder = sample(run, n, a.seed, given, out, settings=settings, steering=steering, live=live, lines=lines)
+        drawn, folder = sample(
+            run, n, a.seed, given, out, settings=settings, steering=steering, edit=edit, live=live, lines=lines
+        )
         values = drawn.values if drawn.modality.suffix is None else []
     if live:
         print()

@@ -142,6 +142,9 @@ class Latents(Modality):
     def read_file(self, path: Path) -> Any:
         return self.inner.read_file(path)
 
+    def read_mask(self, path: Path) -> NDArray[np.bool_]:
+        return self.inner.read_mask(path)
+
     def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         return self.inner.slips(value, rng)
 

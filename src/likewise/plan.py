@@ -175,6 +175,8 @@ def make_plan(
     catalog.find("modality", kind)
     family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name")
     family = family or ("flow" if encoder else _FAMILY[kind])
+    if own.get("family", {}).get("few_step") and "few_step" not in catalog.find("family", family).model_fields:
+        raise ValueError(f"--few-step: {family} takes no steps from noise to data that could be fewer; flow does")
     backbone = backbone or own.get("backbone", {}).get("name") or asked.get("backbone", {}).get("name")
     general = f"{'latent' if encoder else kind}-{family}"
     base: dict[str, Any] = _preset(general) if general in preset_names() else {}

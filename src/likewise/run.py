@@ -20,6 +20,7 @@ from likewise import catalog
 from likewise.assemble import assemble
 from likewise.config import Experiment, explain, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
+from likewise.editing import Edit
 from likewise.families.base import Model, Sampling
 from likewise.latents import Autoencoder, Latents
 from likewise.modalities.base import Encoding, Modality
@@ -220,6 +221,7 @@ class Run:
         model: Model | None = None,
         block: int | None = None,
         steering: Steering | None = None,
+        edit: Edit | None = None,
         live: Callable[[str], None] | None = None,
     ) -> Samples:
         """Draw samples start..start + n - 1 of `seed`.
@@ -227,13 +229,14 @@ class Run:
         given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
         each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. settings: of the
         family's sampling, such as {"steps": 8}, and of an autoencoder's, such as {"decoder.temperature": 0.5}. model,
-        block: other than the run's own, for previews. steering: how texts begin, end and read. live: told the text of
-        a single sample, piece by piece, as it is drawn.
+        block: other than the run's own, for previews. steering: how texts begin, end and read. edit: what samples are
+        made of; where nothing is given, it alone says what they are. live: told the text of a single sample, piece by
+        piece, as it is drawn.
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
         each = [dict(g) for g in given] if isinstance(given, list) else [dict(given or {}) for _ in range(n)]
-        if self.conditions and not given:
+        if self.conditions and not given and edit is None:
             each = self.some_given(n, seed, start)
         for name in {k for g in each for k in g}:
             if name not in self.conditions:
@@ -243,6 +246,12 @@ class Run:
         own = model is None
         model = model or self.model
         reins = self.reins(steering, model, chosen, live is not None, n)
+        if edit is not None and not model.editable:
+            family = getattr(self.experiment.family, "name", "this family")
+            raise ValueError(
+                f"--from-image: {family} of {self.modality.describe()} cannot edit; a flow of what has positions, such "
+                "as pictures, can"
+            )
         cut: list[int] = []
         device = model.device
         # Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
@@ -258,7 +267,9 @@ class Run:
             inside = [i for i, one in enumerate(wanted) if one]
             steered = reins and reins.batch(wanted, live)
             with torch.no_grad():
-                extra = steered.arguments(device) if steered else {}
+                extra: dict[str, Any] = steered.arguments(device) if steered else {}
+                if edit is not None:
+                    extra["edited"] = edit.batch(modality, self.encoding, len(rows), device)
                 x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen, **extra).cpu()
             decoded = modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             if steered:
@@ -272,6 +283,8 @@ class Run:
             provenance["weights"] = self.weights_hash
         if steering and steering.to_dict():
             provenance["steering"] = steering.to_dict()
+        if edit is not None:
+            provenance["edit"] = edit.to_dict()
         return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance, cut)
 
     def reins(

@@ -96,6 +96,21 @@ def test_eulers_steps_over_the_denoiser_draw_what_the_run_draws(tmp_path, backbo
     np.testing.assert_allclose(x.clip(-1, 1), own.numpy(), atol=1e-3)
 
 
+def test_jumps_over_the_denoiser_draw_what_the_run_draws(tmp_path):
+    run = trained(tmp_path, "flow", "conv", False, **{"family.few_step": True})
+    session = onnxruntime.InferenceSession(export(run, tmp_path / "m.onnx", "onnx"))
+    draws = Draws(0, torch.arange(3))
+    x = run.model.latent(draws)
+    c, more = given(run, 3)
+    own = run.model.from_latent(x, c, draws, run.sampling({"steps": 2}))
+    x = x.numpy()
+    for t in (0.0, 0.5):
+        told = {"t": np.full(3, t, np.float32), "level": np.ones(3, np.float32)}
+        noise, data = session.run(["noise", "data"], {"x_t": x, **told, **more})
+        x = (t + 0.5) * data + (0.5 - t) * noise
+    np.testing.assert_allclose(x.clip(-1, 1), own.numpy(), atol=1e-3)
+
+
 def test_what_draws_in_another_way_is_refused(tmp_path):
     rows = [
         ",".join(f"{v:.2f}" for v in row[:3]) + "," + ["red", "white", "rose"][k]

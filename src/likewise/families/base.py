@@ -82,6 +82,8 @@ class Model(nn.Module, ABC):
     likelihood_how: str = ""
     #: whether `sample` takes prefix, constraint and on_token too, as a family does that draws tokens in their order
     steerable: ClassVar[bool] = False
+    #: whether `sample` takes `edited` too (see `families.editing`); an instance may know better than its class
+    editable: bool = False
 
     @property
     def likelihood_passes(self) -> int:

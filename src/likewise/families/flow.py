@@ -3,14 +3,15 @@
 Paths: "linear" is flow matching (Lipman et al., 2023), "ddpm" predicts the noise (Ho et al., 2020), "edm" is Karras et
 al. (2022); see `paths`. Samplers: Euler (on every path the same as DDIM, Song et al., 2021a), Heun (Karras et al.) and
 DPM-Solver++ 2M (Lu et al., 2022). Guidance: Ho and Salimans (2022), within an interval: Kynkaanniemi et al. (2024).
-The likelihood is the change of variables along the same way (Song et al., 2021b).
+The likelihood is the change of variables along the same way (Song et al., 2021b). What else a flow can learn and do:
+`few_step` jumps, `editing`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
+from likewise.families import editing, few_step
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.likelihoods import dequantise
 from likewise.families.paths import PATHS, PathName
@@ -31,8 +33,8 @@ class FlowSampling(Sampling):
     """How a flow draws."""
 
     steps: int = Field(default=16, ge=1, description="stops on the way from noise to data")
-    sampler: Literal["euler", "heun", "dpm_solver_pp"] = Field(
-        default="heun", description="heun asks the network twice a step"
+    sampler: Literal["euler", "heun", "dpm_solver_pp", "jump"] = Field(
+        default="heun", description="heun asks the network twice a step; jump, of a few_step flow, once"
     )
     guidance: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
@@ -40,12 +42,19 @@ class FlowSampling(Sampling):
     guidance_interval: tuple[float, float] = Field(
         default=(0.0, 1.0), description="times, noise 0 to data 1, with guidance"
     )
+    resample: int = Field(
+        default=4,
+        ge=1,
+        description="with --keep: times that each step is taken, so that what is drawn fits what is kept",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> FlowSampling:
         low, high = self.guidance_interval
         if not 0 <= low <= high <= 1:
             raise ValueError(f"guidance_interval {low}, {high}: two rising times in [0, 1] are needed")
+        if self.sampler == "jump" and few_step.FINEST % self.steps:
+            raise ValueError(f"steps {self.steps}: sampler=jump takes 1, 2, 4, 8 or 16; sampler=heun any number")
         return self
 
 
@@ -66,7 +75,36 @@ class Flow(Family):
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
     )
     likelihood_steps: int = Field(default=64, ge=1, description="stops on the way from data to noise for a likelihood")
+    few_step: bool = Field(
+        default=False, description="learn to jump, too, so that 1 to 16 steps draw; with sampling.guidance learned in"
+    )
+    times: Literal["path", "uniform"] = Field(
+        default="path", description="training times: path: (log-)normal where the path's paper has it so"
+    )
+    weighting: Literal["plain", "min_snr"] = Field(
+        default="plain", description="of the errors at different times; min_snr: Hang et al. (2023)"
+    )
     sampling: FlowSampling = FlowSampling()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_few_steps(cls, values: Any) -> Any:
+        """Who learns to jump also jumps unless told otherwise."""
+        if not isinstance(values, dict) or values.get("few_step") is not True:
+            return values
+        asked = values.get("sampling", {})
+        if isinstance(asked, FlowSampling):
+            asked = asked.model_dump(exclude_unset=True)
+        usual = {"sampler": "jump"} | ({"steps": 4} if asked.get("sampler", "jump") == "jump" else {})
+        return {**values, "sampling": {**usual, **asked}}
+
+    @model_validator(mode="after")
+    def _can_jump(self) -> Flow:
+        if self.few_step and self.path == "ddpm":
+            raise ValueError("few_step: ddpm predicts the noise, and a jump is to the data; set path to linear or edm")
+        if self.sampling.sampler == "jump" and not self.few_step:
+            raise ValueError("sampling.sampler jump: only a flow that was trained with few_step=true jumps")
+        return self
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
         if not isinstance(target, Continuous):
@@ -88,7 +126,14 @@ class FlowModel(Model):
         self.settings = settings
         self.space = target
         self.path = PATHS[settings.path](settings.data_scale or (0.5 if target.levels else 1.0))
-        self.network = backbone.denoiser(target, condition)
+        self.jumps: few_step.Jumps | None = None
+        if settings.few_step:
+            drawing = settings.sampling
+            self.jumps = few_step.Jumps(self.path, drawing.guidance, drawing.guidance_interval)
+        self.network = backbone.denoiser(target, few_step.told(condition) if self.jumps else condition)
+        #: share of the training steps that are done
+        self._done = 1.0
+        self.editable = bool(target.positions)
         # One-hot channels are learned as -1 and 1: of the same scale as the others.
         one_hot = torch.zeros(target.shape[0], *[1] * len(target.positions))
         for start, stop in target.choices:
@@ -99,6 +144,8 @@ class FlowModel(Model):
         self.likelihood_how += "exact" if target.size <= _EXACT_TRACE else "estimated by one probe, without bias"
         if target.levels:
             self.likelihood_how = f"an upper bound by uniform dequantisation, {self.likelihood_how}"
+        if self.jumps:
+            self.likelihood_how += "; of the flow that the jumps follow, before guidance"
         if target.choices:
             self.likelihood = None  # the density of a choice is no number that means anything
 
@@ -106,32 +153,93 @@ class FlowModel(Model):
     def likelihood_passes(self) -> int:
         return 2 * self.settings.likelihood_steps
 
+    def set_progress(self, step: int, steps: int) -> None:
+        """Say how far the training is: jumps are learned when the flow is (see `few_step`)."""
+        self._done = step / steps
+
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"error": the mean squared error of what the network predicts, per number}."""
+        """{"error": the mean squared error of what the network predicts, per number}.
+
+        Where jumps are learned, it is the flow's and the jumps' together, and the jumps' alone is watched as "_jump".
+        """
         c = drop_some(c, self.settings.condition_dropout, draws)
-        return {"error": self._errors(x, c, draws.uniform(), draws).mean()}
+        t = self._times(draws.uniform())
+        if self.jumps is None:
+            return {"error": self._errors(x, c, t, draws).mean()}
+        t, level, learned = self.jumps.draw(t, draws, self._done)
+        errors = self._errors(x, c, t, draws, level, learned)
+        if self._done < few_step.BEGIN:
+            return {"error": errors.mean()}
+        jump = (errors * learned).mean() / few_step.SHARE
+        return {"error": (errors * ~learned).mean() / (1 - few_step.SHARE) + jump, "_jump": jump.detach()}
 
     @torch.no_grad()
-    def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
-        """The loss of each item at four times that are spread over all."""
-        share = draws.uniform()
-        each = [self._errors(x, c, (share + i) / 4, draws) for i in range(4)]
-        return torch.stack(each).mean(0), torch.ones_like(share)
+    def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
+        """The loss of each item at four times that are spread over all, and of one jump.
 
-    def _errors(self, x: Tensor, c: dict[str, Tensor] | None, share: Tensor, draws: Draws) -> Tensor:
+        None while jumps are not learned yet: no checkpoint that cannot jump should be the best.
+        """
+        if self.jumps and self._done < few_step.BEGIN:
+            return None
+        share = draws.uniform()
+        errors = torch.stack([self._errors(x, c, self._times((share + i) / 4), draws) for i in range(4)]).mean(0)
+        if self.jumps:
+            t, level, learned = self.jumps.draw(share, draws, 1.0, 1.0)
+            errors = errors + self._errors(x, c, t, draws, level, learned)
+        return errors, torch.ones_like(share)
+
+    def _times(self, share: Tensor) -> Tensor:
+        return self.path.times(share) if self.settings.times == "path" else share
+
+    def _errors(
+        self,
+        x: Tensor,
+        c: dict[str, Tensor] | None,
+        t: Tensor,
+        draws: Draws,
+        level: Tensor | None = None,
+        learned: Tensor | None = None,
+    ) -> Tensor:
+        """The error of each item at its time, shape (B,). level, learned: as of `few_step.Jumps.draw`."""
         if self.space.levels:
             x = dequantise(x, self.space.levels, draws)
         x_1 = self._enter(x)
         x_0 = draws.normal(*self.space.shape)
-        t = self.path.times(share)
         alpha, sigma = (_wide(s, x) for s in self.path.alpha_sigma(t))
-        output = self._network(alpha * x_1 + sigma * x_0, t, c)
-        return (output - self.path.target(x_0, x_1, alpha, sigma)).square().flatten(1).mean(1)
+        x_t = alpha * x_1 + sigma * x_0
+        target = self.path.target(x_0, x_1, alpha, sigma)
+        weight = self.path.min_snr(alpha, sigma) if self.settings.weighting == "min_snr" else torch.ones_like(alpha)
+        if level is not None and learned is not None:
+            assert self.jumps is not None
+            rows = learned.nonzero()[:, 0]
+            if len(rows):
+                given = None if c is None else {name: value[rows] for name, value in c.items()}
+                target[rows] = self.jumps.target(self._network, x_t[rows], t[rows], level[rows], given)
+                weight[rows] = 1.0
+            c = few_step.telling(c, level)
+        output = self._network(x_t, t, c)
+        return ((output - target).square() * weight).flatten(1).mean(1)
 
     @torch.no_grad()
-    def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        """Draw items, shape (B, *shape); in [-1, 1] where the space has levels, one-hot channels only nearly so."""
-        return self.from_latent(self.latent(draws), c, draws, settings)
+    def sample(
+        self,
+        c: dict[str, Tensor] | None,
+        draws: Draws,
+        settings: Sampling,
+        *,
+        edited: editing.Edited | None = None,
+    ) -> Tensor:
+        """Draw items, shape (B, *shape); in [-1, 1] where the space has levels, one-hot channels only nearly so.
+
+        edited: what they are made of, instead of noise alone.
+        """
+        if edited is None:
+            return self.from_latent(self.latent(draws), c, draws, settings)
+        assert isinstance(settings, FlowSampling)
+        start = self._enter(edited.start)
+        x = self._leave(editing.draw(self, start, edited, c, draws, settings, settings.resample))
+        x = x.clamp(-1, 1) if self.space.levels else x
+        return x if edited.keep is None else torch.where(edited.keep, edited.start, x)
 
     def latent(self, draws: Draws) -> Tensor:
         """The noise that the way begins with, of unit scale, shape (B, *shape)."""
@@ -141,20 +249,47 @@ class FlowModel(Model):
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """The way from the noise z to items, shape (B, *shape)."""
         assert isinstance(settings, FlowSampling)
-        times = torch.linspace(0, 1, settings.steps + 1, device=draws.device)
+        times = self.stops(settings, device=draws.device)
+        x = z / self.path.input_scale(*self.path.alpha_sigma(times[0]))
+        x = self._leave(self.travel(x, times, c, settings))
+        return x.clamp(-1, 1) if self.space.levels else x
+
+    def stops(self, settings: FlowSampling, start: float = 0.0, device: torch.device | None = None) -> Tensor:
+        """The times on the way from `start` to the data, both included: as many as are that share of all steps."""
+        if settings.sampler != "jump":
+            count = max(1, round(settings.steps * (1 - start))) if start < 1 else 0
+            return torch.linspace(start, 1, count + 1, device=device)
+        if self.jumps is None:
+            raise ValueError("sampler=jump: this flow has not learned to jump; train one with --few-step, or take heun")
+        if settings.guidance != self.jumps.guidance:
+            raise ValueError(
+                f"guidance={settings.guidance:g}: jumps have {self.jumps.guidance:g} learned in; draw along the whole "
+                "way for another, with sampler=heun steps=16"
+            )
+        return torch.tensor(few_step.stops(start, settings.steps), device=device)
+
+    @torch.no_grad()
+    def travel(self, x: Tensor, times: Tensor, c: dict[str, Tensor] | None, settings: FlowSampling) -> Tensor:
+        """From x at the first of the times to the last of them; shape (B, *shape), one-hot channels as -1 and 1."""
         alphas, sigmas = self.path.alpha_sigma(times)
-        x = z / self.path.input_scale(alphas[0], sigmas[0])
         x_1 = x_1_before = torch.zeros_like(x)
-        for i in range(settings.steps):
+        for i in range(len(times) - 1):
             alpha, sigma, alpha_next, sigma_next = alphas[i], sigmas[i], alphas[i + 1], sigmas[i + 1]
+            if settings.sampler == "jump":
+                level = few_step.level_of(float(times[i + 1] - times[i]))
+                given = few_step.telling(c, torch.full((len(x),), level, device=x.device))
+                output = self._network(x, times[i].expand(len(x)), given)
+                x = self.path.step(x, output, (alpha, sigma), (alpha_next, sigma_next))
+                continue
             x_0, x_1 = self._ends(x, times[i], alpha, sigma, c, settings)
-            if settings.sampler == "dpm_solver_pp" and 0 < i < settings.steps - 1:
+            last = float(times[i + 1]) == 1
+            if settings.sampler == "dpm_solver_pp" and i > 0 and not last:
                 # Lu et al., algorithm 2: x_1 drawn out in log(alpha / sigma); the first and last step are of order 1.
                 rise = [(alphas[j] / sigmas[j]).log() for j in (i - 1, i, i + 1)]
                 ratio = (rise[2] - rise[1]) / (rise[1] - rise[0])
                 x_1 = torch.lerp(x_1, 2 * x_1 - x_1_before, ratio / 2)
                 x_0 = (x - alpha * x_1) / sigma
-            elif settings.sampler == "heun" and i < settings.steps - 1:
+            elif settings.sampler == "heun" and not last:
                 # The trapezoid rule for dx = x_1 d alpha + x_0 d sigma, which is Karras et al., algorithm 1, for edm.
                 tried = alpha_next * x_1 + sigma_next * x_0
                 y_0, y_1 = self._ends(tried, times[i + 1], alpha_next, sigma_next, c, settings)
@@ -162,8 +297,7 @@ class FlowModel(Model):
                 continue
             x_1_before = x_1
             x = alpha_next * x_1 + sigma_next * x_0
-        x = self._leave(x)
-        return x.clamp(-1, 1) if self.space.levels else x
+        return x
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
@@ -258,11 +392,14 @@ class FlowModel(Model):
             raise ValueError("a flow rescales choices on its way; without choices it is exported, and vae is")
 
         def ends(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
-            x_t, t = inputs
+            x_t, t, *level = inputs
             alpha, sigma = (_wide(s, x_t) for s in self.path.alpha_sigma(t))
-            return self.path.ends(x_t, self._network(x_t, t, c), alpha, sigma)
+            given = few_step.telling(c, level[0].long()) if level else c
+            return self.path.ends(x_t, self._network(x_t, t, given), alpha, sigma)
 
-        return Graph({"x_t": self.space.shape, "t": ()}, ("noise", "data"), ends)
+        # level: of a jump of 2^-level of the way, or -1 for none
+        shapes = {"x_t": self.space.shape, "t": (), **({"level": ()} if self.jumps else {})}
+        return Graph(shapes, ("noise", "data"), ends)
 
     def _network(self, x_t: Tensor, t: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         scale = _wide(self.path.input_scale(*self.path.alpha_sigma(t)), x_t)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 PathName = Literal["linear", "ddpm", "edm"]
+#: a place on a path: its alpha and its sigma
+Stop = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,28 @@ class Path(ABC):
         cos, sin = self._angle(alpha, sigma)
         x_t = x_t * self.input_scale(alpha, sigma)
         return sin * x_t - cos * output, self.data_scale * (cos * x_t + sin * output)
+
+    def step(self, x_t: Tensor, output: Tensor, here: Stop, there: Stop) -> Tensor:
+        """Where a straight step from x_t leads: both ends that the output means, mixed as they are `there` (DDIM)."""
+        x_0, x_1 = self.ends(x_t, output, *here)
+        return there[0] * x_1 + there[1] * x_0
+
+    def leading_to(self, x_t: Tensor, x_next: Tensor, here: Stop, there: Stop) -> Tensor:
+        """The output whose `step` from x_t leads to x_next: a step is linear in x_t and in the output."""
+        still = self.step(x_t, torch.zeros_like(x_t), here, there)
+        slope = self.step(torch.zeros_like(here[0]), torch.ones_like(here[0]), here, there)
+        return (x_next - still) / slope
+
+    def back(self, x: Tensor, noise: Tensor, there: Stop, here: Stop) -> Tensor:
+        """x, which is at the stop `there`, with as much fresh noise as brings it back to `here` (RePaint, line 9)."""
+        share = here[0] / there[0]
+        return share * x + (here[1].square() - (share * there[1]).square()).clamp(min=0).sqrt() * noise
+
+    def min_snr(self, alpha: Tensor, sigma: Tensor, most: float = 5.0) -> Tensor:
+        """The weight of an error of the output that weighs an error of x_1 by min(SNR, most) (Hang et al., 2023)."""
+        snr = (alpha * self.data_scale / sigma.clamp(min=1e-6)).square()
+        _, slope = self.ends(torch.zeros_like(alpha), torch.ones_like(alpha), alpha, sigma)
+        return snr.clamp(max=most) * (slope / self.data_scale).square()
 
     def _angle(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.input_scale(alpha, sigma)

@@ -226,6 +226,13 @@ class Modality(ABC):
         """The one value that a user's file holds, as `read` would give it. Raises BadValue."""
         raise BadValue(f"a {self.name} is not read from a file of its own; give the number of a sample")
 
+    def read_mask(self, path: Path) -> NDArray[np.bool_]:
+        """A user's file that says which part of a value to keep: True there, with the shape of the space's positions.
+
+        Raises BadValue.
+        """
+        raise BadValue(f"what is to be kept of a {self.name} is not read from a file; of a picture it is")
+
     def token_bytes(self) -> list[bytes]:
         """What each token writes, in UTF-8, by number; `end` writes nothing. Raises ValueError if there is no text."""
         raise ValueError(f"prompts, stops, streams, patterns and surprisal pages are for text, and this is {self.name}")

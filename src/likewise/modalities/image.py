@@ -198,6 +198,13 @@ class Image(Modality):
     def read_file(self, path: Path) -> Any:
         return self.read(path)
 
+    def read_mask(self, path: Path) -> NDArray[np.bool_]:
+        """True where the picture is rather white than black; what is transparent is not white."""
+        mask = open_picture(path).convert("RGBA")
+        ground = Pillow.new("RGBA", mask.size, "black")
+        [levels] = Image(self.size, "L", 1, None)._array(Pillow.alpha_composite(ground, mask))
+        return levels >= 128
+
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
         """The picture in pale grey, and over it a colour as dense as the weight."""
         if encoding == "continuous":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise import catalog
+from likewise.editing import Edit
 from likewise.rows import read_text
 from likewise.run import Run
 from likewise.samples import Samples, finish, json_lines
@@ -21,13 +22,14 @@ from likewise.training.distributed import World
 def sample(
     run: Run, n: int = 16, seed: int = 0, given: Any = None, out: Path | None = None, start: int = 0,
     settings: dict[str, Any] | None = None, *, steering: Steering | None = None,
-    live: Callable[[str], None] | None = None, lines: Sequence[str] = (),
+    edit: Edit | None = None, live: Callable[[str], None] | None = None, lines: Sequence[str] = (),
 ) -> tuple[Samples, Path]:  # fmt: skip
     """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run).
 
     lines: the fields whose values are the lines of a file; texts are then written in step with it too (samples.txt).
     """
-    drawn = _in_step(run.sample(n, seed, given, start, settings, steering=steering, live=live), lines)
+    drawn = run.sample(n, seed, given, start, settings, steering=steering, edit=edit, live=live)
+    drawn = _in_step(drawn, lines)
     folder = out or run.path / "samples"
     drawn.save(folder)
     return drawn, folder
@@ -82,7 +84,7 @@ def _only_field(run: Run, item: str) -> str:
 
 def in_bulk(
     run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[str, Any], world: World,
-    *, steering: Steering | None = None, lines: Sequence[str] = (),
+    *, steering: Steering | None = None, edit: Edit | None = None, lines: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Draw many samples, by blocks of indices that the processes of `world` share out; returns their folder.
 
@@ -94,6 +96,8 @@ def in_bulk(
     asked = {"run": str(run.path.resolve()), "seed": seed, "settings": settings, "weights": run.weights_hash}
     if steering and steering.to_dict():
         asked["steering"] = steering.to_dict()
+    if edit is not None:
+        asked["edit"] = edit.to_dict()
     if lines:
         asked["lines"] = list(lines)
     about = {**asked, "n": n, "given": given}
@@ -110,7 +114,8 @@ def in_bulk(
         if number % world.size != world.rank or part.is_file():
             continue
         told = given[start : start + block] if isinstance(given, list) else given
-        drawn = _in_step(run.sample(min(block, n - start), seed, told, start, settings, steering=steering), lines)
+        drawn = run.sample(min(block, n - start), seed, told, start, settings, steering=steering, edit=edit)
+        drawn = _in_step(drawn, lines)
         checkpoint.write_text(part, "".join(line + "\n" for line in drawn.write(out)))
     world.gather(None)
     if world.first:
@@ -148,6 +153,8 @@ def again(file: Path, out: Path) -> Path:
     run = Run(Path(found["run"]))
     if run.weights_hash != found["weights"]:
         raise ValueError(f"{file}: drawn by other weights than those {run.path} has now")
-    steering = Steering.from_dict(found.get("steering", {}))
-    sample(run, len(given), found["seed"], given, out, first, found["settings"], steering=steering, lines=lines)
+    steering, edit = Steering.from_dict(found.get("steering", {})), Edit.from_dict(found.get("edit"))
+    sample(
+        run, len(given), found["seed"], given, out, first, found["settings"], steering=steering, edit=edit, lines=lines
+    )
     return out / file.name if whole else out / f"{first:06d}{run.modality.suffix}"

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from likewise.editing import Edit
 from likewise.run import Run
 from likewise.samples import json_lines
 from likewise.steering import Steering
@@ -61,8 +62,9 @@ def _redraw(run: Run, found: Verified) -> None:
     given = [row["given"] for row in rows]
     steering = Steering.from_dict(provenance.get("steering", {}))
     drawn = run.sample(
-        len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"], steering=steering
-    )
+        len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"], steering=steering,
+        edit=Edit.from_dict(provenance.get("edit")),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         again = Path(name)
         dataclasses.replace(drawn, provenance=provenance).save(again)  # the run may have been moved since

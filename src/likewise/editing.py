@@ -1,0 +1,110 @@
+"""Editing an item of the user's: what is to be made of it, read from files, and kept whole in each sample's provenance.
+
+How it is done is the family's (see `families.editing`).
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from likewise.families.editing import Edited
+from likewise.modalities.base import BadValue, Encoding, Modality
+from likewise.spaces import Continuous
+
+#: how much is drawn anew where nobody says: of a whole item, and of the part that is not kept
+_STRENGTH, _STRENGTH_BESIDE = 0.6, 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What a user asks for.
+
+    item: the item to edit, packed as its modality does, shape (*any). keep: True where it stays as it is, with the
+    shape of its positions; None if nowhere. strength: how much is drawn anew, in [0, 1].
+    """
+
+    item: NDArray[Any]
+    keep: NDArray[np.bool_] | None
+    strength: float
+
+    @classmethod
+    def read(
+        cls, modality: Modality, encoding: Encoding, item: str | None, keep: str | None, strength: float | None
+    ) -> Edit | None:
+        """What the words of a command line ask for: files, and a number; None if nothing."""
+        if item is None:
+            if keep is not None:
+                raise ValueError(f"--keep {keep}: of which picture? give it too, --from-image FILE")
+            if strength is not None:
+                raise ValueError("--strength: of which picture? give it too, --from-image FILE")
+            return None
+        space = modality.space(encoding)
+        if not isinstance(space, Continuous) or not space.positions:
+            raise ValueError(
+                f"--from-image: this run learned {modality.describe()}, as {space}, and what is edited are real values "
+                "with positions, such as a picture's pixels"
+            )
+        if strength is None:
+            strength = _STRENGTH if keep is None else _STRENGTH_BESIDE
+        if not 0 <= strength <= 1:
+            raise ValueError(f"--strength {strength:g}: from 0, the picture as it is, to 1, nothing of it")
+        packed = _of(item, lambda path: modality.pack([modality.read_file(path)], encoding))
+        return cls(packed.take(np.zeros(1, np.int64))[0], _of(keep, modality.read_mask) if keep else None, strength)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in a provenance: all that is needed to do it again, without the user's files."""
+        found: dict[str, Any] = {"item": _to_text(self.item), "strength": self.strength}
+        if self.keep is not None:
+            found["keep"] = _to_text(self.keep)
+        return found
+
+    @classmethod
+    def from_dict(cls, asked: Mapping[str, Any] | None) -> Edit | None:
+        if not asked:
+            return None
+        return cls(_from_text(asked["item"]), _from_text(asked["keep"]) if "keep" in asked else None, asked["strength"])
+
+    def batch(self, modality: Modality, encoding: Encoding, count: int, device: torch.device) -> Edited:
+        """What `Model.sample` is given for `count` items."""
+        start = modality.encode(self.item[None], encoding).to(device)
+        keep: Tensor | None = None
+        if self.keep is not None:
+            keep = torch.from_numpy(self.keep).to(device)[None, None]
+            if keep.shape[2:] != start.shape[2:]:
+                raise ValueError(
+                    "--keep: a part of a picture that is seen through an autoencoder cannot be kept as it is; a run "
+                    "that was trained without --through can"
+                )
+        return Edited(start.expand(count, *start.shape[1:]), keep, self.strength)
+
+
+def _of(file: str, read: Any) -> Any:
+    """What `read` makes of a user's file. Raises ValueError that names it."""
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"{file}: there is no such file")
+    try:
+        return read(path)
+    except BadValue as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _to_text(values: NDArray[Any]) -> dict[str, Any]:
+    """Numbers as text: their bytes, compressed, in base 64."""
+    packed = base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode()
+    return {"shape": list(values.shape), "type": values.dtype.str, "zlib": packed}
+
+
+def _from_text(text: Mapping[str, Any]) -> NDArray[Any]:
+    raw = zlib.decompress(base64.b64decode(text["zlib"]))
+    return np.frombuffer(raw, np.dtype(text["type"])).reshape(text["shape"]).copy()
