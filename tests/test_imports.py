@@ -27,7 +27,10 @@ ALLOWED = {
     "parallel": {"rows"},
     "records": {"sources", "streams"},
     "layouts": {"conversations", "parallel", "records", "rows", "sequences", "sources", "streams"},
-    "scan": {"cache", "records", "streams", "modalities.base", "modalities.image"},
+    "views": {"catalog", "records", "streams", "modalities.base"},
+    "tile": {"spaces"},
+    "reference": {"views", "modalities.base", "training"},
+    "scan": {"cache", "records", "streams", "modalities.base", "modalities.pictures"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "huggingface": {"spaces", "backbones", "modalities", "training"},
     "plan": {
@@ -44,6 +47,7 @@ ALLOWED = {
         "scan",
         "families.base",
         "modalities.base",
+        "views",
     },
     "budget": {"plan", "config", "draws", "training"},
     "catalog": set(),
@@ -56,9 +60,11 @@ ALLOWED = {
     "live": set(),
     "steering": {"spaces", "constrain", "live", "modalities.base"},
     "run": {
+        "reference",
         "samples",
         "spaces",
         "steering",
+        "tile",
         "draws",
         "catalog",
         "config",
@@ -81,8 +87,8 @@ ALLOWED = {
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "block", "causal", "context", "layers", "prefix", "rows"},
-    "modalities": {"base", "borrowed", "letters", "tokenizer"},
+    "backbones": {"base", "block", "causal", "context", "layers", "maps", "prefix", "rows"},
+    "modalities": {"base", "borrowed", "letters", "palette", "pictures", "tokenizer"},
     "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
 }
 

@@ -92,6 +92,10 @@ class Draws:
         other._calls = self._calls
         return other
 
+    def aside(self) -> Draws:
+        """Other numbers for the same items, the same however many were drawn: what several ask for, all are told."""
+        return Draws(derive_seed(*self._key, "aside"), self._indices.flatten())
+
     def bits(self, *shape: int) -> Tensor:
         """Uniform integers in [0, 2^32) as int64, with shape (B, *shape)."""
         count = int(torch.Size(shape).numel())
