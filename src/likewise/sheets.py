@@ -203,8 +203,3 @@ def wide_fonts() -> list[str]:
                 if _WIDE.search(n.replace("-", "").replace("_", "")) and n.lower().endswith((".ttf", ".ttc", ".otf"))
             ]  # fmt: skip
     return sorted(found, key=lambda file: ("regular" not in file.lower(), file))
-
-
-def spread(rows: Sequence[Any], each: int) -> list[Any]:
-    """Each of the rows `each` times, one after another."""
-    return [row for row in rows for _ in range(each)]

@@ -188,7 +188,7 @@ def test_main_colours() -> None:
     counts = set()
     for i in range(40):
         each = flag.copy()
-        each[0, 0] = (i, 0, 0)
+        each[i, :i] = (i, 0, 0)
         counts.add(len(colours(main_colours(Pillow.fromarray(each)))))
     assert counts == {1, 2, 3}
     assert colours(main_colours(disc(40, (9, 200, 9))))[0] == (9, 200, 9)

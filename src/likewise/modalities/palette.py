@@ -54,7 +54,8 @@ def main_colours(picture: Pillow.Image) -> str:
 
     How many, 1 to `MOST`, is drawn by the picture's own content: so a model learns what any number of them says.
     """
-    small = picture.convert("RGBA").resize((_COUNTED, _COUNTED), Pillow.Resampling.BOX)
+    # Single pixels: means of several are colours that are nowhere in a flat picture.
+    small = picture.convert("RGBA").resize((_COUNTED, _COUNTED), Pillow.Resampling.NEAREST)
     pixels = np.asarray(small).reshape(-1, 4)
     seen = pixels[pixels[:, 3] >= 128][:, :3]
     if not len(seen):
