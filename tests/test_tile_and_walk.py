@@ -139,9 +139,7 @@ def test_walks_that_are_none(flow, clouds, tmp_path):
     with pytest.raises(ValueError, match="two samples"):
         walk.walk(flow, tmp_path / "a.gif", n=1)
     settings = {"backbone.width": 16, "backbone.depth": 1, "training.threads": 1, "training.batch": 8}
-    tokens = train(
-        clouds, family="autoregressive", out=tmp_path / "ar", steps=1, set_=settings, say=lambda _: None
-    )
+    tokens = train(clouds, family="autoregressive", out=tmp_path / "ar", steps=1, set_=settings, say=lambda _: None)
     with pytest.raises(ValueError, match="token by token, from no latent; vae, gan and flow"):
         walk.walk(tokens, tmp_path / "a.gif")
     assert walk.read_provenance(tmp_path / "none.txt") is None

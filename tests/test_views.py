@@ -82,7 +82,7 @@ def test_what_is_neither_is_refused_with_what_there_is(photos, tmp_path):
     with pytest.raises(ValueError, match="no field 'smal'; its fields are image, and views of image are small, grey"):
         plan_of(photos, given=["smal"])
     (tmp_path / "a.txt").write_text("one\ntwo\nthree\n")
-    with pytest.raises(ValueError, match="its fields are text$"):
+    with pytest.raises(ValueError, match=r"its fields are text$"):
         make_plan(tmp_path / "a.txt", given=["small"])
     with pytest.raises(ValueError, match=r"target\.crop=random"):
         plan_of(photos, given=["small"], set_={"target.crop": "random"})

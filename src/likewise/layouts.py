@@ -75,6 +75,8 @@ def read_records(
             chosen = first if chosen == second else second
         elif given is None and chosen in wanted:
             wanted = (first if chosen == second else second,)
+    elif given is None and chosen in wanted:
+        wanted = (found.target,)  # the other way round: a caption, given its picture
     modalities = {**found.modalities, **({chosen: as_} if as_ else {})}
     seen = views(modalities[chosen]) if chosen in modalities else {}
     for name in (chosen, *wanted):

@@ -248,7 +248,10 @@ def _learned(
         if name in train.columns:
             column = train.columns[name]
         else:
-            column, settings = views.seen(train.columns[train.target], plain, name), views.settings(modality, name, settings)
+            column, settings = (
+                views.seen(train.columns[train.target], plain, name),
+                views.settings(modality, name, settings),
+            )
         kind = catalog.find("modality", records.modalities[name])
         conditions[name] = kind.fit(column, settings, experiment.training.seed)
     return modality, conditions

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -36,9 +36,7 @@ _WIDE = re.compile(
 Face = ImageFont.FreeTypeFont
 
 
-def write_sheet(
-    drawn: Samples, conditions: Mapping[str, Modality], path: Path, font: str | None = None
-) -> str:
+def write_sheet(drawn: Samples, conditions: Mapping[str, Modality], path: Path, font: str | None = None) -> str:
     """Write the sheet of samples; returns what is to be said of its letters, "" if all is well.
 
     Samples that were given the same stand in one row. Given pictures and palettes are drawn at its left, given words
@@ -175,7 +173,8 @@ class Letters:
         if not self.lacking:
             return ""
         some = "".join(sorted(self.lacking)[:12])
-        return f"no font here has {len(self.lacking)} letters of the captions ({some}): they are boxes; give --font FILE.ttf"
+        count = len(self.lacking)
+        return f"no font here has {count} letters of the captions ({some}): they are boxes; give --font FILE.ttf"
 
 
 @cache

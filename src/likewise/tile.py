@@ -1,7 +1,7 @@
 """Seamless patterns: convolutions that go round the edge, so that what is drawn goes on with itself on all sides.
 
-A convolution fills up with zeros at the edge; filled up with what is at the opposite edge, it computes on a torus, and so
-does everything made of such convolutions, of means and of attention without places. Nothing is trained anew for it.
+A convolution fills up with zeros at the edge; filled up with what is at the opposite edge, it computes on a torus, and
+so does everything made of such convolutions, of means and of attention without places. Nothing is trained anew for it.
 """
 
 from __future__ import annotations

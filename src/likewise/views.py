@@ -1,9 +1,9 @@
 """Views: conditions that are computed from the target itself, so that no other data are needed for them.
 
 A picture has a smaller one in it, and a grey one, and its main colours. Learning p(picture | small) is super-resolution
-(Saharia et al., "Image super-resolution via iterative refinement", 2021), p(picture | grey) is colouring, and p(picture |
-palette) draws in the colours of a brand. `--given NAME` means a field of the data; where there is none of that name,
-it means the target's view. What views there are, its modality says.
+(Saharia et al., "Image super-resolution via iterative refinement", 2021), p(picture | grey) is colouring, and
+p(picture | palette) draws in the colours of a brand. `--given NAME` means a field of the data; where there is none of
+that name, it means the target's view. What views there are, its modality says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A walk between samples: from latent to latent on the sphere they lie on (White, 2016), and back, as a moving picture."""
+"""A walk between samples: from latent to latent on the sphere they lie on, and back, as a moving picture.
+
+White, "Sampling generative networks" (2016).
+"""
 
 from __future__ import annotations
 
@@ -134,7 +137,9 @@ def _av(out: Path) -> Any:
     try:
         import av
     except ImportError:
-        raise ValueError(f"--walk {out}: needs the library av (pip install av); .gif, .webp and .png need nothing") from None
+        raise ValueError(
+            f"--walk {out}: needs the library av (pip install av); .gif, .webp and .png need nothing"
+        ) from None
     return av
 
 

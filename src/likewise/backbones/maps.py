@@ -40,8 +40,10 @@ class Maps(nn.Module):
     def __init__(
         self, condition: Condition, positions: tuple[int, ...], grids: list[tuple[tuple[int, ...], int, int]]
     ) -> None:
-        """grids: where it is wanted, each (size, patch, width): the map is resized to a size, then blocks of patch a side
-        become channels (`fold`), and these become `width` channels."""
+        """grids: where it is wanted, each (size, patch, width).
+
+        The map is resized to a size, then blocks of patch a side become channels (`fold`), and these `width` channels.
+        """
         super().__init__()
         fields = {k: v for k, v in condition.items() if isinstance(v, Continuous) and is_map(v, positions)}
         self.fields = list(fields.items())

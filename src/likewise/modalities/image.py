@@ -138,7 +138,9 @@ class Image(Modality):
             return Continuous((self.channels, self.height, self.width), levels=256)
         if self.flip or self.crop == "random":
             what = "target.flip" if self.flip else "target.crop=random"
-            raise Unfit(f"{what} changes pixels from step to step, and tokens are made once; flow, gan and vae learn pixels")
+            raise Unfit(
+                f"{what} changes pixels from step to step, and tokens are made once; flow, gan and vae learn pixels"
+            )
         grid = self._grid
         return Tokens(grid[0] * grid[1], 256 if self.codebook is None else len(self.codebook), grid=grid)
 
@@ -244,7 +246,9 @@ class Image(Modality):
         if name == "palette":
             return {}
         if self.crop == "random":
-            raise ValueError(f"--given {name}: it is of the middle of a picture, and target.crop=random learns any part")
+            raise ValueError(
+                f"--given {name}: it is of the middle of a picture, and target.crop=random learns any part"
+            )
         if name == "grey":
             return {"size": self.size, "mode": "L", "crop": self.crop, "flip": self.flip, "patch": 1}
         sides = [-(-n // _SMALLER) for n in (self.width, self.height)]

@@ -1,4 +1,4 @@
-"""A picture file, opened safely and brought to one size: once, antialiased, and without fringes where it is transparent."""
+"""A picture file, opened safely and brought to one size: once, antialiased, without fringes where it is transparent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_picture(value: Any, around: int | None = None) -> Pillow.Image:
         except binascii.Error as error:
             raise BadValue(f"not a readable picture: {error}") from None
     try:
-        with warnings.catch_warnings(), (source if isinstance(source, io.BytesIO) else open(source, "rb")) as file:
+        with warnings.catch_warnings(), source if isinstance(source, io.BytesIO) else open(source, "rb") as file:
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limit here is lower and an error
             picture = Pillow.open(file, formats=FORMATS)
             if picture.width * picture.height > _MOST_PIXELS:

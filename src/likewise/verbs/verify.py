@@ -61,8 +61,9 @@ def _redraw(run: Run, found: Verified) -> None:
     given = [row["given"] for row in rows]
     steering = Steering.from_dict(provenance.get("steering", {}))
     drawn = run.sample(
-        len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"], steering=steering
-    )
+        len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"], steering=steering,
+        tile=provenance.get("tile", False),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         again = Path(name)
         dataclasses.replace(drawn, provenance=provenance).save(again)  # the run may have been moved since
