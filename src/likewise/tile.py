@@ -25,9 +25,8 @@ def seamless(run: Any) -> Iterator[None]:
         raise ValueError(f"--tile: patterns are made of pixels, and this run draws {run.plain.name} from {space}")
     if why := painter.experiment.backbone.no_tiles(space):
         raise ValueError(f"--tile: {why}")
-    layers = [
-        m for m in painter.model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and m.kernel_size != (1,)
-    ]
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    layers = [m for m in painter.model.modules() if isinstance(m, kinds) and max(m.kernel_size) > 1]
     before = [layer.padding_mode for layer in layers]
     for layer in layers:
         layer.padding_mode = "circular"

@@ -135,7 +135,7 @@ def _opaque(value: Pillow.Image) -> Pillow.Image:
 
 def _av(out: Path) -> Any:
     try:
-        import av
+        import av  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError(
             f"--walk {out}: needs the library av (pip install av); .gif, .webp and .png need nothing"

@@ -166,6 +166,7 @@ class Image(Modality):
         seen = (self.width, self.height)
         if self.crop == "random" and picture.size == seen:  # as `read` gives it: its edge is repeated around it
             margins = [(n - m) // 2 for n, m in zip(self._room, seen, strict=True)]
+            picture = bleed(picture) if self.mode == "RGBA" else picture
             pixels = np.asarray(picture, np.uint8).reshape(self.height, self.width, -1)
             around = [(m, n - s - m) for m, n, s in zip(margins[::-1], self._room[::-1], seen[::-1], strict=True)]
             return np.pad(pixels, (*around, (0, 0)), mode="edge").transpose(2, 0, 1)
@@ -255,7 +256,7 @@ class Image(Modality):
         return {"size": f"{sides[0]}x{sides[1]}", "mode": self.mode, "crop": self.crop, "flip": self.flip, "patch": 1}
 
     def to_given(self, value: Any) -> Any:
-        return inline(self.read(value))
+        return inline(_picture(self._array(value)))
 
     def words(self, value: Any) -> str:
         return f"a picture, {self.width} by {self.height} pixels"
