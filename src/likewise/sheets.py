@@ -180,7 +180,11 @@ class Letters:
 @cache
 def _box(face: Face) -> tuple[Any, bytes]:
     """What a font draws for a letter it does not have."""
-    mask = face.getmask("\U0010fffe")
+    return _drawn(face, "\U0010fffe")
+
+
+def _drawn(face: Face, letter: str) -> tuple[Any, bytes]:
+    mask: Any = face.getmask(letter)
     return mask.size, bytes(mask)
 
 
@@ -188,8 +192,7 @@ def has(face: Face, letter: str) -> bool:
     """Whether a font has a letter; what takes no room needs none."""
     if letter.isspace() or letter in "\u200d\ufe0e\ufe0f":
         return True
-    mask = face.getmask(letter)
-    return (mask.size, bytes(mask)) != _box(face)
+    return _drawn(face, letter) != _box(face)
 
 
 def wide_fonts() -> list[str]:

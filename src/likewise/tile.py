@@ -34,4 +34,4 @@ def seamless(run: Any) -> Iterator[None]:
         yield
     finally:
         for layer, mode in zip(layers, before, strict=True):
-            layer.padding_mode = mode
+            layer.padding_mode = mode  # pyright: ignore[reportAttributeAccessIssue]

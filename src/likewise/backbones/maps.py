@@ -7,6 +7,8 @@ where, so convolutions are also given it, resized to their grid, beside what the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +27,8 @@ def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """x, shape (B, C, *positions), at another size: means where it shrinks, straight lines between where it grows."""
     fewer = tuple(min(n, m) for n, m in zip(x.shape[2:], size, strict=True))
     if fewer != tuple(x.shape[2:]):
-        x = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[x.dim() - 3](x, fewer)
+        pool: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[x.dim() - 3]
+        x = pool(x, fewer)
     if fewer != size:
         x = F.interpolate(x, size=size, mode=("linear", "bilinear", "trilinear")[x.dim() - 3])
     return x

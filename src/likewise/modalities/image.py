@@ -83,8 +83,9 @@ class Image(Modality):
     ) -> None:
         """size: of a square, or "WIDTHxHEIGHT". codebook: (codes, patch * patch * C) in [0, 255]; None where a token is
         simply a grey level."""
-        self.size, self.mode, self.patch, self.codebook = size, mode, patch, codebook
-        self.crop, self.flip = crop, flip
+        self.size, self.patch, self.codebook, self.flip = size, patch, codebook, flip
+        self.mode: Mode = mode
+        self.crop: Crop = crop
         self.width, self.height = _sides(size)
         self.channels = len(mode)
         self._codes = None if codebook is None else np.array(codebook, np.float32)

@@ -118,7 +118,8 @@ def bleed(picture: Pillow.Image) -> Pillow.Image:
     weight = np.where(gone, 0, pixels[..., 3])[..., None].astype(np.float64)
     levels = [(pixels[..., :3] * weight, weight)]
     while max(levels[-1][0].shape[:2]) > 1:
-        levels.append(tuple(_blocks(part) for part in levels[-1]))
+        colour, weight = levels[-1]
+        levels.append((_blocks(colour), _blocks(weight)))
     found = levels[-1][0] / levels[-1][1]
     for colour, weight in reversed(levels[:-1]):
         above = found.repeat(2, 0).repeat(2, 1)[: len(colour), : colour.shape[1]]
