@@ -27,6 +27,7 @@ VALUES = {
         [{"role": r, "content": "ab" * (1 + i % 3)} for r in ("user", "assistant", "user")[: 1 + i % 3]]
         for i in range(COUNT)
     ],
+    "palette": ["#ff0000", "#00ff00,#0000ff"] * (COUNT // 2),
     "table": [{"age": None if i % 8 == 3 else i, "kind": "xyz"[i % 3] if i % 5 else None} for i in range(COUNT)],
 }
 SMALL = {

@@ -27,7 +27,10 @@ ALLOWED = {
     "parallel": {"rows"},
     "records": {"sources", "streams"},
     "layouts": {"conversations", "parallel", "records", "rows", "sequences", "sources", "streams"},
-    "scan": {"cache", "records", "streams", "modalities.base", "modalities.image"},
+    "views": {"catalog", "records", "streams", "modalities.base"},
+    "tile": {"spaces"},
+    "reference": {"views", "modalities.base", "training"},
+    "scan": {"cache", "records", "streams", "modalities.base", "modalities.pictures"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "huggingface": {"spaces", "backbones", "modalities", "training"},
     "plan": {
@@ -44,6 +47,7 @@ ALLOWED = {
         "scan",
         "families.base",
         "modalities.base",
+        "views",
     },
     "budget": {"plan", "config", "draws", "training"},
     "catalog": set(),
@@ -58,9 +62,11 @@ ALLOWED = {
     "editing": {"spaces", "families.editing", "modalities.base"},
     "run": {
         "editing",
+        "reference",
         "samples",
         "spaces",
         "steering",
+        "tile",
         "draws",
         "catalog",
         "config",
@@ -83,8 +89,8 @@ ALLOWED = {
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "block", "causal", "context", "grids", "layers", "prefix", "rows"},
-    "modalities": {"base", "borrowed", "letters", "tokenizer"},
+    "backbones": {"base", "block", "causal", "context", "grids", "layers", "maps", "prefix", "rows"},
+    "modalities": {"base", "borrowed", "letters", "palette", "pictures", "tokenizer"},
     "families": {"augment", "base", "beam", "decoding", "editing", "few_step", "likelihoods", "paths", "reservoir", "windows"},
 }
 

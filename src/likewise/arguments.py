@@ -72,6 +72,21 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     )
 
 
+def _picture_flags(p: argparse.ArgumentParser) -> None:
+    pictures = p.add_argument_group("of a run of pictures")
+    pictures.add_argument(
+        "--grid", action="store_true", help="write sheet.png too: a row for each that was asked for, with its words"
+    )
+    pictures.add_argument("--font", metavar="FILE", help="the sheet's letters (default: what has them on this system)")
+    pictures.add_argument(
+        "--tile", action="store_true", help="draw patterns that go on with themselves at all edges (backbone conv)"
+    )
+    pictures.add_argument(
+        "--walk", metavar="FILE",
+        help="write the way between -n samples (default 4), as .gif, .webp, .png or .mp4, and nothing else",
+    )  # fmt: skip
+
+
 def _text_flags(p: argparse.ArgumentParser) -> None:
     texts = p.add_argument_group("of an autoregressive text run")
     begin = texts.add_mutually_exclusive_group()
@@ -137,7 +152,9 @@ def parser() -> argparse.ArgumentParser:
     p = verb(
         "sample", "draw samples from a run",
         "runs/digits -n 64 --seed 7 --given label=3 --out threes", "runs/poems --set temperature=0.8",
-        "runs/en-de --given-file english.txt --set beams=4", "--from threes/000005.png --out again",
+        "runs/en-de --given-file english.txt --set beams=4", "runs/emoji --prompts prompts.txt --each 3 --grid",
+        "runs/photos-small --given small=photo.jpg", "runs/flowers --tile", "runs/flowers --walk flowers.gif",
+        "--from threes/000005.png --out again",
         '''runs/poems -n 1 --prompt "In the beginning" --stop "."''',
         '''runs/dates --regex "[0-9]{4}-[0-9]{2}-[0-9]{2}"''',
         "runs/photos --from-image cat.png --strength 0.5", "runs/photos --from-image cat.png --keep mask.png",
@@ -147,14 +164,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="sample i of a seed is always the same (default 0)")
     p.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="what to draw for; repeatable")
     p.add_argument(
-        "--given-file", action="append", default=[], metavar="[FIELD=]FILE",
+        "--given-file", "--prompts", action="append", default=[], metavar="[FIELD=]FILE",
         help="draw one sample for each line of FILE, in its order; repeatable",
     )  # fmt: skip
+    p.add_argument("--each", type=int, metavar="N", help="with --prompts: so many samples for each line (default 1)")
     p.add_argument("--out", help="folder for the samples (default RUN/samples)")
     p.add_argument("--from", dest="from_", metavar="FILE", help="draw a written sample again, from its provenance")
     p.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="how to draw: steps=8, temperature=0.8, ..."
     )
+    _picture_flags(p)
     _text_flags(p)
     _edit_flags(p)
     p = verb(

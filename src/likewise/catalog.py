@@ -15,6 +15,7 @@ MODALITIES = {
     "text": "likewise.modalities.text:Text",
     "dialogue": "likewise.modalities.dialogue:Dialogue",
     "table": "likewise.modalities.table:Table",
+    "palette": "likewise.modalities.palette:Palette",
 }
 
 BACKBONES = {

@@ -81,10 +81,10 @@ def _steering(a: argparse.Namespace) -> Any:
 def _sample(a: argparse.Namespace) -> None:
     from likewise.editing import Edit
     from likewise.run import Run
-    from likewise.verbs.sample import again, cut_note, in_bulk, read_given, sample
+    from likewise.verbs.sample import again, cut_note, in_bulk, read_given, sample, sheet
 
     if a.from_:
-        asked = [a.run, a.n, a.seed, a.given, a.given_file, a.set]
+        asked = [a.run, a.n, a.seed, a.given, a.given_file, a.set, a.each, a.grid, a.font, a.tile, a.walk]
         steered = [a.prompt, a.prompt_file, a.stop, a.regex, a.json_schema, a.stream]
         if any([*asked, *steered, a.from_image, a.keep, a.strength is not None]):
             raise ValueError("--from draws a sample again as it was drawn: give nothing beside it but --out")
@@ -96,16 +96,27 @@ def _sample(a: argparse.Namespace) -> None:
     given, settings = _pairs(a.given, "--given"), _pairs(a.set, "--set")
     steering = _steering(a)
     run, n, lines = Run(Path(a.run)), 16 if a.n is None else a.n, []
+    if a.walk:
+        _walk(run, a, given, settings)
+        return
+    if a.each is not None and not (a.given_file and a.each > 0):
+        raise ValueError(f"--each {a.each}: how many samples, 1 or more, each line of --prompts FILE has")
     if a.given_file:
         given, lines = read_given(run, a.given_file, given)
         if a.n not in (None, len(given)):
             raise ValueError(f"-n {a.n}: --given-file has {len(given):,} lines, and each has a sample; leave out -n")
+        if a.each:
+            given, lines = [row for row in given for _ in range(a.each)], []
         n = len(given)
     edit = Edit.read(run.modality, run.encoding, a.from_image, a.keep, a.strength)
+    if a.font and not a.grid:
+        raise ValueError(f"--font {a.font}: it is of the letters of a sheet; give --grid too")
     folder, values, live = out or run.path / "samples", [], None
     if n > _BULK or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from likewise.training import distributed, machine
 
+        if a.grid or a.tile:
+            raise ValueError(f"--grid and --tile: of at most {_BULK:,} samples, drawn by one process")
         device = machine.choose_device(distributed.local_device("auto"))
         with distributed.together():
             world = distributed.join(device)
@@ -119,8 +130,10 @@ def _sample(a: argparse.Namespace) -> None:
             stream = one and run.modality.name == "text" and run.model.steerable
         live = (lambda text: print(text, end="", flush=True)) if stream else None
         drawn, folder = sample(
-            run, n, a.seed, given, out, settings=settings, steering=steering, edit=edit, live=live, lines=lines
+            run, n, a.seed, given, out, settings=settings, steering=steering, edit=edit, live=live, lines=lines,
+            tile=a.tile,
         )
+        print(sheet(run, drawn, folder, a.font) if a.grid else "", end="", file=sys.stderr)
         values = drawn.values if drawn.modality.suffix is None else []
     if live:
         print()
@@ -130,6 +143,14 @@ def _sample(a: argparse.Namespace) -> None:
     for value in values:
         print(value)
     print((cut_note(folder) if steering.constrained else "") + str(folder), file=sys.stderr)
+
+
+def _walk(run: Any, a: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any]) -> None:
+    from likewise.walk import walk
+
+    if any([a.given_file, a.each, a.grid, a.out, a.prompt, a.prompt_file, a.stop, a.regex, a.json_schema, a.stream]):
+        raise ValueError("--walk is a file of its own: beside it are -n, --seed, --given, --set and --tile")
+    print(walk(run, Path(a.walk), 4 if a.n is None else a.n, a.seed, given, settings, tile=a.tile))
 
 
 def _chat(a: argparse.Namespace) -> None:

@@ -118,6 +118,16 @@ class Latents(Modality):
     def unseen(self, values: Sequence[Any]) -> dict[int, str]:
         return self.inner.unseen(values)
 
+    def view(self, value: Any, name: str) -> Any:
+        return self.inner.view(value, name)
+
+    def view_settings(self, name: str) -> dict[str, Any]:
+        """As the inner modality's, but never mirrored: latents are found once, of items as they are."""
+        return {key: value for key, value in self.inner.view_settings(name).items() if key != "flip"}
+
+    def to_given(self, value: Any) -> Any:
+        return self.inner.to_given(value)
+
     def read(self, value: Any) -> Any:
         return self.inner.read(value)
 

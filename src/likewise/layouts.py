@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,10 +47,13 @@ def read_records(
     target: str | None = None,
     given: Sequence[str] | None = None,
     memory: int = 128,
+    views: Callable[[str], Mapping[str, str]] = lambda kind: {},
 ) -> Records:
     """Read what is at `path`. Raises ValueError of one line that names the file and the fix.
 
-    memory: MiB that records may take; of larger data, each is read when it is needed.
+    memory: MiB that records may take; of larger data, each is read when it is needed. views: what a target of a
+    modality can be given beside the fields of the data, by name, and of which modality that is; no columns of theirs
+    are made here.
     """
     path = Path(path)
     if not path.exists():
@@ -72,10 +75,16 @@ def read_records(
             chosen = first if chosen == second else second
         elif given is None and chosen in wanted:
             wanted = (first if chosen == second else second,)
-    for name in (chosen, *wanted):
-        if name not in found.columns:
-            raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}")
+    elif given is None and chosen in wanted:
+        wanted = (found.target,)  # the other way round: a caption, given its picture
     modalities = {**found.modalities, **({chosen: as_} if as_ else {})}
+    seen = views(modalities[chosen]) if chosen in modalities else {}
+    for name in (chosen, *wanted):
+        if name in seen and name not in found.columns:
+            modalities[name] = seen[name]
+        elif name not in found.columns:
+            or_view = f", and views of {chosen} are {', '.join(seen)}" if seen else ""
+            raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}{or_view}")
     return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes, wholes=found.wholes)
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from likewise import catalog, huggingface
+from likewise import catalog, huggingface, views
 from likewise.assemble import assemble, choose_encoding
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import Data, Experiment, Training, read_toml, set_key, validate
@@ -36,6 +36,7 @@ _FAMILY = {
     "dialogue": "autoregressive",
     "table": "flow",
     "label": "autoregressive",
+    "palette": "flow",
 }
 #: held-out records of which it is asked whether what they are given is known
 _MOST_TRIED = 100_000
@@ -162,7 +163,7 @@ def make_plan(
     try:
         records = read_records(
             path, unit=unit or data.get("unit"), as_=as_, target=target, given=given,
-            memory=data.get("memory", Data().memory),
+            memory=data.get("memory", Data().memory), views=views.kinds,
         )  # fmt: skip
     except ValueError as error:
         if encoder is None:
@@ -219,6 +220,9 @@ def make_plan(
         modality, conditions = _learned(records, train, experiment, encoder, scanned.notes)
     except BadValue as error:
         raise ValueError(f"{path}: {error}") from None
+    plain = modality.inner if isinstance(modality, Latents) else modality
+    scanned = replace(scanned, records=views.add(scanned.records, plain))
+    train = views.add(train, plain)
     held_out, said = representable(scanned.records.subset(held), modality, conditions)
     scanned.notes.extend(said)
     if not len(held_out):
@@ -241,11 +245,27 @@ def _learned(
     records: Records, train: Records, experiment: Experiment, encoder: Run | None, notes: list[str]
 ) -> tuple[Modality, dict[str, Modality]]:
     """What is learned from the training files: of the target, or its latents, and of each given field."""
+    modality = _target(records, train, experiment, encoder, notes)
+    plain = modality.inner if isinstance(modality, Latents) else modality
+    conditions: dict[str, Modality] = {}
+    for name, settings in experiment.condition.items():
+        if name in train.columns:
+            column = train.columns[name]
+        else:
+            column, settings = (
+                views.seen(train.columns[train.target], plain, name),
+                views.settings(modality, name, settings),
+            )
+        kind = catalog.find("modality", records.modalities[name])
+        conditions[name] = kind.fit(column, settings, experiment.training.seed)
+    return modality, conditions
+
+
+def _target(
+    records: Records, train: Records, experiment: Experiment, encoder: Run | None, notes: list[str]
+) -> Modality:
+    """What is learned of the target, or its latents."""
     seed, values = experiment.training.seed, train.columns[records.target]
-    conditions: dict[str, Modality] = {
-        name: catalog.find("modality", records.modalities[name]).fit(train.columns[name], settings, seed)
-        for name, settings in experiment.condition.items()
-    }
     if encoder is not None:
         if train.fingerprint() != encoder.info.get("fingerprint"):
             raise ValueError(
@@ -253,16 +273,16 @@ def _learned(
                 "have seen those that are held out; give the path and the split it had "
                 f"({encoder.experiment.data.path}), or train it again on these data"
             )
-        return Latents.fit(values, encoder.as_autoencoder(), seed), conditions
+        return Latents.fit(values, encoder.as_autoencoder(), seed)
     modality = catalog.find("modality", records.modalities[records.target]).fit(values, experiment.target, seed)
     if experiment.family.windows and (whole := modality.in_windows()) is not modality:
         if not train.streamed:
-            return whole, conditions
+            return whole
         notes.append(
             "long texts are cut, not read in windows, as the data are read piece by piece: a larger data.memory (MiB) "
             "reads them whole"
         )
-    return modality, conditions
+    return modality
 
 
 def _settled(family: Family, target: Space, conditions: Mapping[str, Modality], items: int) -> tuple[Family, list[str]]:
@@ -346,6 +366,8 @@ def representable(
     """The held-out records that a model of the training data can make at all, and notes of what it knows nothing of."""
     notes = []
     for name, given in conditions.items():
+        if isinstance(held_out.columns[name], views.Viewed):
+            continue  # nothing of it is unknown where nothing of the target is
         some = itertools.islice(held_out.columns[name], _MOST_TRIED)
         if new := given.unseen([v for v in some if v is not None]):
             notes.append(
@@ -367,8 +389,10 @@ def records_again(
     target = experiment.target_field
     kind = getattr(experiment.target, "modality", None)
     given = tuple(experiment.condition)
-    read = read_records(data.path, unit=data.unit, as_=kind, target=target, given=given, memory=data.memory)
-    found = scan(read).records
+    read = read_records(
+        data.path, unit=data.unit, as_=kind, target=target, given=given, memory=data.memory, views=views.kinds
+    )
+    found = views.add(scan(read).records, modality.inner if isinstance(modality, Latents) else modality)
     rows, held = found.split(data.held_out, data.split)
     train = found.subset(rows)
     held_out, _ = representable(found.subset(held), modality, conditions)

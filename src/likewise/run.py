@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from likewise import catalog
+from likewise import catalog, reference
 from likewise.assemble import assemble
 from likewise.config import Experiment, explain, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
@@ -24,9 +24,11 @@ from likewise.editing import Edit
 from likewise.families.base import Model, Sampling
 from likewise.latents import Autoencoder, Latents
 from likewise.modalities.base import Encoding, Modality
+from likewise.reference import Reference
 from likewise.samples import Samples
 from likewise.spaces import Tokens, missing, without_end
 from likewise.steering import Reins, Steering
+from likewise.tile import seamless
 from likewise.training import checkpoint, distributed, machine
 from likewise.training.batches import Batches, Channel, scored_together
 
@@ -34,16 +36,6 @@ from likewise.training.batches import Batches, Channel, scored_together
 PRETRAINED = Path("pretrained") / "weights.safetensors"
 #: what settings of drawing begin with that are of the decoder within
 _DECODER = "decoder."
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Real data kept with the run: values, the given values, and both as tensors."""
-
-    values: list[Any]
-    given: dict[str, list[Any]]
-    x: Tensor
-    c: dict[str, Tensor] | None
 
 
 class Run:
@@ -159,25 +151,13 @@ class Run:
         encoding = self.encoding if name is None else modality.encodings[0]
         return Channel.of(modality, encoding, values, self.experiment.data.memory, windows)
 
-    def keep_reference(self, split: str, values: Sequence[Any], given: dict[str, list[Any]]) -> None:
-        """Keep real data in the run: pictures as an array, anything else as JSON lines."""
-        folder = self.path / "reference"
-        folder.mkdir(exist_ok=True)
-        if self.plain.suffix is not None:
-            packed = Channel.of(self.plain, self.plain.encodings[0], values).packed
-            np.save(folder / f"{split}.npy", packed.take(np.arange(len(values))), allow_pickle=False)
-        else:
-            given = {**given, "": list(values)}
-        (folder / f"{split}.json").write_text(json.dumps(given, ensure_ascii=False, default=str), encoding="utf-8")
+    def keep_reference(self, split: str, values: Sequence[Any], given: Mapping[str, Sequence[Any]]) -> None:
+        """Keep real data in the run; given: the column of each given field."""
+        reference.keep(self.path / "reference", split, self.plain, values, given, self.conditions)
 
     def reference(self, split: str) -> Reference:
-        folder = self.path / "reference"
-        given = self._kept(split)
-        values = given.pop("", None)
-        if values is None:
-            first = self.plain.encodings[0]
-            batch = np.load(folder / f"{split}.npy", allow_pickle=False)
-            values = self.plain.decode(self.plain.encode(batch, first), first)
+        stored, columns = self._kept(split)
+        values, given = list(stored), {name: list(column) for name, column in columns.items()}
         batches = Batches(self.channel(values), {k: self.channel(v, k) for k, v in given.items()})
         # A family that learned draws of posteriors is shown draws of them: their means would be told apart.
         index = torch.arange(len(values))
@@ -186,20 +166,17 @@ class Run:
         return Reference(values, given, x, c)
 
     def reference_given(self, split: str, most: int) -> list[dict[str, Any]]:
-        """What was given with the first `most` items of a split; empty if nothing is."""
-        stored = self._kept(split)
-        stored.pop("", None)
-        return [dict(zip(stored, row, strict=True)) for row in zip(*stored.values(), strict=True)][:most]
+        """What was given with the first `most` items of a split, as JSON; empty if nothing is."""
+        columns = self._kept(split)[1]
+        count = min(most, *map(len, columns.values())) if columns else 0
+        return [self.told({name: column[i] for name, column in columns.items()}) for i in range(count)]
 
-    def _kept(self, split: str) -> dict[str, Any]:
-        """What stands in the reference folder as JSON: fields by name, and values that are no pictures by ""."""
-        file = self.path / "reference" / f"{split}.json"
-        if not file.is_file():
-            raise ValueError(
-                f"{file}: is not there; evaluating needs the real data that training left in the run, and so does a "
-                "sample of which nobody says what it is --given"
-            )
-        return json.loads(file.read_text(encoding="utf-8"))
+    def told(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What a sample is given as JSON, which `sample` takes wherever the run is: a picture is whole in it."""
+        return {k: None if v is None else self.conditions[k].to_given(v) for k, v in given.items()}
+
+    def _kept(self, split: str) -> tuple[Sequence[Any], dict[str, Sequence[Any]]]:
+        return reference.kept(self.path / "reference", split, self.plain, self.conditions)
 
     def block(self) -> int:
         """How many samples are computed together: fixed, as rounding may depend on it (see `Model.draws_alone`)."""
@@ -223,6 +200,7 @@ class Run:
         steering: Steering | None = None,
         edit: Edit | None = None,
         live: Callable[[str], None] | None = None,
+        tile: bool = False,
     ) -> Samples:
         """Draw samples start..start + n - 1 of `seed`.
 
@@ -231,7 +209,7 @@ class Run:
         family's sampling, such as {"steps": 8}, and of an autoencoder's, such as {"decoder.temperature": 0.5}. model,
         block: other than the run's own, for previews. steering: how texts begin, end and read. edit: what samples are
         made of; where nothing is given, it alone says what they are. live: told the text of a single sample, piece by
-        piece, as it is drawn.
+        piece, as it is drawn. tile: draw what goes on with itself at its edges (see `tile`).
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
@@ -241,7 +219,7 @@ class Run:
         for name in {k for g in each for k in g}:
             if name not in self.conditions:
                 raise ValueError(f"--given {name}: this run is given {', '.join(self.conditions) or 'nothing'}")
-        chosen, modality = self.sampling(settings), self._decoder(settings)
+        chosen, modality = self.sampling(settings), self.decoder(settings)
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
@@ -266,12 +244,12 @@ class Run:
             wanted = [start <= i < start + n for i in items]
             inside = [i for i, one in enumerate(wanted) if one]
             steered = reins and reins.batch(wanted, live)
-            with torch.no_grad():
+            with torch.no_grad(), seamless(self) if tile else nullcontext():
                 extra: dict[str, Any] = steered.arguments(device) if steered else {}
                 if edit is not None:
                     extra["edited"] = edit.batch(modality, self.encoding, len(rows), device)
                 x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen, **extra).cpu()
-            decoded = modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
+                decoded = modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             if steered:
                 steered.finish()
                 decoded = [steered.reins.steering.trim(text) for text in decoded]
@@ -285,7 +263,10 @@ class Run:
             provenance["steering"] = steering.to_dict()
         if edit is not None:
             provenance["edit"] = edit.to_dict()
-        return Samples(values, torch.cat(parts), each, seed, self.modality, start, provenance, cut)
+        if tile:
+            provenance["tile"] = True
+        told = [self.told(row) for row in each]
+        return Samples(values, torch.cat(parts), told, seed, self.modality, start, provenance, cut)
 
     def reins(
         self, steering: Steering | None, model: Model, chosen: Sampling, live: bool = False, n: int = 1
@@ -323,7 +304,7 @@ class Run:
         decoder = {k: v for k, v in (settings or {}).items() if k.startswith(_DECODER)}
         return {k: v for k, v in chosen.items() if v != usual[k]} | decoder
 
-    def _decoder(self, settings: dict[str, Any] | None) -> Modality:
+    def decoder(self, settings: dict[str, Any] | None) -> Modality:
         """What decodes: of latents, the autoencoder with the `settings` that are called decoder.NAME."""
         if self.autoencoder is None:
             return self.modality
@@ -334,9 +315,10 @@ class Run:
 
     def some_given(self, n: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
         """What the samples start..start + n - 1 of `seed` are given when nobody says: what a training item was."""
-        pool = self.reference_given("train", 10**9)
-        chosen = Draws(derive_seed(seed, "given"), torch.arange(start, start + n)).integers(len(pool))
-        return [pool[i] for i in chosen.tolist()]
+        pool = self._kept("train")[1]
+        count = min(map(len, pool.values()))
+        chosen = Draws(derive_seed(seed, "given"), torch.arange(start, start + n)).integers(count)
+        return [{name: column[i] for name, column in pool.items()} for i in chosen.tolist()]
 
     def condition(self, rows: list[dict[str, Any]], device: torch.device) -> dict[str, Tensor] | None:
         """What is given in each of the rows, by field, as tensors; a field that a row leaves out is missing there."""

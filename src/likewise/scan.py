@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 
 from likewise import cache
 from likewise.modalities.base import BadValue
-from likewise.modalities.image import open_picture
+from likewise.modalities.pictures import open_picture
 from likewise.records import Records
 from likewise.streams import Stream
 

@@ -41,6 +41,11 @@ class Stream(Sequence[Any]):
     def bytes(self) -> int:
         """How large the data are."""
 
+    @property
+    def unread(self) -> bool:
+        """Whether an item is computed from a file that nobody has tried to read."""
+        return False
+
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 

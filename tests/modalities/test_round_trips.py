@@ -33,6 +33,7 @@ VALUES = {
         [],
     ],
     "table": ROWS,
+    "palette": ["#ff0000", "#00ff00,#0000ff", "#000000,#ffffff,#808080,#123456,#fedcba"],
 }
 
 

@@ -37,6 +37,10 @@ class Backbone(BaseModel, ABC):
     def unfit(self, role: Role, space: Space) -> str | None:
         """Why this backbone cannot fill `role` for `space`, as a clause such as "mlp sees no order"; None if it can."""
 
+    def no_tiles(self, space: Continuous) -> str | None:
+        """Why what it draws cannot go on with itself at its edges (see `tile`), as a clause; None if it can."""
+        return f"{getattr(self, 'name', 'this backbone')} has no convolutions that could go round the edge; conv has"
+
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
         raise Unfit(self.unfit("encoder", source) or "no encoder")
 

@@ -7,6 +7,7 @@ arXiv:2501.05441); the denoiser is a U-Net (Ronneberger et al., 2015) with ADM's
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -28,6 +29,7 @@ from likewise.backbones.layers import (
     rms_norm,
     unfold,
 )
+from likewise.backbones.maps import Maps
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
 
@@ -69,6 +71,16 @@ class Conv(Backbone):
     def denoiser(self, space: Continuous, condition: Condition) -> nn.Module:
         return _UNet(self, space, condition)
 
+    def no_tiles(self, space: Continuous) -> str | None:
+        patch = self.patch or default_patch(space.positions)
+        grid = tuple(-(-n // patch) for n in space.positions)
+        ways = scales(grid), scales(grid, smallest=2, most=len(self.multipliers))  # of a decoder, of a denoiser
+        even = all(n in (m, 2 * m) for way in ways for sizes in pairwise(way) for n, m in zip(*sizes, strict=True))
+        if even and all(n % patch == 0 for n in space.positions):
+            return None
+        sides = "x".join(map(str, space.positions[::-1]))
+        return f"{sides} is not halved evenly all the way down; train at a size such as 32 or 64 (target.size)"
+
     def channels(self, scale: int) -> int:
         """How many channels there are at a scale, 0 the finest; beyond the multipliers the last one holds on."""
         return self.width * self.multipliers[min(scale, len(self.multipliers) - 1)]
@@ -104,6 +116,7 @@ class _Encoder(nn.Module):
         self.sizes = scales(tuple(-(-n // self.patch) for n in source.positions))
         widths = [sizes.channels(i) for i in range(len(self.sizes))]
         self.embed = conv(dims, source.channels * self.patch**dims, widths[0])
+        self.maps = Maps.of(condition, source.positions, [(source.positions, self.patch, widths[0])])
         self.stages = nn.ModuleList(
             _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
         )
@@ -115,6 +128,8 @@ class _Encoder(nn.Module):
 
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         h = self.embed(fold(x, self.patch))
+        if self.maps is not None:
+            h = h + self.maps(c, x)[0]
         for size, stage in zip(self.sizes, self.stages, strict=True):
             h = stage(shrink(h, size))
         h = F.leaky_relu(self.collect(h.flatten(1)), 0.2)
@@ -141,6 +156,11 @@ class _Decoder(nn.Module):
         self.stages = nn.ModuleList(
             _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
         )
+        # Seen by every stage, and by the last one to the pixel: all that a patch holds.
+        entering = [widths[0], *widths]
+        grids = [(size, 1, width) for size, width in zip(self.sizes[:-1], entering, strict=False)]
+        grids.append((target.positions, self.patch, entering[len(grids)]))
+        self.maps = Maps.of(condition, target.positions, grids)
         self.head = conv(dims, widths[-1], target.channels * self.patch**dims, 3)
         _channels_last(self)
 
@@ -150,8 +170,10 @@ class _Decoder(nn.Module):
             h = h + self.given(self.context(c, z).vector)
         h = self.spread(F.leaky_relu(h, 0.2))
         h = h.view(z.shape[0], -1, *self.sizes[0])
-        for size, stage in zip(self.sizes, self.stages, strict=True):
-            h = stage(grow(h, size))
+        maps = self.maps(c, z) if self.maps is not None else []
+        for i, (size, stage) in enumerate(zip(self.sizes, self.stages, strict=True)):
+            h = grow(h, size)
+            h = stage(h + maps[i] if maps else h)
         return unfold(self.head(F.leaky_relu(h, 0.2)), self.patch, self.positions).float()
 
 
@@ -171,6 +193,7 @@ class _UNet(nn.Module):
         self.context = Context(condition, steer)
         pixels = space.channels * self.patch**dims
         self.embed = conv(dims, pixels, widths[0])
+        self.maps = Maps.of(condition, space.positions, [(space.positions, self.patch, widths[0])])
 
         def block(inputs: int, outputs: int) -> _Steered:
             return _Steered(dims, inputs, outputs, steer, sizes.dropout)
@@ -199,6 +222,8 @@ class _UNet(nn.Module):
         given = self.context(c, x)
         steer = F.silu(self.time(t) + given.vector)
         h = self.embed(fold(x, self.patch))
+        if self.maps is not None:
+            h = h + self.maps(c, x)[0]
         skips = [h]
         for i, block in enumerate(self.down):
             h = block(shrink(h, self.sizes[i // self.blocks]), steer)

@@ -39,7 +39,7 @@ def section(probe: Probe) -> Section | None:
             rows = [subject.given, {**subject.given, name: None}, *[{**subject.given, name: v} for v in others]]
             values = probe.draw(rows, [subject.index] * len(rows))
             far = [0.0, *probe.moved(values[1:], values[0])]
-            what = ["as asked", f"without {name}", *[f"{name} {v}" for v in others]]
+            what = ["as asked", f"without {name}", *[given_words({name: v}, probe.run) for v in others]]
             captions = [what[0], *[f"{w}: {f:.2f}" for w, f in zip(what[1:], far[1:], strict=True)]]
             title = f"{subject.name}, given {given_words(subject.given, probe.run)}: other values of {name}"
             found.strips.append(strip(probe.run.modality, title, values, captions))

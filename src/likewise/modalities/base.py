@@ -117,6 +117,14 @@ class Windows:
         return batch
 
 
+@dataclass(frozen=True)
+class View:
+    """A condition that is computed from the target itself. modality: whose value it is. words: what it is."""
+
+    modality: str
+    words: str
+
+
 class Modality(ABC):
     """What was learned from a user's files (sizes, vocabulary, statistics), and the way between values and tensors.
 
@@ -188,6 +196,23 @@ class Modality(ABC):
     @abstractmethod
     def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
         """A batch of the space as values: what `read` would give for the user's own files."""
+
+    @classmethod
+    def views(cls) -> dict[str, View]:
+        """What else can be seen of a value, by name: see `likewise.views`."""
+        return {}
+
+    def view(self, value: Any, name: str) -> Any:
+        """The view `name` of a raw value: a raw value of the view's modality. Raises BadValue."""
+        raise NotImplementedError(f"{self.name} has no view {name}")
+
+    def view_settings(self, name: str) -> dict[str, Any]:
+        """What the view's modality is to be set to, where the user sets nothing. Raises ValueError if it cannot be."""
+        return {}
+
+    def to_given(self, value: Any) -> Any:
+        """A raw value as JSON that `read` takes, wherever and whenever: what a sample was given goes with it."""
+        return value
 
     @abstractmethod
     def read(self, value: Any) -> Any:

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import json
-import warnings
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,59 +17,51 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps
 from PIL.PngImagePlugin import PngInfo
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
-from likewise.spaces import Continuous, Space, Tokens
+from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
+from likewise.modalities.palette import main_colours
+from likewise.modalities.pictures import Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
+from likewise.spaces import Continuous, Space, Tokens, Unfit
 
-#: only these decoders are ever run on a user's files
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-_MOST_PIXELS = 100_000_000
+#: pixels a side, at most
+_LARGEST = 1024
 #: pixels a side of what metrics see without a network
 _DESCRIBED = 32
 #: the colour of what weighs most where a picture is shaded, as the page's --heat-colour
 _HEAT = (226, 84, 26)
+#: how much smaller the view "small" is, a side
+_SMALLER = 4
 
 
 class ImageSettings(ModalitySettings):
     modality: Literal["image"] = "image"
-    size: int | None = Field(
-        default=None, ge=1, le=1024, description="height and width; default: the data's, at most 64"
+    size: int | str | None = Field(
+        default=None, description="height and width, or WIDTHxHEIGHT, as in 64x48; default: the data's, at most 64"
     )
-    mode: Literal["L", "RGB", "RGBA"] | None = None
+    mode: Mode | None = None
+    crop: Crop = Field(
+        default="centre",
+        description="what of a picture of another shape is taken: the middle; in training random, any part nearly as "
+        "large; or all of it: pad (on white or transparent ground), squeeze",
+    )
+    flip: bool = Field(default=False, description="in training, each picture is mirrored half of the time")
     patch: int | None = Field(default=None, ge=1, le=8, description="pixels a side of a token")
     codes: int = Field(default=256, ge=2, le=4096, description="kinds of patch tokens")
 
-
-def open_picture(value: Any) -> Pillow.Image:
-    """Open a file safely and turn it upright. Raises BadValue."""
-    if isinstance(value, Pillow.Image):
-        return value
-    try:
-        with open(value, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limit here is lower and an error
-            picture = Pillow.open(file, formats=FORMATS)
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise BadValue(f"{picture.width}x{picture.height} pixels; at most {_MOST_PIXELS:,} are read")
-            upright = ImageOps.exif_transpose(picture)
-            upright.load()
-    except BadValue:
-        raise
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise BadValue(f"not a readable picture: {str(error).splitlines()[0]}") from None
-    if upright.mode.startswith(("I", "F")):  # 16 bits: scaled to 8, not cut off
-        values = np.asarray(upright, np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Pillow.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
-    return upright
-
-
-def _mode(picture: Pillow.Image) -> Literal["L", "RGB", "RGBA"]:
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        return "RGBA"
-    return "L" if picture.mode in ("1", "L") else "RGB"
+    @field_validator("size", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not re.fullmatch(r"\d+(x\d+)?", str(value)):
+            raise ValueError('a size is a number of pixels, or width and height as in "64x48"')
+        sides = [int(n) for n in str(value).split("x")]
+        if not all(1 <= n <= _LARGEST for n in sides):
+            raise ValueError(f"a side has 1 to {_LARGEST} pixels")
+        return sides[0] if len(set(sides)) == 1 else str(value)
 
 
 class Image(Modality):
@@ -80,36 +72,63 @@ class Image(Modality):
     encodings = ("continuous", "tokens")
     suffix = ".png"
 
-    def __init__(self, size: int, mode: str, patch: int, codebook: list[list[int]] | None) -> None:
-        """codebook: (codes, patch * patch * C) in [0, 255]; None where a token is simply a grey level."""
-        self.size, self.mode, self.patch, self.codebook = size, mode, patch, codebook
+    def __init__(
+        self,
+        size: int | str,
+        mode: Mode,
+        patch: int,
+        codebook: list[list[int]] | None,
+        crop: Crop = "centre",
+        flip: bool = False,
+    ) -> None:
+        """size: of a square, or "WIDTHxHEIGHT". codebook: (codes, patch * patch * C) in [0, 255]; None where a token is
+        simply a grey level."""
+        self.size, self.patch, self.codebook, self.flip = size, patch, codebook, flip
+        self.mode: Mode = mode
+        self.crop: Crop = crop
+        self.width, self.height = _sides(size)
         self.channels = len(mode)
         self._codes = None if codebook is None else np.array(codebook, np.float32)
+        # What is read of a file: with a random crop, a margin around what is seen at a time.
+        self._room = (_room(self.width), _room(self.height)) if crop == "random" else (self.width, self.height)
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: ImageSettings, seed: int = 0) -> Image:
-        some = [open_picture(values[i]) for i in np.linspace(0, len(values) - 1, min(len(values), 500)).astype(int)]
-        side = min(max(p.size) for p in some)
-        size = settings.size or (side if side <= 64 else 64)
-        seen = {_mode(p) for p in some}
+        chosen = np.linspace(0, len(values) - 1, min(len(values), 500)).astype(int)
+        seen, sides, deep = set(), [], False
+        for i in chosen:  # one at a time: photographs are large
+            picture = open_picture(values[i])
+            seen.add(mode_of(picture))
+            sides.append(max(picture.size))
+            deep = deep or picture.info.get("bits") == 16
+        size = settings.size or (min(sides) if min(sides) <= 64 else 64)
+        width, height = _sides(size)
         mode = settings.mode or ("RGBA" if "RGBA" in seen else "RGB" if "RGB" in seen else "L")
-        patch = settings.patch or (2 if size > 16 and size % 2 == 0 else 1)
-        if size % patch:
+        patch = settings.patch or (2 if max(width, height) > 16 and width % 2 == height % 2 == 0 else 1)
+        if width % patch or height % patch:
             raise ValueError(f"patch {patch} does not divide the size {size}")
-        plain = cls(size, mode, patch, None)
-        if patch == 1 and mode == "L":
-            return plain
-        pixels = plain.patches(np.stack([plain._array(v) for v in some])).reshape(-1, patch * patch * len(mode))
+        found = cls(size, mode, patch, None, settings.crop, settings.flip)
+        if patch > 1 or mode != "L":
+            codes = found._learned([values[i] for i in chosen], settings.codes, seed)
+            found = cls(size, mode, patch, codes, settings.crop, settings.flip)
+        if deep:
+            found.notes = ("pictures of 16 bits a channel are read as 8 bits",)
+        return found
+
+    def _learned(self, values: Sequence[Any], most: int, seed: int) -> list[list[int]]:
+        """At most so many patches that stand for all."""
         from sklearn.cluster import MiniBatchKMeans
 
-        distinct = len(np.unique(pixels, axis=0))
-        codes = min(settings.codes, distinct)
+        plain = self._middle(np.stack([self._array(v) for v in values]))
+        pixels = self.patches(plain).reshape(-1, self.patch * self.patch * self.channels)
+        codes = min(most, len(np.unique(pixels, axis=0)))
         found = MiniBatchKMeans(codes, batch_size=4096, n_init=1, random_state=seed, max_iter=30)  # pyright: ignore
         found.fit(pixels)
-        return cls(size, mode, patch, np.asarray(found.cluster_centers_).round().astype(int).tolist())
+        return np.asarray(found.cluster_centers_).round().astype(int).tolist()
 
     def state(self) -> dict[str, Any]:
-        return {"size": self.size, "mode": self.mode, "patch": self.patch, "codebook": self.codebook}
+        state = {"size": self.size, "mode": self.mode, "patch": self.patch, "codebook": self.codebook}
+        return {**state, "crop": self.crop, "flip": self.flip}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Image:
@@ -117,36 +136,56 @@ class Image(Modality):
 
     def space(self, encoding: Encoding) -> Space:
         if encoding == "continuous":
-            return Continuous((self.channels, self.size, self.size), levels=256)
-        side = self.size // self.patch
-        return Tokens(side * side, 256 if self.codebook is None else len(self.codebook), grid=(side, side))
+            return Continuous((self.channels, self.height, self.width), levels=256)
+        if self.flip or self.crop == "random":
+            what = "target.flip" if self.flip else "target.crop=random"
+            raise Unfit(
+                f"{what} changes pixels from step to step, and tokens are made once; flow, gan and vae learn pixels"
+            )
+        grid = self._grid
+        return Tokens(grid[0] * grid[1], 256 if self.codebook is None else len(self.codebook), grid=grid)
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.height // self.patch, self.width // self.patch
 
     def packed_bytes(self, encoding: Encoding) -> int | None:
         if encoding == "continuous" or self._codes is None:
-            return self.channels * self.size**2
-        return 2 * (self.size // self.patch) ** 2
+            return self.channels * self._room[0] * self._room[1]
+        return 2 * self._grid[0] * self._grid[1]
 
     def patches(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """(N, C, H, W) as (N, H/p * W/p, C * p * p)."""
-        p, side = self.patch, self.size // self.patch
-        cut = pixels.reshape(-1, self.channels, side, p, side, p).transpose(0, 2, 4, 1, 3, 5)
-        return cut.reshape(len(pixels), side * side, -1)
+        p, (rows, columns) = self.patch, self._grid
+        cut = pixels.reshape(-1, self.channels, rows, p, columns, p).transpose(0, 2, 4, 1, 3, 5)
+        return cut.reshape(len(pixels), rows * columns, -1)
 
     def _array(self, value: Any) -> NDArray[np.uint8]:
-        picture = open_picture(value)
-        if picture.mode != self.mode:
-            if self.mode != "RGBA" and _mode(picture) == "RGBA":  # what was transparent becomes white
-                ground = Pillow.new("RGBA", picture.size, "white")
-                picture = Pillow.alpha_composite(ground, picture.convert("RGBA"))
-            picture = picture.convert(self.mode)
-        if picture.size != (self.size, self.size):
-            picture = ImageOps.fit(picture, (self.size, self.size), Pillow.Resampling.LANCZOS)
-        return np.asarray(picture, np.uint8).reshape(self.size, self.size, -1).transpose(2, 0, 1)
+        """A raw value as pixels, shape (C, H, W), with the margin of a random crop."""
+        picture = converted(open_picture(value, max(self._room)), self.mode)
+        seen = (self.width, self.height)
+        if self.crop == "random" and picture.size == seen:  # as `read` gives it: its edge is repeated around it
+            margins = [(n - m) // 2 for n, m in zip(self._room, seen, strict=True)]
+            picture = bleed(picture) if self.mode == "RGBA" else picture
+            pixels = np.asarray(picture, np.uint8).reshape(self.height, self.width, -1)
+            around = [(m, n - s - m) for m, n, s in zip(margins[::-1], self._room[::-1], seen[::-1], strict=True)]
+            return np.pad(pixels, (*around, (0, 0)), mode="edge").transpose(2, 0, 1)
+        picture = fitted(picture, self._room, self.crop)
+        if self.mode == "RGBA":
+            picture = bleed(picture)
+        return np.asarray(picture, np.uint8).reshape(*self._room[::-1], -1).transpose(2, 0, 1)
+
+    def _middle(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Of packed pixels, shape (B, C, *room), what is seen where nothing is drawn: (B, C, H, W)."""
+        top, left = (self._room[1] - self.height) // 2, (self._room[0] - self.width) // 2
+        return pixels[..., top : top + self.height, left : left + self.width]
 
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         pixels = np.stack([self._array(v) for v in values])
         if encoding == "continuous":
             return Packed(pixels)
+        pixels = self._middle(pixels)
         if self._codes is None:
             return Packed(pixels.reshape(len(pixels), -1))
         codes = []
@@ -159,23 +198,69 @@ class Image(Modality):
     def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
         if encoding == "tokens":
             return torch.from_numpy(batch.astype(np.int64))
-        return torch.from_numpy(batch).float() / 127.5 - 1
+        x = torch.from_numpy(np.ascontiguousarray(self._middle(batch)) if draws is None else batch)
+        if draws is not None and (self.flip or self.crop == "random"):
+            x = self._augmented(x, draws.branch("aside").to("cpu"))
+        return x.float() / 127.5 - 1
+
+    def _augmented(self, x: Tensor, draws: Draws) -> Tensor:
+        """Packed pixels, shape (B, C, *room), as training sees them: a window of each, and some of them mirrored.
+
+        The draws are aside from others, so that a condition that is a view of the target is turned as it is.
+        """
+        turned = (draws.bits() >> 31 if self.flip else torch.zeros(len(x))).tolist()
+        down, right = (draws.integers(n - m + 1).tolist() for n, m in zip(
+            self._room[::-1], (self.height, self.width), strict=True))  # fmt: skip
+        seen = [
+            one[:, top : top + self.height, left : left + self.width]
+            for one, top, left in zip(x, down, right, strict=True)
+        ]
+        return torch.stack([one.flip(-1) if flip else one for one, flip in zip(seen, turned, strict=True)])
 
     def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
         if encoding == "continuous":
             pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         elif self._codes is None:
-            pixels = x.cpu().numpy().astype(np.uint8).reshape(-1, 1, self.size, self.size)
+            pixels = x.cpu().numpy().astype(np.uint8).reshape(-1, 1, self.height, self.width)
         else:
-            p, side = self.patch, self.size // self.patch
-            flat = self._codes[x.cpu().numpy()].astype(np.uint8).reshape(-1, side, side, self.channels, p, p)
-            pixels = flat.transpose(0, 3, 1, 4, 2, 5).reshape(-1, self.channels, self.size, self.size)
-        return [Pillow.fromarray(a[0] if len(a) == 1 else np.ascontiguousarray(a.transpose(1, 2, 0))) for a in pixels]
+            p = self.patch
+            flat = self._codes[x.cpu().numpy()].astype(np.uint8).reshape(-1, *self._grid, self.channels, p, p)
+            pixels = flat.transpose(0, 3, 1, 4, 2, 5).reshape(-1, self.channels, self.height, self.width)
+        return [_picture(a) for a in pixels]
 
     def read(self, value: Any) -> Any:
-        return Pillow.fromarray(
-            a[0] if len(a := self._array(value)) == 1 else np.ascontiguousarray(a.transpose(1, 2, 0))
-        )
+        return _picture(self._middle(self._array(value)))
+
+    @classmethod
+    def views(cls) -> dict[str, View]:
+        return {
+            "small": View("image", f"the picture at a {'quarter' if _SMALLER == 4 else _SMALLER} of its size"),
+            "grey": View("image", "the picture without its colours"),
+            "palette": View("palette", "its main colours"),
+        }
+
+    def view(self, value: Any, name: str) -> Any:
+        """small and grey: the picture as it is learned, which the view's own size and mode then change."""
+        picture = self.read(value)
+        return main_colours(picture) if name == "palette" else picture
+
+    def view_settings(self, name: str) -> dict[str, Any]:
+        if name == "palette":
+            return {}
+        if self.crop == "random":
+            raise ValueError(
+                f"--given {name}: it is of the middle of a picture, and target.crop=random learns any part"
+            )
+        if name == "grey":
+            return {"size": self.size, "mode": "L", "crop": self.crop, "flip": self.flip, "patch": 1}
+        sides = [-(-n // _SMALLER) for n in (self.width, self.height)]
+        return {"size": f"{sides[0]}x{sides[1]}", "mode": self.mode, "crop": self.crop, "flip": self.flip, "patch": 1}
+
+    def to_given(self, value: Any) -> Any:
+        return inline(_picture(self._array(value)))
+
+    def words(self, value: Any) -> str:
+        return f"a picture, {self.width} by {self.height} pixels"
 
     def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
         info = PngInfo()
@@ -189,10 +274,12 @@ class Image(Modality):
         return None if text is None else json.loads(text)
 
     def show(self, value: Any) -> str:
+        if not isinstance(value, Pillow.Image):  # raw, as what was given is
+            value = self.read(value)
         buffer = io.BytesIO()
         value.save(buffer, "PNG")
         data = base64.b64encode(buffer.getvalue()).decode()
-        alt = html.escape(f"picture, {self.size} by {self.size} pixels")
+        alt = html.escape(f"picture, {self.width} by {self.height} pixels")
         return f'<img alt="{alt}" style="image-rendering:pixelated" src="data:image/png;base64,{data}">'
 
     def read_file(self, path: Path) -> Any:
@@ -210,8 +297,7 @@ class Image(Modality):
         if encoding == "continuous":
             heat = weights.max(0)
         else:
-            side, patch = self.size // self.patch, self.patch
-            heat = np.kron(weights.reshape(side, side), np.ones((patch, patch)))
+            heat = np.kron(weights.reshape(self._grid), np.ones((self.patch, self.patch)))
         [value] = self.decode(x[None], encoding)
         if self.mode == "RGBA":
             value = Pillow.alpha_composite(Pillow.new("RGBA", value.size, "white"), value)
@@ -221,14 +307,14 @@ class Image(Modality):
 
     def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         pixels = np.asarray(value, np.float64)
-        step = max(1, self.size // 8)
+        step = max(1, self.width // 8)
         noisy = (pixels + 32 * rng.standard_normal(pixels.shape)).round().clip(0, 255).astype(np.uint8)
         bands = value.split()
         turned = [ImageOps.invert(band) if i < 3 else band for i, band in enumerate(bands)]
         return [
             ("noise on it", Pillow.fromarray(noisy)),
             ("moved to the right", Pillow.fromarray(np.roll(np.asarray(value), step, 1))),
-            ("blurred", value.filter(ImageFilter.GaussianBlur(max(0.7, self.size / 24)))),
+            ("blurred", value.filter(ImageFilter.GaussianBlur(max(0.7, self.width / 24)))),
             ("upside down", value.transpose(Pillow.Transpose.FLIP_TOP_BOTTOM)),
             ("as a negative", Pillow.merge(value.mode, turned)),
         ]
@@ -236,31 +322,37 @@ class Image(Modality):
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         columns = max(1, min(16, round(len(values) ** 0.5)))
         rows = -(-len(values) // columns)
-        zoom = max(1, 48 // self.size)
-        cell = self.size * zoom + 2
-        ground = Pillow.new("RGBA" if self.mode == "RGBA" else "RGB", (columns * cell, rows * cell), "white")
+        zoom = max(1, 48 // max(self.width, self.height))
+        wide, high = self.width * zoom + 2, self.height * zoom + 2
+        ground = Pillow.new("RGBA" if self.mode == "RGBA" else "RGB", (columns * wide, rows * high), "white")
         for i, value in enumerate(values):
-            large = value.resize((self.size * zoom, self.size * zoom), Pillow.Resampling.NEAREST)
-            ground.paste(large, (i % columns * cell + 1, i // columns * cell + 1))
+            large = value.resize((self.width * zoom, self.height * zoom), Pillow.Resampling.NEAREST)
+            ground.paste(large, (i % columns * wide + 1, i // columns * high + 1))
         buffer = io.BytesIO()
         ground.save(buffer, "PNG")
         return buffer.getvalue()
 
     @property
     def resize(self) -> str:
-        return "none" if self.size <= _DESCRIBED else f"PIL box to {_DESCRIBED}x{_DESCRIBED}"
+        small = self._described
+        return "none" if small == (self.width, self.height) else f"PIL box to {small[0]}x{small[1]}"
+
+    @property
+    def _described(self) -> tuple[int, int]:
+        """The size, width and height, at which metrics compare pictures without a network."""
+        return min(self.width, _DESCRIBED), min(self.height, _DESCRIBED)
 
     def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
         middle = float(np.median([_brightness(v) for v in values]))
         return {"brighter than most": lambda value: _brightness(value) > middle}
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        side = min(self.size, _DESCRIBED)
-        small = [v if v.size == (side, side) else v.resize((side, side), Pillow.Resampling.BOX) for v in values]
+        size = self._described
+        small = [v if v.size == size else v.resize(size, Pillow.Resampling.BOX) for v in values]
         return np.stack([np.asarray(v, np.float64).ravel() / 255 for v in small])
 
     def amount(self, value: Any) -> int:
-        return self.channels * self.size * self.size
+        return self.channels * self.width * self.height
 
     def uncounted(self, encoding: Encoding) -> str | None:
         if encoding == "continuous" or self.codebook is None:
@@ -271,10 +363,26 @@ class Image(Modality):
         return "text-to-image" if "text" in given else "unconditional-image-generation"
 
     def describe(self) -> str:
-        return (
-            f"{self.size}x{self.size} {({'L': 'grey', 'RGB': 'colour', 'RGBA': 'colour with transparency'})[self.mode]}"
-        )
+        how = {"L": "grey", "RGB": "colour", "RGBA": "colour with transparency"}[self.mode]
+        crop = {"centre": "", "random": ", cropped at random", "pad": ", padded", "squeeze": ", squeezed"}[self.crop]
+        return f"{self.width}x{self.height} {how}{crop}{', mirrored half of the time' if self.flip else ''}"
 
 
 def _brightness(value: Any) -> float:
     return float(np.asarray(value.convert("L"), np.float64).mean())
+
+
+def _sides(size: int | str) -> tuple[int, int]:
+    """Width and height."""
+    wide, _, high = str(size).partition("x")
+    return int(wide), int(high or wide)
+
+
+def _room(side: int) -> int:
+    """Pixels a side of which a random crop takes `side`: an eighth more."""
+    return side + max(1, side // 8)
+
+
+def _picture(pixels: NDArray[Any]) -> Pillow.Image:
+    """Shape (C, H, W), uint8, as a picture."""
+    return Pillow.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))

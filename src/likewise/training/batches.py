@@ -175,7 +175,7 @@ class Channel:
             return cls(modality, encoding, modality.windows(values, encoding))
         each = modality.packed_bytes(encoding)
         # a stream's files were not all tried: what cannot be read is found, and left out, when its turn comes
-        unknown = isinstance(values, Stream) and (each is None or isinstance(values[0], Path))
+        unknown = isinstance(values, Stream) and (each is None or values.unread or isinstance(values[0], Path))
         if unknown or (each or 0) * len(values) > memory * 2**20:
             return cls(modality, encoding, Streamed(modality, encoding, values))
         return cls(modality, encoding, modality.pack(values, encoding))

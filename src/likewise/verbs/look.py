@@ -23,6 +23,7 @@ from likewise.training.learner import parameters
 from likewise.training.order import Order
 from likewise.training.pace import plan_steps
 from likewise.version import __version__
+from likewise.views import Viewed
 
 #: seconds that a size is tried for: a look is an estimate, `train` measures again
 _TRIAL = 1.0
@@ -204,7 +205,8 @@ def look(
     if learner.observing:  # what is kept grows with the data
         size = size * min(len(plan.train), learner.model.observes) // min(settings.batch, learner.model.observes)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    quality = assess(plan.scan, plan.modality, plan.conditions, settings.seed)
+    fields = {k: m for k, m in plan.conditions.items() if not isinstance(plan.train.columns[k], Viewed)}
+    quality = assess(plan.scan, plan.modality, fields, settings.seed)
     space, items = plan.modality.space(plan.encoding), budget.items(plan, batches)
     facts = Facts(
         path=str(path), train=len(plan.train), held_out=len(plan.held_out),

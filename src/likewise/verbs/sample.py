@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from likewise import catalog
+from likewise import catalog, walk
 from likewise.editing import Edit
 from likewise.rows import read_text
 from likewise.run import Run
 from likewise.samples import Samples, finish, json_lines
+from likewise.sheets import write_sheet
 from likewise.steering import Steering
 from likewise.training import checkpoint
 from likewise.training.distributed import World
@@ -23,16 +24,23 @@ def sample(
     run: Run, n: int = 16, seed: int = 0, given: Any = None, out: Path | None = None, start: int = 0,
     settings: dict[str, Any] | None = None, *, steering: Steering | None = None,
     edit: Edit | None = None, live: Callable[[str], None] | None = None, lines: Sequence[str] = (),
+    tile: bool = False,
 ) -> tuple[Samples, Path]:  # fmt: skip
     """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run).
 
     lines: the fields whose values are the lines of a file; texts are then written in step with it too (samples.txt).
     """
-    drawn = run.sample(n, seed, given, start, settings, steering=steering, edit=edit, live=live)
+    drawn = run.sample(n, seed, given, start, settings, steering=steering, edit=edit, live=live, tile=tile)
     drawn = _in_step(drawn, lines)
     folder = out or run.path / "samples"
     drawn.save(folder)
     return drawn, folder
+
+
+def sheet(run: Run, drawn: Samples, folder: Path, font: str | None = None) -> str:
+    """Write sheet.png, the samples beside what they were given; returns a line on letters that no font has, or ""."""
+    note = write_sheet(drawn, run.conditions, folder / "sheet.png", font)
+    return f"note: {note}\n" if note else ""
 
 
 def cut_note(folder: Path) -> str:
@@ -127,13 +135,15 @@ def in_bulk(
 
 
 def _provenance(file: Path) -> dict[str, Any] | None:
-    """What is written in a sample's own file, by whichever modality writes such files."""
+    """What is written in a sample's own file, by whichever modality writes such files, or in a walk between samples."""
+    if found := walk.read_provenance(file):
+        return found
     kinds = [catalog.find("modality", name) for name in catalog.names("modality")]
     return next((found for k in kinds if k.suffix == file.suffix and (found := k.read_provenance(file))), None)
 
 
 def again(file: Path, out: Path) -> Path:
-    """Draw written samples once more, from their provenance: one picture, or a whole samples.jsonl or samples.csv.
+    """Draw written samples once more, from their provenance: a picture, a sheet, or a whole samples.jsonl or .csv.
 
     Returns the file that was written, in `out`. Raises ValueError if the run's weights are others now.
     """
@@ -149,12 +159,19 @@ def again(file: Path, out: Path) -> Path:
         found = _provenance(file)
         if found is None:
             raise ValueError(f"{file}: it carries no provenance of likewise")
-        first, given = found["index"], [found["given"]]
+        several = "sheet" in found
+        first, given = (found["start"], found["given"]) if several else (found.get("index", 0), [found["given"]])
     run = Run(Path(found["run"]))
     if run.weights_hash != found["weights"]:
         raise ValueError(f"{file}: drawn by other weights than those {run.path} has now")
+    if "walk" in found:
+        return walk.again(file, found, run, out)
     steering, edit = Steering.from_dict(found.get("steering", {})), Edit.from_dict(found.get("edit"))
-    sample(
-        run, len(given), found["seed"], given, out, first, found["settings"], steering=steering, edit=edit, lines=lines
-    )
+    drawn, _ = sample(
+        run, len(given), found["seed"], given, out, first, found["settings"], steering=steering, edit=edit, lines=lines,
+        tile=found.get("tile", False),
+    )  # fmt: skip
+    if "sheet" in found:
+        sheet(run, drawn, out, found["sheet"].get("font"))
+        return out / "sheet.png"
     return out / file.name if whole else out / f"{first:06d}{run.modality.suffix}"

@@ -143,7 +143,7 @@ def _lay_out(aside: Path, plan: Plan) -> None:
         # Drawn from all of them: the first ones of a folder of classes are all of one class.
         chosen = np.random.default_rng(0).choice(len(part), min(_KEPT, len(part)), replace=False)
         kept = part.subset(np.sort(chosen))
-        run.keep_reference(split, kept.columns[records.target], {k: list(kept.columns[k]) for k in records.given})
+        run.keep_reference(split, kept.columns[records.target], {k: kept.columns[k] for k in records.given})
     checkpoint.seal(aside)
 
 

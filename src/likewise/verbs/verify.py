@@ -63,7 +63,7 @@ def _redraw(run: Run, found: Verified) -> None:
     steering = Steering.from_dict(provenance.get("steering", {}))
     drawn = run.sample(
         len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"], steering=steering,
-        edit=Edit.from_dict(provenance.get("edit")),
+        edit=Edit.from_dict(provenance.get("edit")), tile=provenance.get("tile", False),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         again = Path(name)

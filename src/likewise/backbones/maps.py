@@ -1,0 +1,90 @@
+"""A condition with positions as a map over the target's own: what stands where, to the pixel.
+
+`context` reads such a condition as few vectors, which say what is there; super-resolution and colouring need to know
+where, so convolutions are also given it, resized to their grid, beside what they compute (as in SR3, Saharia et al.,
+2021, and in SPADE, Park et al., 2019, at every scale of a decoder).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from likewise.backbones.layers import conv, fold
+from likewise.spaces import Condition, Continuous, Space
+
+
+def is_map(space: Space, positions: tuple[int, ...]) -> bool:
+    """Whether a given field lies on a target's positions: it has as many of them, or is a picture for each time."""
+    own = space.positions if isinstance(space, Continuous) else ()
+    return bool(own) and (len(own) == len(positions) or 1 < len(own) < len(positions))
+
+
+def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """x, shape (B, C, *positions), at another size: means where it shrinks, straight lines between where it grows."""
+    fewer = tuple(min(n, m) for n, m in zip(x.shape[2:], size, strict=True))
+    if fewer != tuple(x.shape[2:]):
+        pool: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[x.dim() - 3]
+        x = pool(x, fewer)
+    if fewer != size:
+        x = F.interpolate(x, size=size, mode=("linear", "bilinear", "trilinear")[x.dim() - 3])
+    return x
+
+
+class Maps(nn.Module):
+    """The given fields that lie on the target's positions, as channels for convolutions at some grids.
+
+    What is missing is zeros, and one more channel of each field says so.
+    """
+
+    def __init__(
+        self, condition: Condition, positions: tuple[int, ...], grids: list[tuple[tuple[int, ...], int, int]]
+    ) -> None:
+        """grids: where it is wanted, each (size, patch, width).
+
+        The map is resized to a size, then blocks of patch a side become channels (`fold`), and these `width` channels.
+        """
+        super().__init__()
+        fields = {k: v for k, v in condition.items() if isinstance(v, Continuous) and is_map(v, positions)}
+        self.fields = list(fields.items())
+        self.dims, self.grids = len(positions), grids
+        channels = sum(space.channels + 1 for space in fields.values())
+        self.convs = nn.ModuleList(conv(self.dims, channels * patch**self.dims, width) for _, patch, width in grids)
+
+    @staticmethod
+    def of(
+        condition: Condition, positions: tuple[int, ...], grids: list[tuple[tuple[int, ...], int, int]]
+    ) -> Maps | None:
+        """The maps, or None where nothing that is given lies on the positions: then there are no weights either."""
+        there = any(is_map(space, positions) for space in condition.values())
+        return Maps(condition, positions, grids) if there else None
+
+    def forward(self, c: dict[str, Tensor] | None, like: Tensor) -> list[Tensor]:
+        """What is to be added at each of the grids, shape (B, width, *size / patch); B is 1 where all is missing.
+
+        like: any tensor of the batch's device and dtype.
+        """
+        found = [self._field(name, space, c, like) for name, space in self.fields]
+        batch = max(x.shape[0] for x in found)
+        added = []
+        for (size, patch, _), layer in zip(self.grids, self.convs, strict=True):
+            parts = [resize(x, size[self.dims - x.dim() + 2 :]) for x in found]
+            h = torch.cat([self._spread(x, batch, size) for x in parts], 1)
+            added.append(layer(fold(h, patch)))
+        return added
+
+    def _spread(self, x: Tensor, batch: int, size: tuple[int, ...]) -> Tensor:
+        """The map for all of a batch, and the same at all times where it is of one: shape (batch, C, *size)."""
+        times = self.dims + 2 - x.dim()
+        return x.view(*x.shape[:2], *[1] * times, *x.shape[2:]).expand(batch, x.shape[1], *size)
+
+    def _field(self, name: str, space: Continuous, c: dict[str, Tensor] | None, like: Tensor) -> Tensor:
+        """The values, zeros where they are missing, and a flag: shape (B, channels + 1, *positions)."""
+        x = None if c is None else c.get(name)
+        if x is None:
+            x = torch.full((1, *space.shape), torch.nan, device=like.device)
+        gone = x.isnan().any(1, keepdim=True)
+        return torch.cat((x.nan_to_num(0.0), gone.to(x.dtype)), 1)

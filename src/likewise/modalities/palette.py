@@ -1,0 +1,156 @@
+"""A palette: the main colours of something, the most used first, as up to five numbers triples.
+
+As a condition it is how a brand's colours are asked for: `--given palette="#e2541a,#ffffff"`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from torch import Tensor
+
+from likewise.draws import Draws
+from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
+from likewise.spaces import Continuous, Space
+
+#: colours of a palette, at most
+MOST = 5
+#: pixels a side that colours are counted in; a colour of a smaller share than this is none
+_COUNTED, _LEAST = 32, 0.02
+_Colour = tuple[int, int, int]
+
+
+class PaletteSettings(ModalitySettings):
+    modality: Literal["palette"] = "palette"
+
+
+def colours(text: Any) -> list[_Colour]:
+    """ "#ff0000,#0a0" as [(255, 0, 0), (0, 170, 0)]. Raises BadValue."""
+    found: list[_Colour] = []
+    for word in str(text).replace(",", " ").split():
+        if not re.fullmatch("#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", word):
+            raise BadValue(f"{word!r} is no colour; write red as #ff0000, and several as #ff0000,#ffffff")
+        digits = word.removeprefix("#")
+        digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
+        found.append((int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)))
+    if not 1 <= len(found) <= MOST:
+        raise BadValue(f"{len(found)} colours in {str(text)!r}; a palette has 1 to {MOST}, as #ff0000,#ffffff")
+    return found
+
+
+def written(found: Sequence[_Colour]) -> str:
+    return ",".join(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in found)
+
+
+def main_colours(picture: Pillow.Image) -> str:
+    """The main colours of a picture, by median cut (Heckbert, 1982), the most used first; white if none is seen.
+
+    How many, 1 to `MOST`, is drawn by the picture's own content: so a model learns what any number of them says.
+    """
+    # Single pixels: means of several are colours that are nowhere in a flat picture.
+    small = picture.convert("RGBA").resize((_COUNTED, _COUNTED), Pillow.Resampling.NEAREST)
+    pixels = np.asarray(small).reshape(-1, 4)
+    seen = pixels[pixels[:, 3] >= 128][:, :3]
+    if not len(seen):
+        return "#ffffff"
+    cut = Pillow.fromarray(np.ascontiguousarray(seen[None])).quantize(MOST, Pillow.Quantize.MEDIANCUT, kmeans=1)
+    table = np.array(cut.getpalette()[: 3 * MOST] if cut.getpalette() else [], np.int64).reshape(-1, 3)  # pyright: ignore
+    share = np.bincount(np.asarray(cut).ravel(), minlength=len(table))[: len(table)] / len(seen)
+    order = [i for i in np.argsort(-share, kind="stable") if share[i] >= _LEAST]
+    count = 1 + int(pixels.astype(np.int64).sum()) % MOST
+    return written([tuple(table[i].tolist()) for i in order[:count]])
+
+
+class Palette(Modality):
+    """One to five colours, as a vector: of each place, red, green and blue in [-1, 1], and whether there is one."""
+
+    name = "palette"
+    Settings = PaletteSettings
+    encodings = ("continuous",)
+    unit = "palette"
+
+    @classmethod
+    def fit(cls, values: Sequence[Any], settings: PaletteSettings, seed: int = 0) -> Palette:
+        return cls()
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Palette:
+        return cls()
+
+    def space(self, encoding: Encoding) -> Space:
+        return Continuous((4 * MOST,))
+
+    def packed_bytes(self, encoding: Encoding) -> int | None:
+        return 8 * MOST
+
+    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
+        """Shape (N, 5, 4), int16: colours in [0, 255] and a 1, or zeros; -1 all over where a value is missing."""
+        out = np.zeros((len(values), MOST, 4), np.int16)
+        for place, value in zip(out, values, strict=True):
+            if value is None:
+                place[:] = -1
+                continue
+            found = colours(value)
+            place[: len(found), :3], place[: len(found), 3] = found, 1
+        return Packed(out)
+
+    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
+        x = torch.from_numpy(batch.astype(np.float32))
+        there = x[..., 3:]
+        x = torch.cat(((x[..., :3] / 127.5 - 1) * there.clamp(min=0), 2 * there - 1), -1)
+        return torch.where(there < 0, torch.nan, x).flatten(1)
+
+    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
+        parts = x.float().view(-1, MOST, 4).cpu().numpy()
+        found = []
+        for part in parts:
+            there = part[:, 3] > 0
+            there[0] = True  # a palette of none is none
+            rgb = ((part[there, :3] + 1) * 127.5).round().clip(0, 255).astype(int)
+            found.append(written([tuple(colour) for colour in rgb.tolist()]))
+        return found
+
+    def read(self, value: Any) -> str:
+        return written(colours(value))
+
+    def show(self, value: Any) -> str:
+        text = html.escape(str(value))
+        boxes = "".join(
+            f'<span style="display:inline-block;width:1em;height:1em;background:{colour}"></span>'
+            for colour in written(colours(value)).split(",")
+        )
+        return f'<span title="{text}">{boxes}</span>'
+
+    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
+        [value] = self.decode(x[None], encoding)
+        return value.split(",")
+
+    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+        heat = weights.reshape(MOST, 4).max(1)
+        parts = zip(self.pieces(x, encoding), heat, strict=False)
+        return "".join(f'<span class="piece" style="--heat:{h:.2f}">{html.escape(p)} </span>' for p, h in parts)
+
+    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        found = colours(value)
+        turned = [((r + 24) % 256, g, b) for r, g, b in found]
+        return [("a little redder", written(turned)), ("the other way round", written(found[::-1]))]
+
+    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        packed = self.pack(values, "continuous").data
+        return packed.reshape(len(values), -1).astype(np.float64) / 255
+
+    def amount(self, value: Any) -> int:
+        return 1
+
+    def describe(self) -> str:
+        return f"1 to {MOST} colours"

@@ -1,0 +1,134 @@
+"""A picture file, opened safely and brought to one size: once, antialiased, without fringes where it is transparent."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from likewise.modalities.base import BadValue
+
+Mode = Literal["L", "RGB", "RGBA"]
+Crop = Literal["centre", "random", "pad", "squeeze"]
+#: only these decoders are ever run on a user's files
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_MOST_PIXELS = 100_000_000
+#: opacity, of 255, below which 8 bits say little of a pixel's colour once it was weighted
+_SEEN = 8
+#: how a picture stands in a line of JSON
+_INLINE = "data:image/png;base64,"
+
+
+def open_picture(value: Any, around: int | None = None) -> Pillow.Image:
+    """Open a file safely and turn it upright. Raises BadValue.
+
+    value: a path, a picture, or what `inline` made of one. around: pixels a side that are needed; a JPEG is then
+    decoded no finer than twice that. A picture of 16 bits a channel has info["bits"] = 16, and 8 of them.
+    """
+    if isinstance(value, Pillow.Image):
+        return value
+    source: Any = value
+    if isinstance(value, str) and value.startswith(_INLINE):
+        try:
+            source = io.BytesIO(base64.b64decode(value.removeprefix(_INLINE), validate=True))
+        except binascii.Error as error:
+            raise BadValue(f"not a readable picture: {error}") from None
+    try:
+        with warnings.catch_warnings(), source if isinstance(source, io.BytesIO) else open(source, "rb") as file:
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limit here is lower and an error
+            picture = Pillow.open(file, formats=FORMATS)
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise BadValue(f"{picture.width}x{picture.height} pixels; at most {_MOST_PIXELS:,} are read")
+            deep = any(";16" in str(tile[-1]) for tile in getattr(picture, "tile", ()))
+            if around is not None:
+                picture.draft(None, (2 * around, 2 * around))  # pyright: ignore[reportArgumentType]
+            upright = ImageOps.exif_transpose(picture)
+            upright.load()
+    except BadValue:
+        raise
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise BadValue(f"not a readable picture: {str(error).splitlines()[0]}") from None
+    if upright.mode.startswith(("I", "F")):  # 16 bits: scaled to 8, not cut off
+        values = np.asarray(upright, np.float64)
+        deep = values.max(initial=0) > 255
+        upright = Pillow.fromarray((values / (65535.0 if deep else 255.0) * 255).round().clip(0, 255).astype(np.uint8))
+    if deep:
+        upright.info["bits"] = 16
+    return upright
+
+
+def inline(picture: Pillow.Image) -> str:
+    """A picture as a word of JSON, which `open_picture` takes: what a sample was given goes with it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return _INLINE + base64.b64encode(buffer.getvalue()).decode()
+
+
+def mode_of(picture: Pillow.Image) -> Mode:
+    """The least of the modes that holds the picture."""
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        return "RGBA"
+    return "L" if picture.mode in ("1", "L") else "RGB"
+
+
+def converted(picture: Pillow.Image, mode: Mode) -> Pillow.Image:
+    """The picture in a mode; what was transparent becomes white where the mode has no transparency."""
+    if picture.mode == mode:
+        return picture
+    if mode != "RGBA" and mode_of(picture) == "RGBA":
+        ground = Pillow.new("RGBA", picture.size, "white")
+        picture = Pillow.alpha_composite(ground, picture.convert("RGBA"))
+    return picture.convert(mode)
+
+
+def fitted(picture: Pillow.Image, size: tuple[int, int], crop: Crop) -> Pillow.Image:
+    """The picture at a size (width, height).
+
+    centre, random: its middle, as large as the shape allows. pad: all of it, on white or transparent ground. squeeze:
+    all of it, out of shape. Colours are weighted by their opacity, as Pillow's resize does for RGBA.
+    """
+    if picture.size == size:
+        return picture
+    if crop == "squeeze":
+        return picture.resize(size, Pillow.Resampling.LANCZOS)
+    if crop == "pad":
+        ground = (255, 255, 255, 0) if picture.mode == "RGBA" else "white"
+        return ImageOps.pad(picture, size, Pillow.Resampling.LANCZOS, ground)
+    return ImageOps.fit(picture, size, Pillow.Resampling.LANCZOS)
+
+
+def bleed(picture: Pillow.Image) -> Pillow.Image:
+    """An RGBA picture whose invisible pixels, and those that nearly are, have the colours next to them.
+
+    A model makes edges a little soft. Where what nobody sees is black, as most files have it, its soft edges are dark.
+    """
+    pixels = np.array(picture)
+    gone = pixels[..., 3] < _SEEN
+    if not gone.any() or gone.all():
+        return picture
+    # Means over blocks of 2, 4, 8, ... a side of what is seen (Gortler et al., "The lumigraph", 1996, section 3.5):
+    # an invisible pixel takes the finest that holds anything.
+    weight = np.where(gone, 0, pixels[..., 3])[..., None].astype(np.float64)
+    levels = [(pixels[..., :3] * weight, weight)]
+    while max(levels[-1][0].shape[:2]) > 1:
+        colour, weight = levels[-1]
+        levels.append((_blocks(colour), _blocks(weight)))
+    found = levels[-1][0] / levels[-1][1]
+    for colour, weight in reversed(levels[:-1]):
+        above = found.repeat(2, 0).repeat(2, 1)[: len(colour), : colour.shape[1]]
+        found = np.where(weight > 0, colour / np.maximum(weight, 1), above)
+    pixels[gone, :3] = found[gone].round()
+    return Pillow.fromarray(pixels)
+
+
+def _blocks(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over blocks of 2 a side, with zeros beyond the edge."""
+    x = np.pad(x, ((0, len(x) % 2), (0, x.shape[1] % 2), (0, 0)))
+    return x.reshape(len(x) // 2, 2, x.shape[1] // 2, 2, -1).sum((1, 3))

@@ -1,0 +1,211 @@
+"""Sizes, crops, mirrors and transparency of pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from pydantic import ValidationError
+
+from likewise.draws import Draws
+from likewise.modalities.base import BadValue
+from likewise.modalities.image import Image, ImageSettings
+from likewise.modalities.palette import Palette, PaletteSettings, colours, main_colours
+from likewise.modalities.pictures import bleed, fitted, inline, open_picture
+from likewise.spaces import Unfit
+
+rng = np.random.default_rng(0)
+
+
+def ramp(width: int, height: int, mode: str = "L") -> Pillow.Image:
+    """Grey that rises from left to right, 0 to 255."""
+    row = np.linspace(0, 255, width).round().astype(np.uint8)
+    return Pillow.fromarray(np.tile(row, (height, 1))).convert(mode)
+
+
+def disc(size: int, colour: tuple[int, int, int]) -> Pillow.Image:
+    """A disc of one colour; around it black that is fully transparent."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    inside = x**2 + y**2 < (0.4 * size) ** 2
+    pixels = np.zeros((size, size, 4), np.uint8)
+    pixels[inside] = (*colour, 255)
+    return Pillow.fromarray(pixels)
+
+
+def read(picture: Pillow.Image, **settings) -> np.ndarray:
+    return np.asarray(Image.fit([picture], ImageSettings(**settings)).read(picture))
+
+
+def test_what_of_a_wide_picture_is_taken() -> None:
+    wide = ramp(64, 16)
+    middle, whole, padded = (read(wide, size=16, crop=crop) for crop in ("centre", "squeeze", "pad"))
+    assert middle[8, 0] > 90
+    assert middle[8, -1] < 165
+    assert whole[8, 0] < 20
+    assert whole[8, -1] > 235
+    assert padded[0, 8] == padded[-1, 8] == 255  # white above and below all of it
+    assert padded[8, 0] < 40
+    assert np.asarray(fitted(disc(40, (9, 9, 9)).crop((0, 10, 40, 30)), (16, 16), "pad"))[0, 0, 3] == 0
+
+
+@pytest.mark.parametrize("size", ["24x16", "16x24"])
+def test_a_size_that_is_no_square(size: str) -> None:
+    pictures = [Pillow.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)) for _ in range(4)]
+    image = Image.fit(pictures, ImageSettings(size=size))
+    wide, high = map(int, size.split("x"))
+    assert image.space("continuous").shape == (3, high, wide)  # pyright: ignore
+    assert image.space("tokens").grid == (high // image.patch, wide // image.patch)  # pyright: ignore
+    again = Image.from_state(image.state())
+    for encoding in ("continuous", "tokens"):
+        batch = again.pack(pictures, encoding).take(np.arange(4))
+        values = again.decode(again.encode(batch, encoding), encoding)
+        assert [v.size for v in values] == [(wide, high)] * 4
+    assert Pillow.open(__import__("io").BytesIO(again.sheet(values) or b"")).width == 2 * (2 + wide * (48 // 24))
+    assert again.describe() == f"{size} colour"
+    assert ImageSettings(size="16x16").size == 16
+
+
+@pytest.mark.parametrize("size", [0, "64 x 48", "0x9", 2000, True])
+def test_sizes_that_are_none(size) -> None:
+    with pytest.raises(ValidationError, match="pixels"):
+        ImageSettings(size=size)
+
+
+def test_a_state_of_before_is_read() -> None:
+    image = Image.from_state({"size": 8, "mode": "L", "patch": 1, "codebook": None})
+    assert (image.width, image.height, image.crop, image.flip) == (8, 8, "centre", False)
+
+
+def test_half_are_mirrored_and_only_in_training() -> None:
+    picture = ramp(8, 8)
+    image = Image.fit([picture], ImageSettings(flip=True))
+    batch = image.pack([picture] * 400, "continuous").data
+    assert torch.equal(image.encode(batch, "continuous"), image.encode(batch[:1], "continuous").expand(400, -1, -1, -1))
+    x = image.encode(batch, "continuous", Draws(1, torch.arange(400)))
+    mirrored = x[:, 0, 0, 0] > x[:, 0, 0, -1]
+    assert 0.4 < mirrored.float().mean() < 0.6
+    assert torch.equal(x[mirrored][0].flip(-1), x[~mirrored][0])
+    # Item 7 is turned as it is in any batch, however much was drawn before.
+    draws = Draws(1, torch.tensor([7]))
+    draws.uniform()
+    assert torch.equal(image.encode(batch[:1], "continuous", draws)[0], x[7])
+    with pytest.raises(Unfit, match=r"target\.flip"):
+        image.space("tokens")
+
+
+def test_a_random_crop_is_a_window() -> None:
+    picture = ramp(90, 90)
+    image = Image.fit([picture], ImageSettings(size=16, crop="random"))
+    packed = image.pack([picture] * 200, "continuous").data
+    assert packed.shape == (200, 1, 18, 18)
+    x = image.encode(packed, "continuous", Draws(0, torch.arange(200)))
+    assert x.shape == (200, 1, 16, 16)
+    windows = {tuple(packed[0, 0, 0, left : left + 16].tolist()) for left in range(3)}
+    assert {tuple(((one[0, 0] + 1) * 127.5).round().int().tolist()) for one in x} == windows
+    middle = image.encode(packed[:1], "continuous")
+    assert torch.equal(middle, image.encode(image.pack([image.read(picture)], "continuous").data, "continuous"))
+    with pytest.raises(ValueError, match="random"):
+        image.view_settings("small")
+
+
+def test_reading_what_was_read_changes_nothing() -> None:
+    for mode in ("L", "RGB", "RGBA"):
+        picture = disc(40, (200, 30, 30)).convert(mode)
+        for crop in ("centre", "random", "pad", "squeeze"):
+            image = Image.fit([picture], ImageSettings(size=16, crop=crop, mode=mode))
+            once, word = image.read(picture), image.to_given(picture)
+            assert image.to_given(word) == word
+            assert np.array_equal(np.asarray(image.read(word)), np.asarray(once))
+            again = image.read(once)
+            if mode == "RGBA":  # colours that nobody sees may be others where the window around them is another
+                once, again = (Pillow.alpha_composite(Pillow.new("RGBA", (16, 16), "white"), p) for p in (once, again))
+            assert np.array_equal(np.asarray(again), np.asarray(once))
+
+
+def test_no_dark_fringe_around_what_is_cut_out() -> None:
+    """A bright disc on transparent black: at every pixel that is seen at all, the colour is the disc's."""
+    for crop in ("centre", "pad", "squeeze"):
+        image = Image.fit([disc(90, (250, 200, 40))], ImageSettings(size=16, crop=crop))
+        assert image.mode == "RGBA"
+        pixels = np.asarray(image.read(disc(90, (250, 200, 40)))).astype(int)
+        edge = (pixels[..., 3] > 8) & (pixels[..., 3] < 247)
+        assert edge.any()
+        assert np.abs(pixels[edge][:, :3] - (250, 200, 40)).max() <= 16  # 8 bits of a colour that is seen a little
+        # What is invisible has the colour beside it, so that a model's soft edges are not dark either.
+        assert np.abs(pixels[..., :3] - (250, 200, 40)).max() <= 16
+        assert pixels[0, 0, 3] == 0
+
+
+def test_bleeding_leaves_what_is_seen_alone() -> None:
+    pixels = rng.integers(0, 256, (12, 12, 4), np.uint8)
+    pixels[..., 3] = np.where(rng.random((12, 12)) < 0.7, 0, pixels[..., 3])
+    picture = Pillow.fromarray(pixels)
+    found = np.asarray(bleed(picture))
+    seen = pixels[..., 3] >= 8
+    assert np.array_equal(found[seen], pixels[seen])
+    assert np.array_equal(found[..., 3], pixels[..., 3])
+    assert np.array_equal(np.asarray(bleed(bleed(picture))), found)
+    lonely = np.zeros((64, 64, 4), np.uint8)
+    lonely[0, 0] = (200, 100, 50, 9)
+    assert np.asarray(bleed(Pillow.fromarray(lonely)))[-1, -1, :3].tolist() == [200, 100, 50]
+    nothing = Pillow.new("RGBA", (4, 4))
+    assert bleed(nothing) is nothing
+
+
+def test_grey_stays_grey_and_sixteen_bits_are_said(tmp_path) -> None:
+    deep = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
+    Pillow.fromarray(deep).save(tmp_path / "deep.png")
+    image = Image.fit([tmp_path / "deep.png"], ImageSettings())
+    assert image.mode == "L"
+    assert image.notes == ("pictures of 16 bits a channel are read as 8 bits",)
+    assert np.abs(np.asarray(image.read(tmp_path / "deep.png")).astype(float) - deep / 257).max() <= 1
+    assert Image.fit([ramp(8, 8)], ImageSettings()).notes == ()
+
+
+def test_large_photographs_are_read_no_finer_than_needed(tmp_path) -> None:
+    ramp(800, 600, "RGB").save(tmp_path / "photo.jpg", quality=95)
+    assert open_picture(tmp_path / "photo.jpg", 32).size == (100, 75)
+    image = Image.fit([tmp_path / "photo.jpg"], ImageSettings(size=32))
+    exact = np.asarray(fitted(open_picture(tmp_path / "photo.jpg"), (32, 32), "centre")).astype(int)
+    assert np.abs(np.asarray(image.read(tmp_path / "photo.jpg")).astype(int) - exact).max() <= 3
+
+
+def test_a_picture_goes_round_as_a_word(tmp_path) -> None:
+    picture = disc(20, (10, 200, 30))
+    picture.save(tmp_path / "a.png")
+    image = Image.fit([picture], ImageSettings(size=10))
+    word = image.to_given(str(tmp_path / "a.png"))
+    (tmp_path / "a.png").unlink()
+    assert np.array_equal(np.asarray(image.read(word)), np.asarray(image.read(picture)))
+    assert word == image.to_given(image.read(picture)) == inline(image.read(picture))
+    with pytest.raises(BadValue, match="readable"):
+        open_picture("data:image/png;base64,AAAA")
+
+
+def test_main_colours() -> None:
+    flag = np.zeros((40, 60, 3), np.uint8)
+    flag[:, :20], flag[:, 20:55], flag[:, 55:] = (200, 16, 46), (255, 255, 255), (0, 0, 160)
+    found = [colours(main_colours(Pillow.fromarray(np.roll(flag, i, 1)))) for i in range(3)]
+    assert all(len(each) <= 3 for each in found)
+    assert all(each[0] == (255, 255, 255) for each in found)  # the most used first
+    # How many are told goes by the picture, so that a model learns to be told any number.
+    counts = set()
+    for i in range(40):
+        each = flag.copy()
+        each[i, :i] = (i, 0, 0)
+        counts.add(len(colours(main_colours(Pillow.fromarray(each)))))
+    assert counts == {1, 2, 3}
+    assert colours(main_colours(disc(40, (9, 200, 9))))[0] == (9, 200, 9)
+    assert main_colours(Pillow.new("RGBA", (4, 4))) == "#ffffff"
+
+
+def test_palettes_as_users_write_them() -> None:
+    palette = Palette.fit([], PaletteSettings())
+    assert palette.read("#F00, 00aa00 #fff") == "#ff0000,#00aa00,#ffffff"
+    x = palette.encode(palette.pack(["#f00", None], "continuous").data, "continuous")
+    assert x[1].isnan().all()
+    assert palette.decode(x[:1], "continuous") == ["#ff0000"]
+    for wrong in ("red", "", "#12", "#000," * 6):
+        with pytest.raises(BadValue, match="#ff0000"):
+            palette.read(wrong)
