@@ -83,7 +83,18 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "block", "causal", "context", "layers", "prefix", "rows"},
     "modalities": {"base", "borrowed", "letters", "tokenizer"},
-    "families": {"base", "beam", "decoding", "likelihoods", "paths", "reservoir", "windows"},
+    "families": {
+        "base",
+        "beam",
+        "critic",
+        "decoding",
+        "grids",
+        "likelihoods",
+        "paths",
+        "quantise",
+        "reservoir",
+        "windows",
+    },
 }
 
 

@@ -2,7 +2,8 @@
 
 Kingma and Welling, "Auto-encoding variational Bayes" (2014); free bits: Kingma et al. (2016); the text VAE with word
 dropout and KL warm-up: Bowman et al., "Generating sentences from a continuous space" (2016); the tighter bound for
-evaluation: Burda et al., "Importance weighted autoencoders" (2016).
+evaluation: Burda et al., "Importance weighted autoencoders" (2016); a latent with positions, as of latent diffusion:
+Rombach et al. (2022).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
+from likewise.families.grids import Stride, coarser, why_no_grid
 from likewise.families.likelihoods import Kind, Likelihood, dequantise
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
@@ -36,7 +38,11 @@ class VAE(Family):
     autoencodes: ClassVar[bool] = True
 
     name: Literal["vae"] = "vae"
-    latent: int = Field(default=32, ge=1, description="numbers in the latent")
+    latent: int = Field(default=32, ge=1, description="numbers in the latent, with a stride at each of its positions")
+    stride: Stride | None = Field(
+        default=None,
+        description="a latent with positions: so many a side become one, a power of two; by default one vector for all",
+    )
     beta: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the KL term (beta-VAE)")
     free_bits: float | None = Field(
         default=None, ge=0, description="nats of each item's whole KL that cost nothing; by default 0, and 8 for tokens"
@@ -53,9 +59,17 @@ class VAE(Family):
     sampling: VAESampling = VAESampling()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
+        if self.stride is not None:
+            return why_no_grid("vae with family.stride", target, self.stride) or {"mapper": target}
         if isinstance(target, Tokens):
             return {"encoder": target, "predictor": target}
         return {"encoder": target, "decoder": target}
+
+    def latents(self, target: Space) -> Continuous:
+        if self.stride is None:
+            return Continuous((self.latent,))
+        assert isinstance(target, Continuous)
+        return Continuous((self.latent, *coarser(target, self.stride)))
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
         return VAEModel(self, target, condition, backbone)
@@ -70,18 +84,26 @@ class VAEModel(Model):
     def __init__(self, settings: VAE, target: Space, condition: Condition, backbone: Backbone) -> None:
         super().__init__(target, condition)
         self.settings = settings
-        self.encoder = backbone.encoder(target, 2 * settings.latent, condition)
+        #: the space of z: a vector, or a map of vectors
+        self.space = settings.latents(target)
+        if self.space.positions:
+            assert isinstance(target, Continuous)
+            self.encoder = backbone.mapper(target, Continuous((2 * settings.latent, *self.space.positions)), condition)
+        else:
+            self.encoder = backbone.encoder(target, 2 * settings.latent, condition)
         self.free = settings.free_bits
         self._weight = settings.beta
         if isinstance(target, Tokens):
             self.free = 8.0 if self.free is None else self.free
             self.name = "latent" if "latent" not in condition else "latent of the vae"
-            space = Continuous((settings.latent,))
-            self.predictor = backbone.predictor(target, {**condition, self.name: space})
+            self.predictor = backbone.predictor(target, {**condition, self.name: self.space})
             self.register_buffer("possible", allowed(target), persistent=False)
         else:
             self.observed = Likelihood(target, _kind(settings, target))
-            self.decoder = backbone.decoder(settings.latent, self.observed.output, condition)
+            if self.space.positions:
+                self.decoder = backbone.mapper(self.space, self.observed.output, condition)
+            else:
+                self.decoder = backbone.decoder(settings.latent, self.observed.output, condition)
             if not self.observed.proper:
                 self.likelihood = None
         self.likelihood_how = f"an upper bound by importance sampling with {settings.importance_samples} latents"
@@ -98,11 +120,11 @@ class VAEModel(Model):
         """{"reconstruction", "kl"} in nats per item, the latter weighted; watched: the whole KL, and active units."""
         c = drop_some(c, self.settings.condition_dropout, draws)
         mean, log_scale = self._posterior(x, c)
-        z = mean + log_scale.exp() * draws.normal(self.settings.latent)
+        z = mean + log_scale.exp() * self.latent(draws)
         seen = x
         if isinstance(self.target, Tokens) and self.settings.word_dropout:
             seen = torch.where(draws.uniform(x.shape[1]) < self.settings.word_dropout, self._unknown(draws, x), x)
-        kl = _kl(mean, log_scale).sum(1)
+        kl = _kl(mean, log_scale).flatten(1).sum(1)
         return {
             "reconstruction": -self._log_prob(x, z, c, seen).mean(),
             "kl": self._weight * kl.clamp(min=self.free or 0.0).mean(),
@@ -117,23 +139,23 @@ class VAEModel(Model):
         return self.from_latent(self.latent(draws), c, draws, settings)
 
     def latent(self, draws: Draws) -> Tensor:
-        """Draw z from the prior, shape (B, latent)."""
-        return draws.normal(self.settings.latent)
+        """Draw z from the prior, shape (B, latent), or (B, latent, *grid) with a stride."""
+        return draws.normal(*self.space.shape)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
-        """The mean of q(z|x, c), with shape (B, latent)."""
+        """The mean of q(z|x, c), shape as of `latent`."""
         return self._posterior(x, c)[0]
 
     @torch.no_grad()
     def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The mean and the scale of q(z|x, c), with shape (B, latent) each."""
+        """The mean and the scale of q(z|x, c), shape as of `latent` each."""
         mean, log_scale = self._posterior(x, c)
         return mean, log_scale.exp()
 
     @torch.no_grad()
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        """x for the latents z, with shape (B, latent): between two latents lies what is between two items."""
+        """x for the latents z, shape as of `latent`: between two latents lies what is between two items."""
         assert isinstance(settings, VAESampling)
         if isinstance(self.target, Tokens):
             c = {**(c or {}), self.name: z}
@@ -153,8 +175,8 @@ class VAEModel(Model):
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
         """The negative evidence lower bound in nats per item, with the whole KL."""
         mean, log_scale = self._posterior(x, c)
-        z = mean + log_scale.exp() * draws.normal(self.settings.latent)
-        loss = _kl(mean, log_scale).sum(1) - self._log_prob(x, z, c, x)
+        z = mean + log_scale.exp() * self.latent(draws)
+        loss = _kl(mean, log_scale).flatten(1).sum(1) - self._log_prob(x, z, c, x)
         return loss, torch.ones_like(loss)
 
     @torch.no_grad()
@@ -172,10 +194,10 @@ class VAEModel(Model):
         mean, log_scale = self._posterior(whole, c)
         total = torch.full((len(x),), -math.inf, device=x.device)
         for _ in range(self.settings.importance_samples):  # one by one: memory stays that of a batch
-            noise = draws.normal(self.settings.latent)
+            noise = self.latent(draws)
             z = mean + log_scale.exp() * noise
             # log p(z) - log q(z|x): the constants cancel.
-            ratio = (0.5 * noise.square() + log_scale - 0.5 * z.square()).sum(1)
+            ratio = (0.5 * noise.square() + log_scale - 0.5 * z.square()).flatten(1).sum(1)
             total = torch.logaddexp(total, self._log_prob(x, z, c, whole) + ratio)
         return total - math.log(self.settings.importance_samples)
 
@@ -204,5 +226,5 @@ def _kind(settings: VAE, target: Continuous) -> Kind:
 
 
 def _kl(mean: Tensor, log_scale: Tensor) -> Tensor:
-    """KL(N(mean, scale^2) || N(0, 1)) of each latent (Kingma and Welling, appendix B), shape (B, Z)."""
+    """KL(N(mean, scale^2) || N(0, 1)) of each latent (Kingma and Welling, appendix B), shape as of z."""
     return 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale

@@ -92,6 +92,15 @@ MEASURES: dict[str, Measure] = {
     "latent_active": Measure(
         "Units in use", "higher", "The share of the latent's units that tell held-out items apart; 0: collapse.", True
     ),
+    # of an autoencoder, there and back
+    "reconstruction": Measure(
+        "Lost on the way", "lower", "How much of what tells held-out items apart does not come back.", True
+    ),
+    "psnr": Measure("PSNR", "higher", "How near to held-out items what comes back is, in dB; 3 more is half the error."),
+    "codes_used": Measure("Codes in use", "higher", "The share of a codec's codes that held-out items make use of.", True),
+    "perplexity": Measure(
+        "Perplexity of codes", "higher", "As many codes, used evenly, would say as much as those in use do."
+    ),
     # agreement with what was asked for
     "agreement": Measure(
         "Agreement", "higher", "The share of samples in which a classifier of real data sees what was asked for.", True
