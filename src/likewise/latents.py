@@ -2,9 +2,9 @@
 
 A flow over the latents of texts is latent diffusion (Rombach et al., "High-resolution image synthesis with latent
 diffusion models", 2022), a GAN over them a GAN for text (Makhzani et al., "Adversarial autoencoders", 2016, the other
-way around), a Transformer over the codes of pictures VQ-GAN's second stage (Esser et al., "Taming transformers for
-high-resolution image synthesis", 2021), a Gaussian over latents ex-post density estimation (Ghosh et al., "From variational to deterministic
-autoencoders", 2020). None of them needs to know that its real values were texts.
+way around), a Gaussian over them ex-post density estimation (Ghosh et al., "From variational to deterministic
+autoencoders", 2020), a Transformer over the codes of pictures the second stage of VQ-GAN (Esser et al., "Taming
+transformers for high-resolution image synthesis", 2021). None of them needs to know what its values were.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Autoencoder:
 class Latents(Modality):
     """The latents of an autoencoder, each unit shifted and scaled to mean 0 and variance 1, or its codes, as tokens.
 
-    The units of a map are its channels: what lies at one place may lie at another. Codes come first where there are any.
+    The units of a map are its channels: what lies at one place may lie at another. Codes come first where there are.
     Everything that concerns values, how they are read, shown, written and described, is the inner modality's.
     """
 
@@ -111,7 +111,7 @@ class Latents(Modality):
         return (z - self.shift) / self.scale
 
     def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        """What the autoencoder makes of latents or codes; without draws, with noise of its own that is always the same."""
+        """What the autoencoder makes of latents or codes; without draws, with noise of its own, always the same."""
         model = self.autoencoder.load()
         noise = draws or Draws(derive_seed(0, "decode"), torch.arange(len(x)))
         there = noise.to(model.device)

@@ -236,8 +236,8 @@ class Run:
             raise ValueError(f"-n {n}: at least one sample")
         if not self.experiment.family.draws:
             raise ValueError(
-                f"{self.path}: {getattr(self.experiment.family, 'name', '')} makes codes of items, and draws none; train "
-                f"what draws its codes: likewise train {self.experiment.data.path} --through {self.path}"
+                f"{self.path}: a {getattr(self.experiment.family, 'name', '')} makes codes of items, and draws none; "
+                f"train what draws its codes: likewise train {self.experiment.data.path} --through {self.path}"
             )
         each = [dict(g) for g in given] if isinstance(given, list) else [dict(given or {}) for _ in range(n)]
         if self.conditions and not given:

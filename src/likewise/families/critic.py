@@ -36,7 +36,7 @@ class Critic(nn.Module):
             (slope,) = torch.autograd.grad(logits.sum(), both, create_graph=True)
             patches = logits[0].numel()
             squared = slope.float().square().flatten(1).sum(1) / patches
-            terms["penalty"] = PENALTY_EVERY * gamma * squared.mean()
+            terms["penalty"] = PENALTY_EVERY * gamma / 2 * sum(part.mean() for part in squared.chunk(2))
         return {**terms, "_real": own.detach().mean(), "_generated": others.detach().mean()}
 
     def verdict(self, real: Tensor, made: Tensor) -> Tensor:

@@ -27,7 +27,10 @@ Stride = _One | tuple[_One, ...]
 def why_no_grid(name: str, target: Space, stride: Stride | None) -> str | None:
     """Why items of `target` have no coarser grid, as a clause that begins with the family's name; None if they have."""
     if not isinstance(target, Continuous) or not target.positions:
-        return f"{name} needs continuous values with positions, such as a picture's, and {target} has none"
+        return (
+            f"{name} needs continuous values with positions, such as a picture's, and {target} has none; vae without "
+            "family.stride fits"
+        )
     if isinstance(stride, tuple) and len(stride) != len(target.positions):
         return (
             f"{name} has a stride for {len(stride)} positions (family.stride) and {target} has {len(target.positions)}"

@@ -138,7 +138,7 @@ class VQ(Quantiser):
 
     @torch.no_grad()
     def learn(self, values: Tensor, index: Tensor, draws: Draws) -> None:
-        """Move each code towards the vectors it stands for, and keep some vectors, drawn, for codes that stand for none.
+        """Move each code towards the vectors it stands for, and keep some vectors for codes that stand for none.
 
         `used` is 1 where a code is used as often as all would be by turns. Sums of parts of a batch, or of processes,
         are means: that scales all codes alike.

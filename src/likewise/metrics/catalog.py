@@ -96,8 +96,8 @@ MEASURES: dict[str, Measure] = {
     "reconstruction": Measure(
         "Lost on the way", "lower", "How much of what tells held-out items apart does not come back.", True
     ),
-    "psnr": Measure("PSNR", "higher", "How near to held-out items what comes back is, in dB; 3 more is half the error."),
-    "codes_used": Measure("Codes in use", "higher", "The share of a codec's codes that held-out items make use of.", True),
+    "psnr": Measure("PSNR", "higher", "How near what comes back is to held-out items, in dB; 3 more: half the error."),
+    "codes_used": Measure("Codes in use", "higher", "The share of a codec's codes that held-out items use.", True),
     "perplexity": Measure(
         "Perplexity of codes", "higher", "As many codes, used evenly, would say as much as those in use do."
     ),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
 from likewise.metrics.intervals import Estimate, mean, ratio_of_sums
 from likewise.report.evidence import Evidence, Row, numbers

@@ -374,11 +374,13 @@ def _there_and_back(run: Run, world: World) -> loop.Previewer:
     """Shows some held-out items, each with what comes back of it: of what draws nothing there is nothing to judge."""
 
     def preview(model: Model, step: int) -> loop.Preview | None:
-        real = run.reference("held_out")
-        back = run.reconstruct(real.x[:_PREVIEWS], model=model)[0]
+        kept = run.reference("held_out")
+        chosen = np.linspace(0, len(kept.values) - 1, _PREVIEWS).astype(int)  # the first ones may be of one class
+        back = run.reconstruct(kept.x[chosen], model=model)[0]
         if not world.first:
             return None
-        path = _show(run, [value for pair in zip(real.values, back, strict=False) for value in pair], step)
+        pairs = zip((kept.values[i] for i in chosen), back, strict=True)
+        path = _show(run, [value for pair in pairs for value in pair], step)
         none = run.modality.features(back)[:0]
         return loop.Preview(str(path), none, none, none)
 
