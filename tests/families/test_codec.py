@@ -12,6 +12,7 @@ from toys import draws
 from likewise.backbones.conv import Conv
 from likewise.config import Training
 from likewise.families.codec import Codec
+from likewise.families.critic import Adversary
 from likewise.families.vae import VAE
 from likewise.modalities.image import Image
 from likewise.spaces import Continuous, Tokens
@@ -67,7 +68,7 @@ def test_digits_come_back(quantiser):
 @pytest.mark.parametrize("adversarial", [0.0, 0.1])
 @pytest.mark.parametrize("quantiser", ["fsq", "vq"])
 def test_resumed_equals_uninterrupted(quantiser, adversarial):
-    family = Codec(quantiser=quantiser, codes=64, adversarial=adversarial, adversarial_from=0.2)
+    family = Codec(quantiser=quantiser, codes=64, adversary=Adversary(weight=adversarial, start=0.2))
     straight, first, second = (learner(family) for _ in range(3))
     go(straight, range(8), 10)
     go(first, range(4), 10)
@@ -79,8 +80,9 @@ def test_resumed_equals_uninterrupted(quantiser, adversarial):
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_the_discriminator_and_the_autoencoder_are_two_players():
-    model = Codec(adversarial=0.5, adversarial_from=0.5).build(SPACE, {}, TINY)
+@pytest.mark.parametrize("family", [Codec, VAE])
+def test_the_discriminator_and_the_autoencoder_are_two_players(family):
+    model = family(adversary=Adversary(weight=0.5, start=0.5)).build(SPACE, {}, TINY)
     x, _ = batches().take(np.arange(8))
     assert list(model.players()) == ["discriminator", "model"]
     model.set_progress(0, 10)
@@ -91,7 +93,7 @@ def test_the_discriminator_and_the_autoencoder_are_two_players():
     assert "penalty" not in model.loss(x, None, "discriminator", draws(8))
     terms = model.loss(x, None, "model", draws(8))
     model.zero_grad()
-    (terms["error"] + terms["adversarial"]).backward()
+    sum(v for k, v in terms.items() if not k.startswith("_")).backward()
     assert all(p.grad is None for p in model.players()["discriminator"].parameters())
     assert all(p.requires_grad for p in model.parameters())
     owned = [{id(p) for p in player.parameters()} for player in model.players().values()]
@@ -102,12 +104,12 @@ def test_the_discriminator_and_the_autoencoder_are_two_players():
 def test_the_penalty_is_the_slope_of_the_mean_patch():
     """Item by item: gamma / 2 times the squared slope of its logits, over how many patches there are."""
     torch.manual_seed(0)
-    critic = Codec(adversarial=1.0).build(SPACE, {}, TINY).critic
+    critic = Codec(adversary=Adversary(weight=1.0, gamma=0.5)).build(SPACE, {}, TINY).critic
     for p in critic.parameters():
         if not p.any():
             torch.nn.init.normal_(p, std=0.1)
     real, made = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
-    found = critic.turn(real, made, 0.5, True)["penalty"].detach()
+    found = critic.turn(real, made)["penalty"].detach()
     squared = []
     for one in (*real, *made):
         item = one[None].clone().requires_grad_()

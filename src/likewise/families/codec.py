@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling
-from likewise.families.critic import PENALTY_EVERY, Critic
+from likewise.families.critic import Adversary, Critic
 from likewise.families.grids import Stride, coarser, why_no_grid
 from likewise.families.quantise import FSQ, VQ, Quantiser
 from likewise.spaces import Condition, Continuous, Space, Tokens
@@ -48,15 +48,7 @@ class Codec(Family):
         description="positions a side that become one code, a power of two, or one for each dimension; default 4, 2 "
         "where less than 16 positions are, and more where there would be more than 256 codes",
     )
-    adversarial: float = Field(
-        default=0.0, ge=0, allow_inf_nan=False, description="weight of a patch discriminator's verdict; 0: none"
-    )
-    adversarial_from: float = Field(
-        default=0.3, ge=0, le=1, description="share of the steps after which its verdict counts"
-    )
-    gamma: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="weight of the discriminator's gradient penalty"
-    )
+    adversary: Adversary = Adversary()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
         if why := why_no_grid("codec", target, self.stride):
@@ -100,8 +92,7 @@ class CodecModel(Model):
         fsq = settings.quantiser == "fsq"
         self.quantiser: Quantiser = FSQ(settings.levels) if fsq else VQ(settings.codes, settings.code_width)
         self.synthesis = backbone.mapper(latents, target, {})
-        self.critic = Critic(backbone, target, latents.positions) if settings.adversarial else None
-        self._weight, self._penalise = 0.0, True
+        self.critic = Critic(settings.adversary, backbone, target) if settings.adversary.weight else None
 
     def players(self) -> dict[str, nn.Module]:
         if self.critic is None:
@@ -110,8 +101,8 @@ class CodecModel(Model):
 
     def set_progress(self, step: int, steps: int) -> None:
         """Let the discriminator learn before its verdict counts, and a codebook mend what is in disuse."""
-        self._weight = self.settings.adversarial * float(step >= self.settings.adversarial_from * steps)
-        self._penalise = step % PENALTY_EVERY == 0
+        if self.critic is not None:
+            self.critic.set_progress(step, steps)
         self.quantiser.tidy(step, steps)
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
@@ -125,7 +116,7 @@ class CodecModel(Model):
             assert self.critic is not None
             with torch.no_grad():
                 made = self._reconstructed(x)
-            return self.critic.turn(x, made, self.settings.gamma, self._penalise)
+            return self.critic.turn(x, made)
         values = self._values(x)
         vectors, index = self.quantiser(values)
         made = self.synthesis(vectors)
@@ -134,8 +125,8 @@ class CodecModel(Model):
         far = self.quantiser.commitment(values, index)
         if far is not None:
             terms["commitment"] = self.settings.commitment * far
-        if self.critic is not None and self._weight:
-            terms["adversarial"] = self._weight * self.critic.verdict(x, made)
+        if self.critic is not None and self.critic.counts:
+            terms["adversarial"] = self.settings.adversary.weight * self.critic.verdict(x, made)
         if self.training:
             self.quantiser.learn(values, index, draws)
         counts = torch.bincount(index.flatten(), minlength=self.quantiser.vocabulary)

@@ -28,8 +28,8 @@ def why_no_grid(name: str, target: Space, stride: Stride | None) -> str | None:
     """Why items of `target` have no coarser grid, as a clause that begins with the family's name; None if they have."""
     if not isinstance(target, Continuous) or not target.positions:
         return (
-            f"{name} needs continuous values with positions, such as a picture's, and {target} has none; vae without "
-            "family.stride fits"
+            f"{name} needs continuous values with positions, such as a picture's, and {target} has none; a plain "
+            "vae fits"
         )
     if isinstance(stride, tuple) and len(stride) != len(target.positions):
         return (

@@ -13,11 +13,12 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
+from likewise.families.critic import Adversary, Critic
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
 from likewise.families.grids import Stride, coarser, why_no_grid
 from likewise.families.likelihoods import Kind, Likelihood, dequantise
@@ -56,9 +57,15 @@ class VAE(Family):
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
     )
     importance_samples: int = Field(default=64, ge=1, description="latents per item in the bound on the likelihood")
+    adversary: Adversary = Adversary()
     sampling: VAESampling = VAESampling()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
+        if self.adversary.weight:
+            if why := why_no_grid("vae with family.adversary", target, self.stride):
+                return why
+            vector: dict[Role, Space] = {} if self.stride is not None else {"encoder": target, "decoder": target}
+            return {"mapper": target, **vector}
         if self.stride is not None:
             return why_no_grid("vae with family.stride", target, self.stride) or {"mapper": target}
         if isinstance(target, Tokens):
@@ -106,27 +113,56 @@ class VAEModel(Model):
                 self.decoder = backbone.decoder(settings.latent, self.observed.output, condition)
             if not self.observed.proper:
                 self.likelihood = None
+        self.critic: Critic | None = None
+        if settings.adversary.weight:
+            assert isinstance(target, Continuous)
+            self.critic = Critic(settings.adversary, backbone, target)
         self.likelihood_how = f"an upper bound by importance sampling with {settings.importance_samples} latents"
         if isinstance(target, Continuous) and target.levels:
             dequantised = self.observed.kind == "gaussian"
             self.likelihood_how += ", uniform dequantisation" if dequantised else ", of the levels' own probabilities"
 
+    def players(self) -> dict[str, nn.Module]:
+        if self.critic is None:
+            return {"model": self}
+        return {"discriminator": self.critic, "model": nn.ModuleList([self.encoder, self.decoder, self.observed])}
+
     def set_progress(self, step: int, steps: int) -> None:
         """Let the KL term's weight rise linearly (Bowman et al., 2016)."""
+        if self.critic is not None:
+            self.critic.set_progress(step, steps)
         warmup = self.settings.kl_warmup * steps
         self._weight = self.settings.beta * min(1.0, (step + 1) / max(warmup, 1.0))
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"reconstruction", "kl"} in nats per item, the latter weighted; watched: the whole KL, and active units."""
+        """{"reconstruction", "kl"} in nats per item, the latter weighted; watched: the whole KL, and active units.
+
+        With a discriminator also {"adversarial"}, or its own terms.
+        """
         c = drop_some(c, self.settings.condition_dropout, draws)
+        if player == "discriminator":
+            assert self.critic is not None
+            with torch.no_grad():
+                mean, log_scale = self._posterior(x, c)
+                made = self.observed.mean(self.decoder(mean + log_scale.exp() * self.latent(draws), c))
+            return self.critic.turn(x, made)
         mean, log_scale = self._posterior(x, c)
         z = mean + log_scale.exp() * self.latent(draws)
         seen = x
         if isinstance(self.target, Tokens) and self.settings.word_dropout:
             seen = torch.where(draws.uniform(x.shape[1]) < self.settings.word_dropout, self._unknown(draws, x), x)
         kl = _kl(mean, log_scale).flatten(1).sum(1)
+        sharper = {}
+        if self.critic is not None and self.critic.counts:
+            output = self.decoder(z, c)
+            log_prob = self.observed.log_prob(x, output)
+            weight = self.settings.adversary.weight * x[0].numel()
+            sharper["adversarial"] = weight * self.critic.verdict(x, self.observed.mean(output))
+        else:
+            log_prob = self._log_prob(x, z, c, seen)
         return {
-            "reconstruction": -self._log_prob(x, z, c, seen).mean(),
+            "reconstruction": -log_prob.mean(),
+            **sharper,
             "kl": self._weight * kl.clamp(min=self.free or 0.0).mean(),
             "_kl": kl.detach().mean(),
             # How many latents the posterior's mean moves at all (Burda et al., 2016): collapse is seen here first.
@@ -168,7 +204,7 @@ class VAEModel(Model):
         """The decoder, from a latent to the mean of p(x|z)."""
         if isinstance(self.target, Tokens):
             raise ValueError("a vae of tokens draws them one by one from its latent; vae of continuous values fits")
-        inputs = {"latent": (self.settings.latent,)}
+        inputs = {"latent": self.space.shape}
         return Graph(inputs, ("x",), lambda inputs, c: (self.observed.mean(self.decoder(inputs[0], c)),))
 
     @torch.no_grad()
