@@ -90,8 +90,11 @@ def test_fits_or_is_refused(modality, encoding, family, backbone, given, tmp_pat
     assert step_after[0] == step_after[1]
     _, c = batches.take(np.arange(4))
     with torch.no_grad(), learner.averaged() as model:
-        drawn = model.sample(c, Draws(3, torch.arange(4)), family.sampling)
-        anything = model.sample(None, Draws(3, torch.arange(4)), family.sampling)
+        if family.draws:
+            drawn = model.sample(c, Draws(3, torch.arange(4)), family.sampling)
+            anything = model.sample(None, Draws(3, torch.arange(4)), family.sampling)
+        else:
+            drawn = anything = _there_and_back(model, family, batches.take(np.arange(4))[0])
     for x in (drawn, anything):
         if isinstance(space, Continuous):
             assert x.shape == (4, *space.shape)
@@ -105,6 +108,20 @@ def test_fits_or_is_refused(modality, encoding, family, backbone, given, tmp_pat
     assert len(values) == 4
     if target.modality.suffix is None:
         json.dumps([target.modality.to_json(v) for v in values])
+
+
+def _there_and_back(model, family, x):
+    """What comes back of items by their codes, of a model that draws nothing and says so."""
+    with pytest.raises(NotImplementedError, match="--through"):
+        model.sample(None, Draws(3, torch.arange(4)), family.sampling)
+    codes, space = model.codes(x), family.codebook(model.target)
+    assert codes.shape == (len(x), space.length)
+    assert ((codes >= 0) & (codes < space.vocabulary)).all()
+    latents = model.encode(x, None, family.sampling)
+    assert latents.shape == (len(x), *family.latents(model.target).shape)
+    back = model.from_latent(latents, None, Draws(3, torch.arange(4)), family.sampling)
+    torch.testing.assert_close(back, model.from_codes(codes))
+    return back
 
 
 @pytest.mark.parametrize(

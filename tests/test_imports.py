@@ -91,7 +91,10 @@ ALLOWED = {
 SIBLINGS = {
     "backbones": {"base", "block", "causal", "context", "grids", "layers", "maps", "prefix", "rows"},
     "modalities": {"base", "borrowed", "letters", "palette", "pictures", "tokenizer"},
-    "families": {"augment", "base", "beam", "decoding", "editing", "few_step", "likelihoods", "paths", "reservoir", "windows"},
+    "families": {
+        "augment", "base", "beam", "critic", "decoding", "editing", "few_step", "grids", "likelihoods", "paths",
+        "quantise", "reservoir", "windows",
+    },  # fmt: skip
 }
 
 

@@ -41,7 +41,9 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--given", metavar="FIELD", action="append", help="a field to condition on; repeatable")
     p.add_argument("--unconditional", action="store_true", help="condition on nothing")
     p.add_argument(
-        "--family", help="vae, gan, autoregressive, flow, or a baseline: resample, marginals, gaussian, copula, ngram"
+        "--family",
+        help="vae, gan, autoregressive, flow, codec (to codes and back, for --through), or a baseline: resample, "
+        "marginals, gaussian, copula, ngram",
     )
     p.add_argument("--backbone", help="mlp, conv, dcgan, style, transformer, lstm or gru")
     p.add_argument(
@@ -58,7 +60,7 @@ def _plan_flags(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument("--preset", help="a shipped preset's name, or a .toml file of yours")
     p.add_argument("--unit", choices=("line", "paragraph", "document"), help="what one record of a text file is")
-    p.add_argument("--through", metavar="RUN", help="learn the latents of this run, a vae of the same data")
+    p.add_argument("--through", metavar="RUN", help="learn the latents of this run, a vae or codec of the same data")
     p.add_argument("--minutes", type=float, help="how long to train (default 5)")
     p.add_argument("--size", choices=("tiny", "small", "base", "large"), help="of the network (default: by minutes)")
     p.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")

@@ -35,6 +35,7 @@ FAMILIES = {
     "gan": "likewise.families.gan:GAN",
     "autoregressive": "likewise.families.autoregressive:Autoregressive",
     "flow": "likewise.families.flow:Flow",
+    "codec": "likewise.families.codec:Codec",
     "resample": "likewise.families.baselines:Resample",
     "marginals": "likewise.families.baselines:Marginals",
     "gaussian": "likewise.families.baselines:Gaussian",

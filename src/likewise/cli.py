@@ -65,7 +65,8 @@ def _train(a: argparse.Namespace) -> None:
             options["set_"]["training.exact_elastic"] = True
         run = train(a.path, out=a.out, **options)
         if os.environ.get("RANK", "0") == "0":
-            print(f"next: likewise sample {run.path}; likewise evaluate {run.path}")
+            then = f"sample {run.path}" if run.experiment.family.draws else f"train {a.path} --through {run.path}"
+            print(f"next: likewise {then}; likewise evaluate {run.path}")
 
 
 def _steering(a: argparse.Namespace) -> Any:

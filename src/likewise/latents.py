@@ -1,9 +1,10 @@
-"""Any modality seen through a trained autoencoder: its items become latents, and what is drawn becomes items again.
+"""Any modality seen through a trained autoencoder: its items become latents or codes, and what is drawn, items again.
 
 A flow over the latents of texts is latent diffusion (Rombach et al., "High-resolution image synthesis with latent
 diffusion models", 2022), a GAN over them a GAN for text (Makhzani et al., "Adversarial autoencoders", 2016, the other
 way around), a Gaussian over them ex-post density estimation (Ghosh et al., "From variational to deterministic
-autoencoders", 2020). None of them needs to know that its real values were texts.
+autoencoders", 2020), a Transformer over the codes of pictures the second stage of VQ-GAN (Esser et al., "Taming
+transformers for high-resolution image synthesis", 2021). None of them needs to know what its values were.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model, Sampling
 from likewise.modalities import letters
 from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed
-from likewise.spaces import Continuous, Space
+from likewise.spaces import Continuous, Space, Tokens
 
 #: items that are read at once, and encoded at once
 _READ, _ENCODED = 4096, 64
@@ -35,28 +36,33 @@ class Autoencoder:
     """A trained model of p(x), as far as it is needed here, and how its items are read.
 
     load: the model, in eval mode, with a `posterior`; asked for when the first item is encoded or decoded.
+    latents: what it finds of an item. codes: what it makes of one; None where it has no codes.
     """
 
     modality: Modality
     encoding: Encoding
     load: Callable[[], Model]
     sampling: Sampling
+    latents: Continuous
+    codes: Tokens | None
 
 
 class Latents(Modality):
-    """The latents of an autoencoder, shifted and scaled to mean 0 and variance 1 in each unit.
+    """The latents of an autoencoder, each unit shifted and scaled to mean 0 and variance 1, or its codes, as tokens.
 
+    The units of a map are its channels: what lies at one place may lie at another. Codes come first where there are.
     Everything that concerns values, how they are read, shown, written and described, is the inner modality's.
     """
 
     Settings = ModalitySettings
-    encodings = ("continuous",)
 
     def __init__(self, autoencoder: Autoencoder, shift: Sequence[float], scale: Sequence[float]) -> None:
         """shift, scale: of each unit, so that (z - shift) / scale is standardised."""
+        self.encodings = ("continuous",) if autoencoder.codes is None else ("tokens", "continuous")
         inner = autoencoder.modality
         self.autoencoder, self.inner = autoencoder, inner
-        self.shift, self.scale = torch.tensor(shift), torch.tensor(scale)
+        wide = [1] * len(autoencoder.latents.positions)
+        self.shift, self.scale = (torch.tensor(each).view(-1, *wide) for each in (shift, scale))
         self.name, self.suffix, self.unit, self.notes = inner.name, inner.suffix, inner.unit, inner.notes
 
     @classmethod
@@ -65,53 +71,73 @@ class Latents(Modality):
         chosen = range(len(values))
         if len(values) > _MEASURED:
             chosen = np.sort(np.random.default_rng(seed).choice(len(values), _MEASURED, replace=False)).tolist()
-        mean, spread = _posteriors(settings, [values[i] for i in chosen]).astype(np.float64).transpose(1, 0, 2)
+        found = _each(settings, [values[i] for i in chosen], _posterior)
+        mean, spread = found.astype(np.float64).swapaxes(0, 1)
+        others = tuple(axis for axis in range(mean.ndim) if axis != 1)
         # of draws from the posterior: the variance of its means, and the mean of its variances
-        scale = np.sqrt(mean.var(0) + np.square(spread).mean(0))
-        return cls(settings, mean.mean(0).tolist(), np.maximum(scale, 1e-6).tolist())
+        scale = np.sqrt(mean.var(others) + np.square(spread).mean(others))
+        return cls(settings, mean.mean(others).tolist(), np.maximum(scale, 1e-6).tolist())
 
     def state(self) -> dict[str, Any]:
         """As JSON; the autoencoder is kept beside it."""
-        return {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
+        return {"shift": self.shift.flatten().tolist(), "scale": self.scale.flatten().tolist()}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Latents:
         raise NotImplementedError("latents are opened beside their autoencoder: Latents(autoencoder, **state)")
 
     def space(self, encoding: Encoding) -> Space:
-        return Continuous((len(self.shift),))
+        return self._tokens if encoding == "tokens" else self.autoencoder.latents
+
+    @property
+    def _tokens(self) -> Tokens:
+        assert self.autoencoder.codes is not None
+        return self.autoencoder.codes
 
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
-        """Encode the values, once: the mean and the scale of each one's posterior, shape (N, 2, units), float32."""
-        return Packed(_posteriors(self.autoencoder, values))
+        """Encode the values, once: codes, shape (N, length), int32; or the mean and the scale of each one's posterior,
+        shape (N, 2, *latents.shape), float32."""
+        return Packed(_each(self.autoencoder, values, _codes if encoding == "tokens" else _posterior))
 
     def packed_bytes(self, encoding: Encoding) -> int:
-        return 8 * len(self.shift)
+        return 4 * self._tokens.length if encoding == "tokens" else 8 * self.autoencoder.latents.size
 
     def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        """A draw from each item's posterior, as the decoder was trained on; without draws, its mean."""
+        """A draw from each item's posterior, as the decoder was trained on; without draws, its mean. Or its codes."""
+        if encoding == "tokens":
+            return torch.from_numpy(batch).long()
         mean, spread = torch.from_numpy(batch).unbind(1)
-        z = mean if draws is None else mean + spread * draws.normal(len(self.shift)).cpu()
+        z = mean if draws is None else mean + spread * draws.normal(*self.autoencoder.latents.shape).cpu()
         return (z - self.shift) / self.scale
 
     def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        """What the autoencoder makes of latents; without draws, with noise of its own that is always the same."""
+        """What the autoencoder makes of latents or codes; without draws, with noise of its own, always the same."""
         model = self.autoencoder.load()
         noise = draws or Draws(derive_seed(0, "decode"), torch.arange(len(x)))
-        z = (x.float() * self.scale + self.shift).to(model.device)
         there = noise.to(model.device)
-        drawn = model.from_latent(z, None, there, self.autoencoder.sampling).cpu()
+        if encoding == "tokens":
+            drawn = model.from_codes(x.to(model.device)).cpu()
+        else:
+            z = (x.float() * self.scale + self.shift).to(model.device)
+            drawn = model.from_latent(z, None, there, self.autoencoder.sampling).cpu()
         return self.inner.decode(drawn, self.autoencoder.encoding, there.to("cpu"))
 
     def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
-        """Each unit with its value: an item's parts have no latents of their own."""
-        return [f"{i}: {value:+.1f} " for i, value in enumerate(x.tolist())]
+        """Each unit with its value, or each code: what is at a place is not what the item has there alone."""
+        if encoding == "tokens":
+            return [f"{code} " for code in x.tolist()]
+        return [f"{i}: {value:+.1f} " for i, value in enumerate(x.flatten().tolist())]
 
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        return letters.shade(self.pieces(x, encoding), weights, titles)
+        return letters.shade(self.pieces(x, encoding), weights.ravel(), titles)
 
     def describe(self) -> str:
-        return f"{self.inner.describe()}, seen through {len(self.shift)} latents"
+        latents, codes = self.autoencoder.latents, self.autoencoder.codes
+        if codes is not None:
+            grid = "x".join(map(str, codes.grid))
+            return f"{self.inner.describe()}, seen through {grid} codes of {codes.vocabulary:,}"
+        grid = f" at each of {'x'.join(map(str, latents.positions))} places" if latents.positions else ""
+        return f"{self.inner.describe()}, seen through {latents.channels} latents{grid}"
 
     # What concerns values alone.
 
@@ -184,10 +210,19 @@ class Latents(Modality):
         return self.inner.task(given)
 
 
-def _posteriors(autoencoder: Autoencoder, values: Sequence[Any]) -> NDArray[np.float32]:
-    """The mean and the scale of each value's posterior, shape (N, 2, units)."""
+def _posterior(model: Model, x: Tensor) -> Tensor:
+    """The mean and the scale of each item's posterior, shape (B, 2, *latents.shape)."""
+    return torch.stack(model.posterior(x, None), 1).float()
+
+
+def _codes(model: Model, x: Tensor) -> Tensor:
+    return model.codes(x).int()
+
+
+def _each(autoencoder: Autoencoder, values: Sequence[Any], find: Callable[[Model, Tensor], Tensor]) -> NDArray[Any]:
+    """What the model finds of each value, shape (N, ...)."""
     model, inner, encoding = autoencoder.load(), autoencoder.modality, autoencoder.encoding
-    found: list[NDArray[np.float32]] = []
+    found: list[NDArray[Any]] = []
     for start in range(0, len(values), _READ):
         packed = inner.pack([values[i] for i in range(start, min(start + _READ, len(values)))], encoding)
         # by length, as short items would wait for long ones
@@ -196,7 +231,7 @@ def _posteriors(autoencoder: Autoencoder, values: Sequence[Any]) -> NDArray[np.f
         for first in range(0, len(order), _ENCODED):
             x = inner.encode(packed.take(order[first : first + _ENCODED]), encoding)
             with torch.no_grad():
-                parts.append(torch.stack(model.posterior(x.to(model.device), None), 1).float().cpu().numpy())
+                parts.append(find(model, x.to(model.device)).cpu().numpy())
         whole = np.concatenate(parts)
         back = np.empty_like(whole)
         back[order] = whole

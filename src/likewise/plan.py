@@ -21,7 +21,7 @@ from likewise.assemble import assemble, choose_encoding
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import Data, Experiment, Training, read_toml, set_key, validate
 from likewise.families.base import Family, Model
-from likewise.latents import Latents
+from likewise.latents import Autoencoder, Latents
 from likewise.layouts import read_records
 from likewise.modalities.base import BadValue, Encoding, Modality
 from likewise.records import Records
@@ -158,6 +158,9 @@ def make_plan(
     inherited = _inherited(encoder, as_, own) if encoder else {}
     data = {**inherited.get("data", {}), **asked.get("data", {}), **own.get("data", {})}
     given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
+    family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name")
+    if given is None and family is not None and not catalog.find("family", family).draws:
+        given = []  # what only makes codes of items is given nothing else
     as_ = as_ or inherited.get("target", asked.get("target", {})).get("modality")
     target = target or inherited.get("target_field")
     try:
@@ -174,8 +177,9 @@ def make_plan(
     if origin is not None:
         start = huggingface.settings(origin, lora or own.get("backbone", {}).get("lora"))
     catalog.find("modality", kind)
+    seen = encoder.as_autoencoder() if encoder else None
     family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name")
-    family = family or ("flow" if encoder else _FAMILY[kind])
+    family = family or (("autoregressive" if seen.codes else "flow") if seen else _FAMILY[kind])
     if own.get("family", {}).get("few_step") and "few_step" not in catalog.find("family", family).model_fields:
         raise ValueError(f"--few-step: {family} takes no steps from noise to data that could be fewer; flow does")
     backbone = backbone or own.get("backbone", {}).get("name") or asked.get("backbone", {}).get("name")
@@ -184,7 +188,7 @@ def make_plan(
     networks = catalog.find("family", family).has_networks
     if not networks:  # one pass, as fast as the data can be read
         base = _merge({"training": {"batch": 1024}}, base)
-    usual = ("mlp" if encoder else "transformer") if networks else "none"
+    usual = (_over(family, seen) if seen else "transformer") if networks else "none"
     backbone = backbone or (start or base.get("backbone", {})).get("name") or usual
     if (backbone == "pretrained") != (origin is not None):
         raise ValueError(
@@ -317,7 +321,7 @@ def _autoencoder(path: Path) -> Run:
     run = Run(path)
     family = getattr(run.experiment.family, "name", "")
     if not run.experiment.family.autoencodes:
-        raise ValueError(f"--through {path}: {family} finds no latents of items; train one with --family vae")
+        raise ValueError(f"--through {path}: {family} finds no latents of items; train one with --family vae or codec")
     if run.autoencoder is not None:
         raise ValueError(f"--through {path}: it is itself seen through another run; give that one")
     if run.conditions:
@@ -327,6 +331,13 @@ def _autoencoder(path: Path) -> Run:
         )
     run.checkpoint()
     return run
+
+
+def _over(family: str, seen: Autoencoder) -> str:
+    """The backbone of a family that learns latents or codes, where no preset names one."""
+    if seen.codes and not isinstance(catalog.find("family", family)().roles(seen.codes), str):
+        return "transformer"
+    return "conv" if seen.latents.positions else "mlp"
 
 
 def _inherited(run: Run, as_: str | None, own: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,9 @@ class Run:
 
     def as_autoencoder(self) -> Autoencoder:
         """What latents need of this run; its weights are read when they are first needed."""
-        return Autoencoder(self.modality, self.encoding, lambda: self.model, self.sampling(None))
+        space, family = self.modality.space(self.encoding), self.experiment.family
+        found = family.latents(space), family.codebook(space)
+        return Autoencoder(self.modality, self.encoding, lambda: self.model, self.sampling(None), *found)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -213,6 +215,11 @@ class Run:
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
+        if not self.experiment.family.draws:
+            raise ValueError(
+                f"{self.path}: a {getattr(self.experiment.family, 'name', '')} makes codes of items, and draws none; "
+                f"train what draws its codes: likewise train {self.experiment.data.path} --through {self.path}"
+            )
         each = [dict(g) for g in given] if isinstance(given, list) else [dict(given or {}) for _ in range(n)]
         if self.conditions and not given and edit is None:
             each = self.some_given(n, seed, start)
@@ -267,6 +274,21 @@ class Run:
             provenance["tile"] = True
         told = [self.told(row) for row in each]
         return Samples(values, torch.cat(parts), told, seed, self.modality, start, provenance, cut)
+
+    def reconstruct(
+        self, x: Tensor, c: dict[str, Tensor] | None = None, model: Model | None = None
+    ) -> tuple[list[Any], Tensor]:
+        """What an autoencoder makes of its latents of x, as values and as a tensor like x. model: not the run's own."""
+        model, settings, parts = model or self.model, self.sampling(None), []
+        size, device = scored_together(model.target), model.device
+        for first in range(0, len(x), size):
+            part = x[first : first + size].to(device)
+            draws = Draws(derive_seed(0, "reconstruct"), torch.arange(first, first + len(part)), device)
+            given = None if c is None else {k: v[first : first + size].to(device) for k, v in c.items()}
+            z = model.encode(part, given, settings)
+            parts.append(model.from_latent(z, given, draws, settings).cpu())
+        made = torch.cat(parts)
+        return self.modality.decode(made, self.encoding), made
 
     def reins(
         self, steering: Steering | None, model: Model, chosen: Sampling, live: bool = False, n: int = 1

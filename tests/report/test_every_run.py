@@ -78,7 +78,8 @@ def test_evaluate_takes_it(kind: str, family: str, tmp_path: Path) -> None:
     report = evaluate(run, n=24)
     check_report(run, report)
     names = {row["name"] for row in report["metrics"]}
-    assert {"judge_accuracy", "kid", "precision", "copies"} <= names
+    assert {"judge_accuracy", "kid", "precision"} <= names
+    assert ("copies" in names) == report["drawn"] == (family != "codec")
     assert ("own_auc" in names) == (family == "gan")
     assert ("bits" in names) == (run.model.likelihood is not None)
     assert ("chrf" in names) == (kind == "translation")  # and not of replies, of which many are good

@@ -55,6 +55,12 @@ def test_a_posterior_that_collapses():
     assert not fed(Watch(), [{**dead, "_kl": 12.0, "_active_units": 5.0}] * 50)
 
 
+def test_a_codebook_that_collapses():
+    dead = {"error": 1.0, "_perplexity": 1.2, "_codes_used": 0.01}
+    assert kinds(fed(Watch(), [dead] * 6)) == ["codebook collapse"]
+    assert not fed(Watch(), [{**dead, "_perplexity": 40.0}] * 50)
+
+
 def test_overfitting():
     watch = Watch()
     losses = [3.0, 2.0, 1.0, 1.05, 1.2, 1.3, 1.4, 1.5]

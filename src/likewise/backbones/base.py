@@ -1,11 +1,13 @@
 """A backbone: a recipe of sizes that builds networks by role, between spaces.
 
-The four roles, with c the condition (a dict of tensors by field name, or None for "any"):
+The five roles, with c the condition (a dict of tensors by field name, or None for "any"):
 
     encoder(source, features, condition)     net(x, c) -> (B, features)
     decoder(features, target, condition)     net(z, c) -> (B, *target.shape), target Continuous
     denoiser(space, condition)               net(x_t, t, c) -> (B, *space.shape), space Continuous, t (B,) in [0, 1]
     predictor(space, condition)              net(x, c) -> (B, L, V) logits, space Tokens; see `Predictor`
+    mapper(source, target, condition)        net(x, c) -> (B, *target.shape), both Continuous with as many positions
+                                             dimensions, one of them finer or as fine: each place from what is near it
 
 x is a tensor of the space: (B, *shape) float for Continuous, (B, L) int64 for Tokens, where L may be smaller than
 `space.length` when the space has an `end` (a batch is cut to its longest item).
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
 
-Role = Literal["encoder", "decoder", "denoiser", "predictor"]
+Role = Literal["encoder", "decoder", "denoiser", "predictor", "mapper"]
 
 
 class Backbone(BaseModel, ABC):
@@ -52,6 +54,9 @@ class Backbone(BaseModel, ABC):
 
     def predictor(self, space: Tokens, condition: Condition) -> Predictor:
         raise Unfit(self.unfit("predictor", space) or "no predictor")
+
+    def mapper(self, source: Continuous, target: Continuous, condition: Condition) -> nn.Module:
+        raise Unfit(self.unfit("mapper", target) or "no mapper")
 
 
 class Attention(NamedTuple):

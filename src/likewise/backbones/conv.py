@@ -30,7 +30,7 @@ from likewise.backbones.layers import (
     unfold,
 )
 from likewise.backbones.maps import Maps
-from likewise.spaces import Condition, Continuous, Space, Tokens
+from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
 
 
 class Conv(Backbone):
@@ -80,6 +80,9 @@ class Conv(Backbone):
             return None
         sides = "x".join(map(str, space.positions[::-1]))
         return f"{sides} is not halved evenly all the way down; train at a size such as 32 or 64 (target.size)"
+
+    def mapper(self, source: Continuous, target: Continuous, condition: Condition) -> nn.Module:
+        return _Mapper(self, source, target, condition)
 
     def channels(self, scale: int) -> int:
         """How many channels there are at a scale, 0 the finest; beyond the multipliers the last one holds on."""
@@ -175,6 +178,69 @@ class _Decoder(nn.Module):
             h = grow(h, size)
             h = stage(h + maps[i] if maps else h)
         return unfold(self.head(F.leaky_relu(h, 0.2)), self.patch, self.positions).float()
+
+
+def halvings(fine: tuple[int, ...], coarse: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The sizes from `fine` to `coarse`, each halving what is larger, rounding up. Raises Unfit if they miss it."""
+    sizes = [fine]
+    while sizes[-1] != coarse:
+        sizes.append(tuple(-(-n // 2) if n > m else n for n, m in zip(sizes[-1], coarse, strict=True)))
+        if sizes[-1] == sizes[-2]:
+            raise Unfit(f"conv halves positions, and {fine} does not become {coarse} so")
+    return sizes
+
+
+class _Mapper(nn.Module):
+    """Positions to fewer of them, or to more, scale by scale; the condition scales what is at the coarser end.
+
+    The networks of VQ-GAN (Esser et al., 2021) without their norms and attention: R3GAN's blocks, as in `_Encoder`.
+    """
+
+    def __init__(self, sizes: Conv, source: Continuous, target: Continuous, condition: Condition) -> None:
+        super().__init__()
+        dims = len(source.positions)
+        self.finer = target.size // target.channels > source.size // source.channels
+        fine, coarse = (target, source) if self.finer else (source, target)
+        self.positions, self.sizes = fine.positions, halvings(fine.positions, coarse.positions)
+        # The first halvings are a change of shape, as `patch` says; detail would be lost in a larger one.
+        wanted, self.patch = sizes.patch or min(2, default_patch(fine.positions)), 1
+        while 2 * self.patch <= wanted and len(self.sizes) > 1 and _all_halved(*self.sizes[:2]):
+            self.patch, self.sizes = 2 * self.patch, self.sizes[1:]
+        widths = [sizes.channels(i) for i in range(len(self.sizes))]
+        pixels = fine.channels * self.patch**dims
+        self.context = Context(condition, 2 * widths[-1])
+        self.given = None if self.context.empty else linear(2 * widths[-1], 2 * widths[-1])
+        if self.finer:
+            self.sizes, widths = self.sizes[::-1], widths[::-1]
+            self.embed, self.head = conv(dims, source.channels, widths[0]), conv(dims, widths[-1], pixels)
+        else:
+            self.embed, self.head = conv(dims, pixels, widths[0]), conv(dims, widths[-1], target.channels)
+        self.stages = nn.ModuleList(
+            _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
+        )
+        _channels_last(self)
+
+    def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        if self.finer:
+            h = self._steered(self.embed(x), c)
+            for size, stage in zip(self.sizes, self.stages, strict=True):
+                h = stage(grow(h, size))
+            return unfold(self.head(F.leaky_relu(h, 0.2)), self.patch, self.positions).float()
+        h = self.embed(fold(x, self.patch))
+        for size, stage in zip(self.sizes, self.stages, strict=True):
+            h = stage(shrink(h, size))
+        return self.head(F.leaky_relu(self._steered(h, c), 0.2)).float()
+
+    def _steered(self, h: Tensor, c: dict[str, Tensor] | None) -> Tensor:
+        if self.given is None:
+            return h
+        given = self.given(self.context(c, h).vector).view(len(h), -1, *[1] * (h.dim() - 2))
+        scale, shift = given.chunk(2, 1)
+        return torch.addcmul(shift, h, 1 + scale)
+
+
+def _all_halved(size: tuple[int, ...], smaller: tuple[int, ...]) -> bool:
+    return all(n > 1 and m == -(-n // 2) for n, m in zip(size, smaller, strict=True))
 
 
 class _UNet(nn.Module):

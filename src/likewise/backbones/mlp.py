@@ -48,6 +48,8 @@ class MLP(Backbone):
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "predictor":
             return "mlp sees no order, so it cannot predict the next token; transformer, lstm and gru can"
+        if role == "mapper":
+            return "mlp sees no positions, so it makes no map of them coarser or finer; conv does"
         if role != "encoder" and isinstance(space, Tokens):
             return f"mlp's {role} makes continuous values, not tokens; transformer, lstm and gru predict tokens"
         return None

@@ -31,6 +31,8 @@ class _Recurrent(Backbone):
             return f"{self.cell} reads positions one after another and {space} has none; mlp and transformer fit"
         if role in ("decoder", "denoiser"):
             return f"{self.cell} makes one token after another, not continuous values; mlp, conv and transformer do"
+        if role == "mapper":
+            return f"{self.cell} makes one token after another, and no map coarser or finer; conv does"
         if role == "predictor" and isinstance(space, Continuous):
             return f"{self.cell} predicts tokens, not continuous values"
         return None

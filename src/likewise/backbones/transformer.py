@@ -59,6 +59,8 @@ class Transformer(Backbone):
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "predictor" and isinstance(space, Continuous):
             return "transformer predicts tokens, not continuous values"
+        if role == "mapper":
+            return "transformer keeps every position, so it makes no map of them coarser or finer; conv does"
         if role in ("decoder", "denoiser") and isinstance(space, Tokens):
             return f"transformer's {role} makes continuous values; its predictor makes tokens"
         return None

@@ -44,7 +44,9 @@ def section(probe: Probe) -> Section | None:
     if z.dim() == 2:
         _units(probe, found)
     else:
-        found.facts.append("Its latent is noise of the data's own shape: no single number of it means anything.")
+        own = z.shape[1:] == getattr(probe.model.target, "shape", ())
+        what = "is noise of the data's own shape" if own else "is a map"
+        found.facts.append(f"Its latent {what}: no single number of it means anything.")
     _round_trip(probe, found, z.dim() == 2)
     return found
 

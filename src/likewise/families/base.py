@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
-from likewise.spaces import Condition, Space, Tokens, drop
+from likewise.spaces import Condition, Continuous, Space, Tokens, drop
 
 
 class Sampling(BaseModel):
@@ -43,6 +43,8 @@ class Family(BaseModel, ABC):
     windows: ClassVar[bool] = False
     #: whether its models have a `posterior`, so that others can learn and draw its latents
     autoencodes: ClassVar[bool] = False
+    #: whether its models draw items by themselves; a codec only makes codes of items, for others to learn and draw
+    draws: ClassVar[bool] = True
 
     sampling: Sampling = Sampling()
 
@@ -60,6 +62,14 @@ class Family(BaseModel, ABC):
     def settled(self, target: Space, condition: Condition, items: int) -> Family:
         """These settings with what they leave to the data decided; `items` are learned from."""
         return self
+
+    def latents(self, target: Space) -> Continuous:
+        """What `Model.posterior` says of items of `target`; only where the family `autoencodes`."""
+        raise NotImplementedError(f"{type(self).__name__} finds no latents of items")
+
+    def codebook(self, target: Space) -> Tokens | None:
+        """What `Model.codes` makes of items of `target`; None where there are no codes."""
+        return None
 
     @abstractmethod
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
@@ -121,7 +131,10 @@ class Model(nn.Module, ABC):
         return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     def set_progress(self, step: int, steps: int) -> None:
-        """Told before each step, for schedules such as KL warm-up; must be a pure function of its arguments."""
+        """Told before each step, for schedules such as KL warm-up.
+
+        What it does hangs on its arguments alone, and on what a checkpoint holds.
+        """
 
     @abstractmethod
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
@@ -166,12 +179,23 @@ class Model(nn.Module, ABC):
         raise NotImplementedError("the family knows no way from an item to a latent; vae and flow do")
 
     def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The normal distribution of the latents that each item may come from: mean and scale, (B, units) each."""
+        """The normal distribution of the latents that each item may come from: its mean and its scale.
+
+        Shape (B, *latents.shape) each. A scale of 0 says that there is no doubt.
+        """
         raise NotImplementedError("the family learns no distribution of an item's latents; vae does")
 
     def graph(self) -> Graph:
         """What of drawing can be computed elsewhere; see `Graph`. Raises ValueError, a clause, where nothing can."""
         raise ValueError("the family has no network that draws at once; gan, vae and flow have")
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The items as codes: int64, shape (B, length), as the family's `codebook` says."""
+        raise NotImplementedError("the family has no codes; codec does")
+
+    def from_codes(self, codes: Tensor) -> Tensor:
+        """The items that codes, shape (B, length), become; shape as of `sample`."""
+        raise NotImplementedError("the family has no codes; codec does")
 
     def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """-log p of each token given those before it and c, in nats, shape (B, L); 0 for tokens that do not count."""

@@ -2,7 +2,8 @@
 
 Kingma and Welling, "Auto-encoding variational Bayes" (2014); free bits: Kingma et al. (2016); the text VAE with word
 dropout and KL warm-up: Bowman et al., "Generating sentences from a continuous space" (2016); the tighter bound for
-evaluation: Burda et al., "Importance weighted autoencoders" (2016).
+evaluation: Burda et al., "Importance weighted autoencoders" (2016); a latent with positions, as of latent diffusion:
+Rombach et al. (2022).
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
+from likewise.families.critic import Adversary, Critic
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
+from likewise.families.grids import Stride, coarser, why_no_grid
 from likewise.families.likelihoods import Kind, Likelihood, dequantise
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
@@ -36,7 +39,11 @@ class VAE(Family):
     autoencodes: ClassVar[bool] = True
 
     name: Literal["vae"] = "vae"
-    latent: int = Field(default=32, ge=1, description="numbers in the latent")
+    latent: int = Field(default=32, ge=1, description="numbers in the latent, with a stride at each of its positions")
+    stride: Stride | None = Field(
+        default=None,
+        description="a latent with positions: so many a side become one, a power of two; by default one vector for all",
+    )
     beta: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the KL term (beta-VAE)")
     free_bits: float | None = Field(
         default=None, ge=0, description="nats of each item's whole KL that cost nothing; by default 0, and 8 for tokens"
@@ -50,12 +57,26 @@ class VAE(Family):
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
     )
     importance_samples: int = Field(default=64, ge=1, description="latents per item in the bound on the likelihood")
+    adversary: Adversary = Adversary()
     sampling: VAESampling = VAESampling()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
+        if self.adversary.weight:
+            if why := why_no_grid("vae with family.adversary", target, self.stride):
+                return why
+            vector: dict[Role, Space] = {} if self.stride is not None else {"encoder": target, "decoder": target}
+            return {"mapper": target, **vector}
+        if self.stride is not None:
+            return why_no_grid("vae with family.stride", target, self.stride) or {"mapper": target}
         if isinstance(target, Tokens):
             return {"encoder": target, "predictor": target}
         return {"encoder": target, "decoder": target}
+
+    def latents(self, target: Space) -> Continuous:
+        if self.stride is None:
+            return Continuous((self.latent,))
+        assert isinstance(target, Continuous)
+        return Continuous((self.latent, *coarser(target, self.stride)))
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
         return VAEModel(self, target, condition, backbone)
@@ -70,41 +91,78 @@ class VAEModel(Model):
     def __init__(self, settings: VAE, target: Space, condition: Condition, backbone: Backbone) -> None:
         super().__init__(target, condition)
         self.settings = settings
-        self.encoder = backbone.encoder(target, 2 * settings.latent, condition)
+        #: the space of z: a vector, or a map of vectors
+        self.space = settings.latents(target)
+        if self.space.positions:
+            assert isinstance(target, Continuous)
+            self.encoder = backbone.mapper(target, Continuous((2 * settings.latent, *self.space.positions)), condition)
+        else:
+            self.encoder = backbone.encoder(target, 2 * settings.latent, condition)
         self.free = settings.free_bits
         self._weight = settings.beta
         if isinstance(target, Tokens):
             self.free = 8.0 if self.free is None else self.free
             self.name = "latent" if "latent" not in condition else "latent of the vae"
-            space = Continuous((settings.latent,))
-            self.predictor = backbone.predictor(target, {**condition, self.name: space})
+            self.predictor = backbone.predictor(target, {**condition, self.name: self.space})
             self.register_buffer("possible", allowed(target), persistent=False)
         else:
             self.observed = Likelihood(target, _kind(settings, target))
-            self.decoder = backbone.decoder(settings.latent, self.observed.output, condition)
+            if self.space.positions:
+                self.decoder = backbone.mapper(self.space, self.observed.output, condition)
+            else:
+                self.decoder = backbone.decoder(settings.latent, self.observed.output, condition)
             if not self.observed.proper:
                 self.likelihood = None
+        self.critic: Critic | None = None
+        if settings.adversary.weight:
+            assert isinstance(target, Continuous)
+            self.critic = Critic(settings.adversary, backbone, target)
         self.likelihood_how = f"an upper bound by importance sampling with {settings.importance_samples} latents"
         if isinstance(target, Continuous) and target.levels:
             dequantised = self.observed.kind == "gaussian"
             self.likelihood_how += ", uniform dequantisation" if dequantised else ", of the levels' own probabilities"
 
+    def players(self) -> dict[str, nn.Module]:
+        if self.critic is None:
+            return {"model": self}
+        return {"discriminator": self.critic, "model": nn.ModuleList([self.encoder, self.decoder, self.observed])}
+
     def set_progress(self, step: int, steps: int) -> None:
         """Let the KL term's weight rise linearly (Bowman et al., 2016)."""
+        if self.critic is not None:
+            self.critic.set_progress(step, steps)
         warmup = self.settings.kl_warmup * steps
         self._weight = self.settings.beta * min(1.0, (step + 1) / max(warmup, 1.0))
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"reconstruction", "kl"} in nats per item, the latter weighted; watched: the whole KL, and active units."""
+        """{"reconstruction", "kl"} in nats per item, the latter weighted; watched: the whole KL, and active units.
+
+        With a discriminator also {"adversarial"}, or its own terms.
+        """
         c = drop_some(c, self.settings.condition_dropout, draws)
+        if player == "discriminator":
+            assert self.critic is not None
+            with torch.no_grad():
+                mean, log_scale = self._posterior(x, c)
+                made = self.observed.mean(self.decoder(mean + log_scale.exp() * self.latent(draws), c))
+            return self.critic.turn(x, made)
         mean, log_scale = self._posterior(x, c)
-        z = mean + log_scale.exp() * draws.normal(self.settings.latent)
+        z = mean + log_scale.exp() * self.latent(draws)
         seen = x
         if isinstance(self.target, Tokens) and self.settings.word_dropout:
             seen = torch.where(draws.uniform(x.shape[1]) < self.settings.word_dropout, self._unknown(draws, x), x)
-        kl = _kl(mean, log_scale).sum(1)
+        kl = _kl(mean, log_scale).flatten(1).sum(1)
+        sharper = {}
+        if self.critic is not None and self.critic.counts:
+            output = self.decoder(z, c)
+            log_prob = self.observed.log_prob(x, output)
+            weight = self.settings.adversary.weight * x[0].numel()
+            sharper["adversarial"] = weight * self.critic.verdict(x, self.observed.mean(output))
+        else:
+            log_prob = self._log_prob(x, z, c, seen)
         return {
-            "reconstruction": -self._log_prob(x, z, c, seen).mean(),
+            "reconstruction": -log_prob.mean(),
+            **sharper,
             "kl": self._weight * kl.clamp(min=self.free or 0.0).mean(),
             "_kl": kl.detach().mean(),
             # How many latents the posterior's mean moves at all (Burda et al., 2016): collapse is seen here first.
@@ -117,23 +175,23 @@ class VAEModel(Model):
         return self.from_latent(self.latent(draws), c, draws, settings)
 
     def latent(self, draws: Draws) -> Tensor:
-        """Draw z from the prior, shape (B, latent)."""
-        return draws.normal(self.settings.latent)
+        """Draw z from the prior, shape (B, latent), or (B, latent, *grid) with a stride."""
+        return draws.normal(*self.space.shape)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
-        """The mean of q(z|x, c), with shape (B, latent)."""
+        """The mean of q(z|x, c), shape as of `latent`."""
         return self._posterior(x, c)[0]
 
     @torch.no_grad()
     def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The mean and the scale of q(z|x, c), with shape (B, latent) each."""
+        """The mean and the scale of q(z|x, c), shape as of `latent` each."""
         mean, log_scale = self._posterior(x, c)
         return mean, log_scale.exp()
 
     @torch.no_grad()
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        """x for the latents z, with shape (B, latent): between two latents lies what is between two items."""
+        """x for the latents z, shape as of `latent`: between two latents lies what is between two items."""
         assert isinstance(settings, VAESampling)
         if isinstance(self.target, Tokens):
             c = {**(c or {}), self.name: z}
@@ -146,15 +204,15 @@ class VAEModel(Model):
         """The decoder, from a latent to the mean of p(x|z)."""
         if isinstance(self.target, Tokens):
             raise ValueError("a vae of tokens draws them one by one from its latent; vae of continuous values fits")
-        inputs = {"latent": (self.settings.latent,)}
+        inputs = {"latent": self.space.shape}
         return Graph(inputs, ("x",), lambda inputs, c: (self.observed.mean(self.decoder(inputs[0], c)),))
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
         """The negative evidence lower bound in nats per item, with the whole KL."""
         mean, log_scale = self._posterior(x, c)
-        z = mean + log_scale.exp() * draws.normal(self.settings.latent)
-        loss = _kl(mean, log_scale).sum(1) - self._log_prob(x, z, c, x)
+        z = mean + log_scale.exp() * self.latent(draws)
+        loss = _kl(mean, log_scale).flatten(1).sum(1) - self._log_prob(x, z, c, x)
         return loss, torch.ones_like(loss)
 
     @torch.no_grad()
@@ -172,10 +230,10 @@ class VAEModel(Model):
         mean, log_scale = self._posterior(whole, c)
         total = torch.full((len(x),), -math.inf, device=x.device)
         for _ in range(self.settings.importance_samples):  # one by one: memory stays that of a batch
-            noise = draws.normal(self.settings.latent)
+            noise = self.latent(draws)
             z = mean + log_scale.exp() * noise
             # log p(z) - log q(z|x): the constants cancel.
-            ratio = (0.5 * noise.square() + log_scale - 0.5 * z.square()).sum(1)
+            ratio = (0.5 * noise.square() + log_scale - 0.5 * z.square()).flatten(1).sum(1)
             total = torch.logaddexp(total, self._log_prob(x, z, c, whole) + ratio)
         return total - math.log(self.settings.importance_samples)
 
@@ -204,5 +262,5 @@ def _kind(settings: VAE, target: Continuous) -> Kind:
 
 
 def _kl(mean: Tensor, log_scale: Tensor) -> Tensor:
-    """KL(N(mean, scale^2) || N(0, 1)) of each latent (Kingma and Welling, appendix B), shape (B, Z)."""
+    """KL(N(mean, scale^2) || N(0, 1)) of each latent (Kingma and Welling, appendix B), shape as of z."""
     return 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale

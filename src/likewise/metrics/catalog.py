@@ -92,6 +92,15 @@ MEASURES: dict[str, Measure] = {
     "latent_active": Measure(
         "Units in use", "higher", "The share of the latent's units that tell held-out items apart; 0: collapse.", True
     ),
+    # of an autoencoder, there and back
+    "reconstruction": Measure(
+        "Lost on the way", "lower", "How much of what tells held-out items apart does not come back.", True
+    ),
+    "psnr": Measure("PSNR", "higher", "How near what comes back is to held-out items, in dB; 3 more: half the error."),
+    "codes_used": Measure("Codes in use", "higher", "The share of a codec's codes that held-out items use.", True),
+    "perplexity": Measure(
+        "Perplexity of codes", "higher", "As many codes, used evenly, would say as much as those in use do."
+    ),
     # agreement with what was asked for
     "agreement": Measure(
         "Agreement", "higher", "The share of samples in which a classifier of real data sees what was asked for.", True

@@ -135,7 +135,7 @@ class Modality(ABC):
     name: str
     Settings: ClassVar[type[ModalitySettings]]
     #: what the items can become, the most natural first
-    encodings: ClassVar[tuple[Encoding, ...]]
+    encodings: tuple[Encoding, ...]
     #: ".png" where each sample is a file of its own; None where samples stand in the table of samples
     suffix: str | None = None
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table

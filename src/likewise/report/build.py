@@ -12,7 +12,7 @@ from typing import Any
 from likewise.report.card import write_card
 from likewise.report.evidence import Evidence, gather, shown_items
 from likewise.report.page import SCHEMA, Shown, write
-from likewise.report.sections import SECTIONS
+from likewise.report.sections import OF_RECONSTRUCTIONS, SECTIONS
 from likewise.report.verdict import verdict
 from likewise.version import __version__
 
@@ -39,9 +39,10 @@ def build(
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "run": _about(run),
-        "n": n,
+        "n": len(got.fakes),
         "n_compared": got.compared,
         "n_train": len(got.train.values),
+        "drawn": run.experiment.family.draws,
         "seed": seed,
         "sampling": run.how_drawn(settings),
         "protocol": got.stamp,
@@ -53,7 +54,7 @@ def build(
     }
     shown = Shown()
     told = ""
-    for doing, section in SECTIONS:
+    for doing, section in SECTIONS if report["drawn"] else OF_RECONSTRUCTIONS:
         if doing != told:
             tell(told := doing)
         report["metrics"] += list(section(got, report, shown))
@@ -68,7 +69,7 @@ def build(
 
 def _show(got: Evidence, shown: Shown) -> None:
     """The samples and the real data as the page shows them."""
-    picked = got.pick_held_out
+    picked = got.beside
     fakes, reals = got.fakes, [got.held_out.values[i] for i in picked]
     given = got.samples.given if got.held_out.given else [{}] * len(fakes)
     if isinstance(reals[0], Mapping):  # what was given stands in columns of its own

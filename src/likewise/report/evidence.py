@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from likewise.metrics import table, text
@@ -20,6 +21,7 @@ from likewise.metrics.catalog import MEASURES
 from likewise.metrics.extractors import Extractor, extractor
 from likewise.metrics.features import Projection, shuffled
 from likewise.metrics.intervals import Estimate, generator
+from likewise.samples import Samples
 
 #: the protocol's number: changed when a measure's meaning changes, so that stamps of then and now differ
 PROTOCOL = 3
@@ -43,6 +45,7 @@ class Evidence:
     compared: int  #: how many of each are compared with one another
     pick_train: NDArray[np.int64]
     pick_held_out: NDArray[np.int64]
+    beside: NDArray[np.int64]  #: which held-out items a page shows beside the samples
     baseline_name: str
     baseline: list[Any] | None  #: its values; None where it exists as features only
     ruler: Projection
@@ -89,13 +92,21 @@ def gather(run: Any, n: int, seed: int, features: str = "pca", settings: Mapping
         if len(part.values) < 2:
             raise ValueError(f"{run.path}: {len(part.values)} {name} items are kept with the run; evaluate needs two")
     compared = min(n, len(train.values), len(held_out.values), MOST_COMPARED)
+    draws = run.experiment.family.draws
+    if not draws:  # some held-out items stand for real ones, others are sent there and back
+        compared = min(compared, len(held_out.values) // 2)
     rng = generator(seed, "evaluate")
     order_train, order = rng.permutation(len(train.values)), rng.permutation(len(held_out.values))
     given = None
     if held_out.given:
         # Asking for what real held-out items were given makes the two samples comparable.
         given = [{name: part[order[i % len(order)]] for name, part in held_out.given.items()} for i in range(n)]
-    samples = run.sample(n, seed=seed, given=given, settings=dict(settings or {}))
+    beside = order[:compared] if draws else order[compared : 2 * compared]
+    if draws:
+        samples = run.sample(n, seed=seed, given=given, settings=dict(settings or {}))
+    else:
+        back, x = run.reconstruct(held_out.x[torch.from_numpy(beside)])
+        samples = Samples(back, x, [{}] * compared, seed, run.modality, 0, {})
     fakes = list(samples.values)
 
     name, baseline = _shuffle([train.values[i] for i in order_train[:compared]], rng)
@@ -118,6 +129,7 @@ def gather(run: Any, n: int, seed: int, features: str = "pca", settings: Mapping
         compared=compared,
         pick_train=order_train[:compared],
         pick_held_out=order[:compared],
+        beside=beside,
         baseline_name=name,
         baseline=baseline,
         ruler=ruler,

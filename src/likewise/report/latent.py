@@ -24,7 +24,7 @@ def latent(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
     part = got.held_out
     c = None if part.c is None else {name: value[:_MOST] for name, value in part.c.items()}
     found = got.run.over(part.x[:_MOST], c, lambda x, given, _: torch.stack(got.run.model.posterior(x, given), 1))
-    means, scales = found[:, 0], found[:, 1]
+    means, scales = found[:, 0].reshape(len(found), -1), found[:, 1].reshape(len(found), -1)
     kl = (0.5 * (means**2 + scales**2 - 1) - np.log(scales)).sum(1)  # Kingma and Welling (2014), appendix B
     active = float((means.var(0) > ACTIVE).mean())
     free = got.run.model.free or 0.0

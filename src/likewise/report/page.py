@@ -90,6 +90,8 @@ def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
         ("Distance from real data", ["kid", "frechet", "frechet_infinity"]),
         ("Likelihood", ["bits", "bits_train"]),
         ("The latent", ["latent_kl", "latent_active"]),
+        ("There and back", ["reconstruction", "psnr"]),
+        ("The codes", ["codes_used", "perplexity"]),
         ("As asked", of("agreement", "r_precision")),
         ("Usefulness: train on samples, test on real", of("tstr")),
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
@@ -216,4 +218,4 @@ def _term(name: str) -> str:
 
 
 def _others(rows: Mapping[str, Any]) -> list[str]:
-    return ["bits", *(n for n in rows if n.startswith("agreement:")), "columns", "distinct_2", "f1", "coverage"]
+    return ["bits", *(n for n in rows if n.startswith("agreement:")), "columns", "distinct_2", "psnr", "f1", "coverage"]

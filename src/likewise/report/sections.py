@@ -26,6 +26,7 @@ from likewise.report.given_away import gave_away
 from likewise.report.latent import latent
 from likewise.report.molecules import molecules
 from likewise.report.page import Shown
+from likewise.report.reconstruction import reconstruction
 from likewise.report.tasks import rows as table_rows
 from likewise.report.tasks import texts, translation, usefulness
 from likewise.spaces import Continuous, Tokens, without_end
@@ -277,6 +278,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("comparing with held-out data", two_sample),
     ("scoring held-out data", likelihood),
     ("asking what the latent says", latent),
+    ("sending held-out items there and back", reconstruction),
     ("checking that samples are what was asked for", agreement),
     ("checking that samples are what was asked for", captions),
     ("counting modes", clusters),
@@ -288,3 +290,6 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     (_OWN, molecules),
     (_OWN, table_rows),
 )
+
+#: of a run that draws nothing: samples are what comes back of held-out items, which copy nothing and were not asked for
+OF_RECONSTRUCTIONS = tuple((doing, each) for doing, each in SECTIONS if each in (judge, two_sample, reconstruction))

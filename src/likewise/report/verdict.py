@@ -14,6 +14,7 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
     """Three to eight sentences, each computed from the rows of `report["metrics"]`."""
     rows = {row["name"]: row for row in report["metrics"]}
     said = [
+        None if report["drawn"] else _back(rows, report),
         _judge(rows["judge_accuracy"], report["judge"]) if "judge_accuracy" in rows else None,
         _tell(report["judge"]["tells"][0]) if report["judge"] and report["judge"]["tells"] else None,
         _distance(rows["kid"]) if "kid" in rows else None,
@@ -36,6 +37,21 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
             f"Only {report['n_compared']} held-out items were there to compare with: the intervals are wide."
         )
     return sentences
+
+
+def _back(rows: Mapping[str, Row], report: Mapping[str, Any]) -> str:
+    """Of what draws nothing: what its samples are, and how much of an item comes back."""
+    text = (
+        "It makes codes of items and draws none: what stands for samples here is what comes back of the held-out items "
+        f"beside them, {_percent(rows['reconstruction']['value'], 1)} off"
+    )
+    if "psnr" in rows:
+        text += f" (PSNR {rows['psnr']['value']:.1f} dB)"
+    used, even = rows["codes_used"], rows["perplexity"]
+    return (
+        f"{text}; {_percent(used['value'])} of its codes are in use, as evenly as {even['value']:,.0f} codes by turns. "
+        f"What draws is trained through it: likewise train DATA --through {report['run']['name']}."
+    )
 
 
 def _judge(row: Row, judge: Mapping[str, Any]) -> str:

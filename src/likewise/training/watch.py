@@ -94,6 +94,14 @@ class Watch:
                     "a smaller family.beta, free bits (family.free_bits), or a weaker decoder",
                 )
             )  # fmt: skip
+        if "_perplexity" in terms:
+            found.append(
+                self._judge(
+                    "codebook collapse", step, terms["_perplexity"] < 2, _LONG,
+                    f"the codes in use say no more than {terms['_perplexity']:.2g} codes by turns would",
+                    "family.quantiser=fsq, or a smaller training.lr",
+                )
+            )  # fmt: skip
         return [a for a in found if a]
 
     def held_out(self, step: int, loss: float, best: float) -> list[Alarm]:

@@ -21,7 +21,6 @@ from likewise.families.base import Model
 from likewise.plan import Plan, make_plan, records_again
 from likewise.records import Records
 from likewise.run import PRETRAINED, Run
-from likewise.samples import Samples
 from likewise.training import checkpoint, distributed, loop, machine
 from likewise.training.batches import Batches
 from likewise.training.distributed import World
@@ -258,7 +257,7 @@ def _fit(
                 watcher,
                 fingerprint=digest,
                 resume=resume,
-                preview=_previewer(run, world),
+                preview=_previewer(run, world) if run.experiment.family.draws else _there_and_back(run, world),
                 stop=stop,
                 compare=(run.path / PRETRAINED).is_file(),
             )
@@ -275,7 +274,9 @@ def _fit(
             raise SystemExit(stop.code) from None
     if world.first:
         checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
-        if not stop.code:  # some samples to look at, and for `likewise verify` to draw again
+        if (
+            not stop.code and run.experiment.family.draws
+        ):  # some samples to look at, and for `likewise verify` to draw again
             Run(run.path).sample(_PREVIEWS).save(run.path / "samples")
         if (first := _before(run)) is not None and done.best is not None:
             worse = "; it did not get better: try a smaller training.lr, or --lora" if done.best >= first else ""
@@ -362,21 +363,38 @@ def _previewer(run: Run, world: World) -> loop.Previewer:
             return None
         for split in ("train", "held_out") if not real else ():
             real[split] = run.modality.features(run.reference(split).values[:_BESIDE])
-        path = _show(run, drawn, step)
+        path = _show(run, drawn.values, step)
         features = run.modality.features(fresh.values)
         return loop.Preview(str(path), features, real["train"], real["held_out"])
 
     return preview
 
 
-def _show(run: Run, drawn: Samples, step: int) -> Path:
+def _there_and_back(run: Run, world: World) -> loop.Previewer:
+    """Shows some held-out items, each with what comes back of it: of what draws nothing there is nothing to judge."""
+
+    def preview(model: Model, step: int) -> loop.Preview | None:
+        kept = run.reference("held_out")
+        chosen = np.linspace(0, len(kept.values) - 1, _PREVIEWS).astype(int)  # the first ones may be of one class
+        back = run.reconstruct(kept.x[chosen], model=model)[0]
+        if not world.first:
+            return None
+        pairs = zip((kept.values[i] for i in chosen), back, strict=True)
+        path = _show(run, [value for pair in pairs for value in pair], step)
+        none = run.modality.features(back)[:0]
+        return loop.Preview(str(path), none, none, none)
+
+    return preview
+
+
+def _show(run: Run, values: list[Any], step: int) -> Path:
     folder = run.path / "samples"
     folder.mkdir(exist_ok=True)
-    picture = run.modality.sheet(drawn.values)
+    picture = run.modality.sheet(values)
     if picture is not None:
         path = folder / f"preview-{step:07d}.png"
         path.write_bytes(picture)
         return path
     path = folder / f"preview-{step:07d}.txt"
-    path.write_text("\n".join(str(v) for v in drawn.values) + "\n", encoding="utf-8")
+    path.write_text("\n".join(str(v) for v in values) + "\n", encoding="utf-8")
     return path

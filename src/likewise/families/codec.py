@@ -1,0 +1,195 @@
+"""A codec: an autoencoder whose latent is a grid of codes, each one of finitely many, to be learned by another family.
+
+VQ-VAE (van den Oord et al., 2017), by default with finite scalar quantization in the codebook's place (FSQ, Mentzer et
+al., 2023; see `quantise`). It has no prior and draws nothing by itself: a Transformer over its codes is VQ-GAN's second
+stage (Esser et al., 2021), a flow over them latent diffusion (Rombach et al., 2022); see `latents`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from likewise.backbones.base import Backbone, Role
+from likewise.draws import Draws
+from likewise.families.base import Family, Model, Sampling
+from likewise.families.critic import Adversary, Critic
+from likewise.families.grids import Stride, coarser, why_no_grid
+from likewise.families.quantise import FSQ, VQ, Quantiser
+from likewise.spaces import Condition, Continuous, Space, Tokens
+
+#: the variance that errors are divided by where values lie on levels in [-1, 1]
+_VARIANCE = 0.25
+
+
+class Codec(Family):
+    """Settings of a codec."""
+
+    autoencodes: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
+
+    name: Literal["codec"] = "codec"
+    quantiser: Literal["fsq", "vq"] = Field(default="fsq", description="fsq rounds to levels, vq learns a codebook")
+    levels: tuple[Annotated[int, Field(ge=3, le=4096)], ...] = Field(
+        default=(8, 5, 5, 5), min_length=1, max_length=16,
+        description="fsq: levels of each number of a code; their product is how many codes there are",
+    )  # fmt: skip
+    codes: int = Field(default=512, ge=2, le=2**16, description="vq: codes in the codebook")
+    code_width: int = Field(default=8, ge=1, description="vq: numbers in a code's vector")
+    commitment: float = Field(
+        default=0.25, ge=0, allow_inf_nan=False, description="vq: weight of how far vectors are from their codes"
+    )
+    stride: Stride | None = Field(
+        default=None,
+        description="positions a side that become one code, a power of two, or one for each dimension; default 4, 2 "
+        "where less than 16 positions are, and more where there would be more than 256 codes",
+    )
+    adversary: Adversary = Adversary()
+
+    def roles(self, target: Space) -> dict[Role, Space] | str:
+        if why := why_no_grid("codec", target, self.stride):
+            return why
+        assert isinstance(target, Continuous)
+        if target.choices:
+            return f"codec learns measured values, and some channels of {target} are choices; vae and gan learn those"
+        return {"mapper": target}
+
+    def unfit_condition(self, condition: Condition) -> str | None:
+        if not condition:
+            return None
+        return "codec makes codes of items alone, whatever is given: leave that out (--unconditional)"
+
+    def latents(self, target: Space) -> Continuous:
+        assert isinstance(target, Continuous)
+        return Continuous((len(self.levels) if self.quantiser == "fsq" else self.code_width, *self._grid(target)))
+
+    def codebook(self, target: Space) -> Tokens:
+        assert isinstance(target, Continuous)
+        grid = self._grid(target)
+        return Tokens(math.prod(grid), math.prod(self.levels) if self.quantiser == "fsq" else self.codes, grid=grid)
+
+    def _grid(self, target: Continuous) -> tuple[int, ...]:
+        return coarser(target, self.stride)
+
+    def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
+        assert isinstance(target, Continuous)
+        return CodecModel(self, target, backbone)
+
+
+class CodecModel(Model):
+    """Items to a grid of vectors, each to the nearest code, and back."""
+
+    def __init__(self, settings: Codec, target: Continuous, backbone: Backbone) -> None:
+        super().__init__(target, {})
+        self.settings, self.space = settings, target
+        latents = settings.latents(target)
+        self.codes_space = settings.codebook(target)
+        self.analysis = backbone.mapper(target, latents, {})
+        fsq = settings.quantiser == "fsq"
+        self.quantiser: Quantiser = FSQ(settings.levels) if fsq else VQ(settings.codes, settings.code_width)
+        self.synthesis = backbone.mapper(latents, target, {})
+        self.critic = Critic(settings.adversary, backbone, target) if settings.adversary.weight else None
+
+    def players(self) -> dict[str, nn.Module]:
+        if self.critic is None:
+            return {"model": self}
+        return {"discriminator": self.critic, "model": nn.ModuleList([self.analysis, self.quantiser, self.synthesis])}
+
+    def set_progress(self, step: int, steps: int) -> None:
+        """Let the discriminator learn before its verdict counts, and a codebook mend what is in disuse."""
+        if self.critic is not None:
+            self.critic.set_progress(step, steps)
+        self.quantiser.tidy(step, steps)
+
+    def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
+        """{"error"}, the squared error over the variance of values, with VQ {"commitment"} and with a discriminator
+        {"adversarial"}; or the discriminator's own terms.
+
+        Watched, in the batch: the share of codes in use, their perplexity (as many codes, used evenly, would say as
+        much), and the PSNR in dB of values on levels.
+        """
+        if player == "discriminator":
+            assert self.critic is not None
+            with torch.no_grad():
+                made = self._reconstructed(x)
+            return self.critic.turn(x, made)
+        values = self._values(x)
+        vectors, index = self.quantiser(values)
+        made = self.synthesis(vectors)
+        error = (made - x).square().mean()
+        terms = {"error": error / self._variance}
+        far = self.quantiser.commitment(values, index)
+        if far is not None:
+            terms["commitment"] = self.settings.commitment * far
+        if self.critic is not None and self.critic.counts:
+            terms["adversarial"] = self.settings.adversary.weight * self.critic.verdict(x, made)
+        if self.training:
+            self.quantiser.learn(values, index, draws)
+        counts = torch.bincount(index.flatten(), minlength=self.quantiser.vocabulary)
+        terms["_codes_used"], terms["_perplexity"] = (counts > 0).float().mean(), perplexity(counts)
+        if self.space.levels:
+            terms["_psnr"] = psnr(error.detach())
+        return terms
+
+    def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        raise NotImplementedError("a codec draws nothing by itself: train what draws its codes, --through RUN")
+
+    @torch.no_grad()
+    def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
+        """The squared error of each item over the variance of values."""
+        error = (self._reconstructed(x) - x).square().flatten(1).mean(1) / self._variance
+        return error, torch.ones_like(error)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
+        """The vectors before they become the nearest codes', shape (B, width, *grid)."""
+        return self._values(x)
+
+    @torch.no_grad()
+    def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The same, of which there is no doubt: with a scale of 0."""
+        values = self._values(x)
+        return values, torch.zeros_like(values)
+
+    @torch.no_grad()
+    def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
+        """What the codes nearest to the vectors z become, shape (B, *shape)."""
+        return self._finished(self.synthesis(self.quantiser.vectors(self.quantiser.index(z))))
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> Tensor:
+        """The items as codes, the grid read row by row: int64, shape (B, length)."""
+        return self.quantiser.index(self._values(x)).flatten(1)
+
+    @torch.no_grad()
+    def from_codes(self, codes: Tensor) -> Tensor:
+        """What codes become: shape (B, *shape)."""
+        return self._finished(self.synthesis(self.quantiser.vectors(codes.view(len(codes), *self.codes_space.grid))))
+
+    @property
+    def _variance(self) -> float:
+        return _VARIANCE if self.space.levels else 1.0
+
+    def _values(self, x: Tensor) -> Tensor:
+        return self.quantiser.bound(self.analysis(x))
+
+    def _reconstructed(self, x: Tensor) -> Tensor:
+        return self.synthesis(self.quantiser(self._values(x))[0])
+
+    def _finished(self, made: Tensor) -> Tensor:
+        return made.clamp(-1, 1) if self.space.levels else made
+
+
+def psnr(error: Tensor) -> Tensor:
+    """The peak signal-to-noise ratio in dB of a mean squared error of values in [-1, 1]."""
+    return 10 * torch.log10(4 / error.clamp(min=1e-12))
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """The exponential of the entropy of codes, given how often each was used, shape (codes,)."""
+    share = counts / counts.sum()
+    return torch.special.entr(share).sum().exp()
