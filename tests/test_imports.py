@@ -92,9 +92,20 @@ SIBLINGS = {
     "backbones": {"base", "block", "causal", "context", "grids", "layers", "maps", "prefix", "rows"},
     "modalities": {"base", "borrowed", "letters", "palette", "pictures", "tokenizer"},
     "families": {
-        "augment", "base", "beam", "critic", "decoding", "editing", "few_step", "grids", "likelihoods", "paths",
-        "quantise", "reservoir", "windows",
-    },  # fmt: skip
+        "augment",
+        "base",
+        "beam",
+        "critic",
+        "decoding",
+        "editing",
+        "few_step",
+        "grids",
+        "likelihoods",
+        "paths",
+        "quantise",
+        "reservoir",
+        "windows",
+    },
 }
 
 

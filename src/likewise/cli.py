@@ -131,7 +131,16 @@ def _sample(a: argparse.Namespace) -> None:
             stream = one and run.modality.name == "text" and run.model.steerable
         live = (lambda text: print(text, end="", flush=True)) if stream else None
         drawn, folder = sample(
-            run, n, a.seed, given, out, settings=settings, steering=steering, edit=edit, live=live, lines=lines,
+            run,
+            n,
+            a.seed,
+            given,
+            out,
+            settings=settings,
+            steering=steering,
+            edit=edit,
+            live=live,
+            lines=lines,
             tile=a.tile,
         )
         print(sheet(run, drawn, folder, a.font) if a.grid else "", end="", file=sys.stderr)
