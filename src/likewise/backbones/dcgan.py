@@ -86,7 +86,7 @@ class _Encoder(nn.Module):
             h = F.pad(h, [n for size in reversed(odd) for n in (0, size)])  # so that sizes are rounded up
             h = F.leaky_relu(layer(h), 0.2)
         if self.mix is not None:
-            given = self.context(c, x).vector.to(h.dtype).view(len(h), -1, *[1] * (h.dim() - 2))
+            given = self.context(c, x).vector.to(h.dtype).view(h.shape[0], -1, *[1] * (h.dim() - 2))
             h = F.leaky_relu(self.mix(torch.cat((h, given.expand(-1, -1, *h.shape[2:])), 1)), 0.2)
         return self.head(h.flatten(1)).float()
 
@@ -115,7 +115,7 @@ class _Decoder(nn.Module):
     def forward(self, z: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         if not self.context.empty:
             z = torch.cat((z, self.context(c, z).vector.to(z.dtype)), 1)
-        h = self.norm(self.spread(z).view(len(z), -1, *self.sizes[0]))
+        h = self.norm(self.spread(z).view(z.shape[0], -1, *self.sizes[0]))
         for size, layer in zip(self.sizes[1:], self.layers, strict=True):
             h = layer(F.relu(h))[(..., *(slice(n) for n in size))]
         return h.float()

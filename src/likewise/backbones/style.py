@@ -137,7 +137,7 @@ class _Decoder(nn.Module):
             w = torch.cat((w, rms_norm(self.context(c, z).vector).to(w.dtype)), 1)
         for layer in self.mapping:
             w = _active(layer(w))
-        h = self.start.expand(len(z), *self.start.shape[1:])
+        h = self.start.expand(z.shape[0], *self.start.shape[1:])  # len() would fix the batch of an exported graph
         coarse = None
         for i, size in enumerate(self.sizes):
             h = _active(self.first[i](grow(h, size), w))
