@@ -103,7 +103,7 @@ def test_a_font_of_the_system_is_looked_for(monkeypatch, tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "FakeCJK-Regular.ttf").write_bytes(b"no font")
     monkeypatch.setattr(sheets, "_FOLDERS", (str(tmp_path),))
-    assert [file.rpartition("/")[2] for file in sheets.wide_fonts()] == ["FakeCJK-Regular.ttf"]
+    assert [file.rpartition("/")[2] for file in sheets.system_fonts()] == ["FakeCJK-Regular.ttf"]
     letters = Letters()
     assert letters.face("红") is letters.faces[0]
     assert letters.lacking == {"红"}

@@ -23,11 +23,14 @@ from likewise.samples import Samples
 _CELL, _LETTERS, _GAP = 96, 14, 6
 #: lines that a caption has at most
 _LINES = 3
-#: where systems keep fonts, and what those are called that have Chinese, Japanese and Korean letters
+#: where systems keep fonts; what those are called that have the letters of Europe, and of China, Japan and Korea
 _FOLDERS = (
     "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts", "/System/Library/Fonts",
     "/Library/Fonts", "~/Library/Fonts", "C:/Windows/Fonts",
 )  # fmt: skip
+_PLAIN = re.compile(
+    r"^(dejavusans|notosansregular|liberationsansregular|arial|segoeui|robotoregular|helvetica)\.", re.IGNORECASE
+)
 _WIDE = re.compile(
     "cjk|sourcehan|wqy|wenquan|droidsansfallback|uming|ukai|pingfang|heiti|hiragino|msyh|msgothic|malgun|simsun|simhei|"
     "notosans(sc|tc|jp|kr)|nanum|ipag|takao|arialuni|unifont",
@@ -130,7 +133,7 @@ class Letters:
             if has(face, letter):
                 return face
         if self._others is None:
-            self._others = wide_fonts()
+            self._others = system_fonts()
         while self._others:
             file = self._others.pop(0)
             try:
@@ -195,13 +198,14 @@ def has(face: Face, letter: str) -> bool:
     return _drawn(face, letter) != _box(face)
 
 
-def wide_fonts() -> list[str]:
-    """Files of fonts in this system that are likely to have Chinese, Japanese and Korean letters, in an order."""
-    found: list[str] = []
+def system_fonts() -> list[str]:
+    """Files of fonts in this system that are likely to have what Pillow's own has not, in the order to try them."""
+    found: list[tuple[bool, bool, str]] = []
     for folder in _FOLDERS:
         for inside, _, names in os.walk(os.path.expanduser(folder)):
-            found += [
-                os.path.join(inside, n) for n in names
-                if _WIDE.search(n.replace("-", "").replace("_", "")) and n.lower().endswith((".ttf", ".ttc", ".otf"))
-            ]  # fmt: skip
-    return sorted(found, key=lambda file: ("regular" not in file.lower(), file))
+            for name in names:
+                plain = name.replace("-", "").replace("_", "").replace(" ", "")
+                wide = not _PLAIN.search(plain)
+                if name.lower().endswith((".ttf", ".ttc", ".otf")) and (not wide or _WIDE.search(plain)):
+                    found.append((wide, "regular" not in name.lower(), os.path.join(inside, name)))
+    return [file for _, _, file in sorted(found)]

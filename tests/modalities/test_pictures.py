@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,7 @@ def test_a_size_that_is_no_square(size: str) -> None:
         batch = again.pack(pictures, encoding).take(np.arange(4))
         values = again.decode(again.encode(batch, encoding), encoding)
         assert [v.size for v in values] == [(wide, high)] * 4
-    assert Pillow.open(__import__("io").BytesIO(again.sheet(values) or b"")).width == 2 * (2 + wide * (48 // 24))
+    assert Pillow.open(io.BytesIO(again.sheet(values) or b"")).width == 2 * (2 + wide * (48 // 24))
     assert again.describe() == f"{size} colour"
     assert ImageSettings(size="16x16").size == 16
 
@@ -209,3 +211,10 @@ def test_palettes_as_users_write_them() -> None:
     for wrong in ("red", "", "#12", "#000," * 6):
         with pytest.raises(BadValue, match="#ff0000"):
             palette.read(wrong)
+
+
+def test_a_palette_is_shown_as_its_colours() -> None:
+    with Pillow.open(io.BytesIO(Palette().sheet(["#f00,#00f", "#0f0"]) or b"")) as sheet:
+        assert sheet.size == (32, 32)
+        places = ((8, 8), (24, 8), (8, 24), (24, 24))
+        assert [sheet.getpixel(at) for at in places] == [(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)]

@@ -1,4 +1,4 @@
-"""A palette: the main colours of something, the most used first, as up to five numbers triples.
+"""A palette: the main colours of something, the most used first, as up to five triples of numbers.
 
 As a condition it is how a brand's colours are asked for: `--given palette="#e2541a,#ffffff"`.
 """
@@ -6,6 +6,7 @@ As a condition it is how a brand's colours are asked for: `--given palette="#e25
 from __future__ import annotations
 
 import html
+import io
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -130,6 +131,17 @@ class Palette(Modality):
             for colour in written(colours(value)).split(",")
         )
         return f'<span title="{text}">{boxes}</span>'
+
+    def sheet(self, values: Sequence[Any]) -> bytes | None:
+        """A row of colours for each palette."""
+        rows = [colours(value) for value in values]
+        picture = Pillow.new("RGB", (MOST * 16, len(rows) * 16), "white")
+        for i, row in enumerate(rows):
+            for j, colour in enumerate(row):
+                picture.paste(colour, (j * 16, i * 16, j * 16 + 16, i * 16 + 16))
+        buffer = io.BytesIO()
+        picture.crop((0, 0, 16 * max(map(len, rows)), picture.height)).save(buffer, "PNG")
+        return buffer.getvalue()
 
     def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
         [value] = self.decode(x[None], encoding)
