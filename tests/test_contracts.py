@@ -12,6 +12,7 @@ from likewise import catalog
 from likewise.assemble import assemble, unfit
 from likewise.config import Training
 from likewise.draws import Draws
+from likewise.modalities.footage import Clip
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training import checkpoint
 from likewise.training.batches import Batches, Channel
@@ -21,6 +22,7 @@ rng = np.random.default_rng(1)
 COUNT = 16
 VALUES = {
     "image": [Image.fromarray(a) for a in rng.integers(0, 256, (COUNT, 8, 8), np.uint8)],
+    "video": [Clip(a) for a in rng.integers(0, 256, (COUNT, 2, 4, 4, 1), np.uint8)],
     "label": [str(i % 3) for i in range(COUNT)],
     "text": ["a" * (1 + i % 5) + "b" for i in range(COUNT)],
     "dialogue": [

@@ -26,11 +26,12 @@ ALLOWED = {
     "sequences": {"rows"},
     "parallel": {"rows"},
     "records": {"sources", "streams"},
-    "layouts": {"conversations", "parallel", "records", "rows", "sequences", "sources", "streams"},
+    "clips": set(),
+    "layouts": {"clips", "conversations", "parallel", "records", "rows", "sequences", "sources", "streams"},
     "views": {"catalog", "records", "streams", "modalities.base"},
     "tile": {"spaces"},
     "reference": {"views", "modalities.base", "training"},
-    "scan": {"cache", "records", "streams", "modalities.base", "modalities.pictures"},
+    "scan": {"cache", "catalog", "records", "sources", "streams", "modalities.base"},
     "quality": {"spaces", "records", "scan", "modalities.base", "metrics"},
     "huggingface": {"spaces", "backbones", "modalities", "training"},
     "plan": {
@@ -90,7 +91,7 @@ ALLOWED = {
 }
 SIBLINGS = {
     "backbones": {"base", "block", "causal", "context", "grids", "layers", "maps", "prefix", "rows"},
-    "modalities": {"base", "borrowed", "letters", "palette", "pictures", "tokenizer"},
+    "modalities": {"base", "borrowed", "footage", "letters", "palette", "patches", "pictures", "tokenizer"},
     "families": {
         "augment",
         "base",

@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _plan_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--as", dest="as_", metavar="MODALITY", help="read the target as image, text, table or label")
+    p.add_argument("--as", dest="as_", metavar="MODALITY", help="read the target as image, video, text, table or label")
     p.add_argument("--target", metavar="FIELD", help="the field to learn")
     p.add_argument("--given", metavar="FIELD", action="append", help="a field to condition on; repeatable")
     p.add_argument("--unconditional", action="store_true", help="condition on nothing")

@@ -11,6 +11,7 @@ from typing import Any
 
 MODALITIES = {
     "image": "likewise.modalities.image:Image",
+    "video": "likewise.modalities.video:Video",
     "label": "likewise.modalities.label:Label",
     "text": "likewise.modalities.text:Text",
     "dialogue": "likewise.modalities.dialogue:Dialogue",

@@ -9,8 +9,8 @@ transformers for high-resolution image synthesis", 2021). None of them needs to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ class Latents(Modality):
         wide = [1] * len(autoencoder.latents.positions)
         self.shift, self.scale = (torch.tensor(each).view(-1, *wide) for each in (shift, scale))
         self.name, self.suffix, self.unit, self.notes = inner.name, inner.suffix, inner.unit, inner.notes
+        self.suffixes = inner.suffixes
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: Autoencoder, seed: int = 0) -> Latents:
@@ -163,6 +164,10 @@ class Latents(Modality):
     def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
         self.inner.write(value, path, provenance)
 
+    def written(self, changes: Mapping[str, Any]) -> Latents:
+        changed = replace(self.autoencoder, modality=self.inner.written(changes))
+        return Latents(changed, self.shift.tolist(), self.scale.tolist())
+
     def to_json(self, value: Any) -> Any:
         return self.inner.to_json(value)
 
@@ -174,6 +179,9 @@ class Latents(Modality):
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         return self.inner.sheet(values)
+
+    def moving_sheet(self, values: Sequence[Any]) -> bytes | None:
+        return self.inner.moving_sheet(values)
 
     def read_file(self, path: Path) -> Any:
         return self.inner.read_file(path)

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from likewise import conversations, parallel
+from likewise import clips, conversations, parallel
+from likewise.clips import PICTURES
 from likewise.records import Records
 from likewise.rows import is_text, json_row, read_rows, read_text
 from likewise.sequences import FASTA, SMILES, read_fasta, read_smiles
 from likewise.sources import Files, Lines
 from likewise.streams import Stream
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 #: a text longer than this many bytes is not one record of anything that can be learned whole
 _MOST_BYTES = 64 * 2**20
 #: characters from which a file is a collection rather than one record
@@ -61,7 +61,7 @@ def read_records(
     if path.suffix.lower() == ".zip":
         raise ValueError(f"{path}: unpack the archive first, then give its folder")
     fields = (*(given or ()), *([target] if target else ()))
-    found = _folder(path, unit, memory) if path.is_dir() else _file(path, unit, memory, fields)
+    found = _folder(path, unit, memory, as_) if path.is_dir() else _file(path, unit, memory, fields)
     if not len(found):
         raise ValueError(f"{path}: it holds no records")
     if found.target == "row" and (given or as_ or target):
@@ -162,8 +162,9 @@ def _file(path: Path, unit: str | None, memory: int, fields: Sequence[str] = ())
         return _streamed_rows(path, memory) or _table(path)
     if suffix in (".yaml", ".yml"):
         return _conversations(path, conversations.of_yaml(path))
-    if suffix in PICTURES:
-        raise ValueError(f"{path}: one picture is not a data set; give the folder of pictures")
+    if suffix in PICTURES | clips.FILMS:
+        one, many = ("picture", "pictures") if suffix in PICTURES else ("clip", "clips")
+        raise ValueError(f"{path}: one {one} is not a data set; give the folder of {many}")
     if suffix in FASTA | SMILES:
         return _sequences(path, [path])
     if suffix not in _PROSE | _CODE | {""}:
@@ -230,11 +231,13 @@ def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Re
     return Records(found.path, found.layout, {**modalities, "row": "table"}, columns, "row", ())
 
 
-def _folder(path: Path, unit: str | None, memory: int) -> Records:
+def _folder(path: Path, unit: str | None, memory: int, as_: str | None) -> Records:
     for name in ("metadata.jsonl", "metadata.csv"):
         if (path / name).is_file():
-            return _metadata(path, path / name)
+            return _metadata(path, path / name, as_)
     names = _names(path)
+    if as_ != "image" and (found := _clips(path, names, as_ == "video")):
+        return found
     by_language, suffixes = parallel.languages(names), {Path(n).suffix.lower() for n in names}
     # .fa is Persian beside .en, and a genome beside .faa
     strange = suffixes & (PICTURES | _TABLES | _OTHERS) or suffixes <= _CODE | FASTA | SMILES
@@ -258,7 +261,7 @@ def _folder(path: Path, unit: str | None, memory: int) -> Records:
     if len(tables) == 1:
         return _file(path / tables[0], unit, memory)
     found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(sorted(kinds)[:5])}"
-    wanted = "pictures, .txt or .po files, two parallel texts or single table"
+    wanted = "pictures, clips, .txt or .po files, two parallel texts or single table"
     raise ValueError(f"{path}: no {wanted} in it ({found if kinds else 'it is empty'})")
 
 
@@ -279,18 +282,34 @@ def _names(path: Path) -> list[str]:
     return out
 
 
+def _clips(path: Path, names: list[str], wanted: bool) -> Records | None:
+    """Clips, if that is what the folder holds; frames in folders of their own only if clips are `wanted`."""
+    if found := clips.clip_files(path, names, wanted):
+        return _items(path, sorted(found, key=lambda n: n.split(os.sep)), "video", "clip folder")
+    if wanted and (folders := clips.frame_folders(names)):
+        return _items(path, folders, "video", "folders of frames")
+    return None
+
+
 def _pictures(path: Path, names: list[str], unit: str | None, memory: int) -> Records:
-    images: list[Any] | Files = [path / n for n in names] if len(names) <= _MANY_FILES else Files(path, names)
+    found = _items(path, names, "image", "image folder")
+    if clips.look_like_frames(names):
+        found.notes.append("each folder holds as many numbered pictures: if they are the frames of a clip, --as video")
+    return found
+
+
+def _items(path: Path, names: list[str], kind: str, layout: str) -> Records:
+    """Files, or folders of frames, each one item; the folder it is in is its label, where there are several."""
+    items: list[Any] | Files = [path / n for n in names] if len(names) <= _MANY_FILES else Files(path, names)
     parents = {os.path.dirname(n) for n in names}
     if "" not in parents and len(parents) > 1 and not any(os.path.dirname(p) for p in parents):
-        fields = {"image": "image", "label": "label"}
-        if isinstance(images, Files):
-            labels = images.map(lambda p: p.parent.name)
+        if isinstance(items, Files):
+            labels = items.map(lambda p: p.parent.name)
         else:
-            labels = [p.parent.name for p in images]
-        columns = {"image": images, "label": labels}
-        return Records(path, "image folder with classes", fields, columns, "image", ("label",))
-    return Records(path, "image folder", {"image": "image"}, {"image": images}, "image")
+            labels = [p.parent.name for p in items]
+        columns = {kind: items, "label": labels}
+        return Records(path, f"{layout} with classes", {kind: kind, "label": "label"}, columns, kind, ("label",))
+    return Records(path, layout, {kind: kind}, {kind: items}, kind)
 
 
 def _strings(path: Path, names: list[str], unit: str | None, memory: int) -> Records:
@@ -328,20 +347,22 @@ def _texts(path: Path, names: list[str], unit: str | None, memory: int) -> Recor
     return Records(path, "text folder", {"text": "text"}, {"text": values}, "text", (), notes, wholes=wholes)
 
 
-def _metadata(path: Path, table: Path) -> Records:
+def _metadata(path: Path, table: Path, as_: str | None) -> Records:
     rows = read_rows(table)
     if not rows or "file_name" not in rows[0]:
         raise ValueError(f"{table}: every row needs a file_name")
-    missing = [r["file_name"] for r in rows if not (path / str(r["file_name"])).is_file()]
+    missing = [f for f in (r["file_name"] for r in rows) if not f or not (path / str(f)).exists()]
     if missing:
         raise ValueError(f"{table}: {len(missing)} of its files are missing, the first is {missing[0]}")
     files = [str(r["file_name"]) for r in rows]
-    columns: dict[str, Any] = {"image": [path / f for f in files] if len(rows) <= _MANY_FILES else Files(path, files)}
-    modalities = {"image": "image"}
+    moving = as_ != "image" and (clips.clip_files(path, files, as_ == "video") or (path / files[0]).is_dir())
+    kind = "video" if moving else "image"
+    columns: dict[str, Any] = {kind: [path / f for f in files] if len(rows) <= _MANY_FILES else Files(path, files)}
+    modalities = {kind: kind}
     for name in dict.fromkeys(k for r in rows for k in r if k != "file_name"):
         values = [r.get(name) for r in rows]
         if all(isinstance(v, (str, int)) or v is None for v in values):
             columns[name] = [None if v is None else str(v) for v in values]
             modalities[name] = "label" if len(set(columns[name])) <= 0.05 * len(rows) else "text"
     given = tuple(k for k in ("text", "caption", "label") if k in columns)[:1]
-    return Records(path, "images with metadata", modalities, columns, "image", given)
+    return Records(path, f"{'clips' if moving else 'images'} with metadata", modalities, columns, kind, given)

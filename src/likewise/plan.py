@@ -32,6 +32,7 @@ from likewise.spaces import Space, Tokens
 #: which family is tried first for a modality
 _FAMILY = {
     "image": "flow",
+    "video": "flow",
     "text": "autoregressive",
     "dialogue": "autoregressive",
     "table": "flow",

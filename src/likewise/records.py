@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.sources import mark
+from likewise.sources import content, mark
 from likewise.streams import Stream, Where, split
 
 
@@ -101,5 +101,5 @@ class Records:
 
 
 def _digest(value: Any) -> str:
-    data = value.read_bytes() if isinstance(value, Path) else json.dumps(value, default=str).encode()
+    data = content(value) if isinstance(value, Path) else json.dumps(value, default=str).encode()
     return hashlib.blake2b(data, digest_size=16).hexdigest()

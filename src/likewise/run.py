@@ -34,8 +34,8 @@ from likewise.training.batches import Batches, Channel, scored_together
 
 #: where a run keeps the weights that its training started from, by the model's names
 PRETRAINED = Path("pretrained") / "weights.safetensors"
-#: what settings of drawing begin with that are of the decoder within
-_DECODER = "decoder."
+#: what settings of drawing begin with that are of the decoder within, and of how samples are written
+_DECODER, _TARGET = "decoder.", "target."
 
 
 class Run:
@@ -273,7 +273,7 @@ class Run:
         if tile:
             provenance["tile"] = True
         told = [self.told(row) for row in each]
-        return Samples(values, torch.cat(parts), told, seed, self.modality, start, provenance, cut)
+        return Samples(values, torch.cat(parts), told, seed, modality, start, provenance, cut)
 
     def reconstruct(
         self, x: Tensor, c: dict[str, Tensor] | None = None, model: Model | None = None
@@ -312,10 +312,11 @@ class Run:
     def sampling(self, settings: dict[str, Any] | None = None) -> Sampling:
         """How the run draws, with `settings` changed. Raises ValueError for one that is not there."""
         chosen = self.experiment.family.sampling
+        settings = {k: v for k, v in (settings or {}).items() if not k.startswith(_TARGET)}
         if self.autoencoder is not None:
-            settings = {k: v for k, v in (settings or {}).items() if not k.startswith(_DECODER)}
+            settings = {k: v for k, v in settings.items() if not k.startswith(_DECODER)}
         try:
-            return type(chosen).model_validate({**chosen.model_dump(), **(settings or {})})
+            return type(chosen).model_validate({**chosen.model_dump(), **settings})
         except ValidationError as error:
             raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
 
@@ -327,13 +328,21 @@ class Run:
         return {k: v for k, v in chosen.items() if v != usual[k]} | decoder
 
     def decoder(self, settings: dict[str, Any] | None) -> Modality:
-        """What decodes: of latents, the autoencoder with the `settings` that are called decoder.NAME."""
-        if self.autoencoder is None:
-            return self.modality
-        own = {k.removeprefix(_DECODER): v for k, v in (settings or {}).items() if k.startswith(_DECODER)}
-        assert isinstance(self.modality, Latents)
-        encoder = dataclasses.replace(self.modality.autoencoder, sampling=self.autoencoder.sampling(own))
-        return Latents(encoder, **self.modality.state())
+        """What decodes and writes: of latents, the autoencoder with the `settings` that are called decoder.NAME.
+
+        Those called target.NAME are of how samples are written.
+        """
+        modality = self.modality
+        if self.autoencoder is not None:
+            assert isinstance(modality, Latents)
+            own = self.autoencoder.sampling(_called(_DECODER, settings))
+            modality = Latents(dataclasses.replace(modality.autoencoder, sampling=own), **modality.state())
+        if writing := _called(_TARGET, settings):
+            try:
+                return modality.written(writing)
+            except ValidationError as error:
+                raise ValueError(f"target: {explain(error, self.plain.Settings)}") from None
+        return modality
 
     def some_given(self, n: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
         """What the samples start..start + n - 1 of `seed` are given when nobody says: what a training item was."""
@@ -409,6 +418,11 @@ class Run:
         from likewise.report.build import build
 
         return build(self, n=n, seed=seed, features=features)
+
+
+def _called(prefix: str, settings: dict[str, Any] | None) -> dict[str, Any]:
+    """The settings that begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in (settings or {}).items() if k.startswith(prefix)}
 
 
 def list_runs(folder: Path) -> list[Run]:

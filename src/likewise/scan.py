@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from likewise import cache
-from likewise.modalities.base import BadValue
-from likewise.modalities.pictures import open_picture
+from likewise import cache, catalog
+from likewise.modalities.base import BadValue, Modality
 from likewise.records import Records
+from likewise.sources import changed, content, size
 from likewise.streams import Stream
 
 #: more than this share of unreadable files is an error, not a note
@@ -55,12 +55,13 @@ def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count
     values = records.columns[records.target]
     if isinstance(values, Stream):
         return _glance(records, values)
+    reader: type[Modality] = catalog.find("modality", records.modalities[records.target])
     if isinstance(values[0], Path):
-        seen = _files([Path(v) for v in values], records.path, tell)
-        size = sum(v.stat().st_size for v in values)
+        seen = _files([Path(v) for v in values], records.path, reader, tell)
+        whole = sum(map(size, values))
     else:
         seen = [_inline(v) for v in values]
-        size = records.path.stat().st_size if records.path.is_file() else sum(len(str(v)) for v in values)
+        whole = records.path.stat().st_size if records.path.is_file() else sum(len(str(v)) for v in values)
     broken = [(str(v), s[3]) for v, s in zip(values, seen, strict=True) if s[3]]
     if len(broken) > _MOST_BROKEN * len(values):
         raise ValueError(
@@ -72,14 +73,14 @@ def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count
     kept = [seen[i] for i in good]
     digests = [s[0] for s in kept]
     readable = records.subset(good, digests)
-    near = _near([values[i] for i in good], kept)
+    near = _near([values[i] for i in good], kept, reader)
     names = [(str(values[good[a]]), str(values[good[b]])) for a, b in near]
     counts = Counter(digests)
     notes = list(records.notes)
     if len(counts) == 1 and len(good) > 1:
         notes.append("all records are equal: there is only one thing to learn")
     return Scan(
-        readable, len(values), size, dict(Counter(s[1] for s in kept).most_common(6)), broken,
+        readable, len(values), whole, dict(Counter(s[1] for s in kept).most_common(6)), broken,
         len(good) - len(counts), names, notes, near,
     )  # fmt: skip
 
@@ -88,9 +89,10 @@ def _glance(records: Records, values: Stream) -> Scan:
     """Look at some records, evenly spread; only their marks are of all."""
     where = np.linspace(0, len(values) - 1, min(len(values), _GLANCE)).astype(int).tolist()
     some = [values[i] for i in where]
+    reader: type[Modality] = catalog.find("modality", records.modalities[records.target])
     if isinstance(some[0], Path):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            seen = list(pool.map(_picture, some))
+            seen = list(pool.map(lambda path: _file(path, reader), some))
     else:
         seen = [_inline(v) for v in some]
     broken = [(str(v), s[3]) for v, s in zip(some, seen, strict=True) if s[3]]
@@ -100,7 +102,7 @@ def _glance(records: Records, values: Stream) -> Scan:
             "mend or remove them"
         )
     good = [(i, v, s) for i, v, s in zip(where, some, seen, strict=True) if not s[3]]
-    near = _near([v for _, v, _ in good], [s for _, _, s in good])
+    near = _near([v for _, v, _ in good], [s for _, _, s in good], reader)
     notes = [
         *records.notes,
         f"the data are large: {len(some):,} of {len(values):,} records were looked at, and each is read when it is "
@@ -133,20 +135,18 @@ def _inline(value: Any) -> _SEEN:
     return digest, size if len(value) <= 1000 else "longer than 1,000 characters", letters and str(hash(letters)), ""
 
 
-def _files(paths: list[Path], root: Path, tell: Callable[[int, int], None]) -> list[_SEEN]:
+def _files(paths: list[Path], root: Path, reader: type[Modality], tell: Callable[[int, int], None]) -> list[_SEEN]:
     name = hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
     file = cache.folder() / f"scan-{name}.json"
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no cache, or not ours: the files are read again
         known = {}
-    keys = []
-    for path in paths:
-        stat = path.stat()
-        keys.append(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
+    keys = [f"{path.resolve()}|{size(path)}|{changed(path)}|{reader.name}" for path in paths]
     missing = [i for i, key in enumerate(keys) if key not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (i, seen) in enumerate(zip(missing, pool.map(_picture, (paths[i] for i in missing)), strict=True), 1):
+        found = pool.map(lambda i: _file(paths[i], reader), missing)
+        for done, (i, seen) in enumerate(zip(missing, found, strict=True), 1):
             known[keys[i]] = seen
             if done % 500 == 0:
                 tell(done, len(missing))
@@ -161,19 +161,19 @@ def _files(paths: list[Path], root: Path, tell: Callable[[int, int], None]) -> l
     return [tuple(known[key]) for key in keys]
 
 
-def _picture(path: Path) -> _SEEN:
-    digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+def _file(path: Path, reader: type[Modality]) -> _SEEN:
+    digest = hashlib.blake2b(content(path), digest_size=16).hexdigest()
     try:
-        picture = open_picture(path)
+        what, picture = reader.glance(path)
     except BadValue as error:
         return digest, "", "", str(error)
     # dHash: is each point of a 9x8 grid brighter than its right neighbour?
     small = np.asarray(picture.convert("L").resize((9, 8), Pillow.Resampling.BOX), np.int16)
     look = np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
-    return digest, f"{picture.width}x{picture.height} {picture.mode}", look, ""
+    return digest, what, look, ""
 
 
-def _near(values: list[Any], seen: list[_SEEN], most: int = 1000) -> list[tuple[int, int]]:
+def _near(values: list[Any], seen: list[_SEEN], reader: type[Modality], most: int = 1000) -> list[tuple[int, int]]:
     """Pairs of values that differ but look alike: texts of the same letters, pictures of like hash and like pixels."""
     groups: dict[str, list[int]] = defaultdict(list)
     distinct = set()
@@ -184,13 +184,12 @@ def _near(values: list[Any], seen: list[_SEEN], most: int = 1000) -> list[tuple[
     pairs = []
     for group in groups.values():
         for a, b in itertools.pairwise(group):
-            if len(pairs) < most and (not isinstance(values[a], Path) or _alike(values[a], values[b])):
+            if len(pairs) < most and (not isinstance(values[a], Path) or _alike(values[a], values[b], reader)):
                 pairs.append((a, b))
     return pairs
 
 
-def _alike(a: Path, b: Path) -> bool:
-    small = [
-        np.asarray(open_picture(p).convert("RGB").resize((16, 16), Pillow.Resampling.BOX), np.float64) for p in (a, b)
-    ]
+def _alike(a: Path, b: Path, reader: type[Modality]) -> bool:
+    pictures = [reader.glance(path)[1].convert("RGB") for path in (a, b)]
+    small = [np.asarray(p.resize((16, 16), Pillow.Resampling.BOX), np.float64) for p in pictures]
     return bool(np.abs(small[0] - small[1]).mean() < 2)

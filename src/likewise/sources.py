@@ -69,13 +69,13 @@ class Files(Stream):
     def _look(self) -> tuple[NDArray[np.uint64], int]:
         """All files read once, without being decoded: (marks, bytes). Kept on disk while no file changes."""
         if self._found is None:
-            seen, size = hashlib.blake2b(os.fsencode(self.root.resolve()) + self._blob), 0
+            seen, total = hashlib.blake2b(os.fsencode(self.root.resolve()) + self._blob), 0
             for path in self:
-                stat = path.stat()
-                size += stat.st_size
-                seen.update(b"%d %d;" % (stat.st_size, stat.st_mtime_ns))
+                own = size(path)
+                total += own
+                seen.update(b"%d %d;" % (own, changed(path)))
             folder = _index(f"files-{seen.hexdigest()[:24]}", self._hash)
-            self._found = np.load(folder / "marks.npy", allow_pickle=False), size
+            self._found = np.load(folder / "marks.npy", allow_pickle=False), total
             if len(self._found[0]) != len(self):
                 raise ValueError(f"{folder}: its index is damaged; remove it")
         return self._found
@@ -90,7 +90,28 @@ class Files(Stream):
 
 
 def _mark(path: Path) -> int:
-    return int(hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()[:16], 16)
+    return int(hashlib.blake2b(content(path), digest_size=16).hexdigest()[:16], 16)
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file; of a folder that is one record, of all its files by name."""
+    return b"".join(part.read_bytes() for part in _parts(path))
+
+
+def size(path: Path) -> int:
+    """How many bytes `content` has."""
+    return sum(part.stat().st_size for part in _parts(path))
+
+
+def changed(path: Path) -> int:
+    """When the last of what `content` holds was changed, in nanoseconds."""
+    return max((part.stat().st_mtime_ns for part in _parts(path)), default=0)
+
+
+def _parts(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
 
 
 def mark(text: str) -> int:

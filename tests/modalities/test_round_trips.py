@@ -11,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from likewise import catalog
 from likewise.draws import Draws
 from likewise.modalities.base import BadValue
+from likewise.modalities.footage import Clip
 from likewise.modalities.image import Image, ImageSettings
 from likewise.modalities.label import Label, LabelSettings
 from likewise.modalities.table import Table, TableSettings
@@ -25,6 +26,7 @@ ROWS = [
 ]
 VALUES = {
     "image": [Pillow.fromarray(a) for a in rng.integers(0, 256, (20, 8, 8), np.uint8)],
+    "video": [Clip(a) for a in rng.integers(0, 256, (6, 3, 4, 4, 1), np.uint8)],
     "label": ["10", "2", "cat", "2"],
     "text": ["In the beginning", "春眠不覺曉", "tab\tand emoji 😀", ""],
     "dialogue": [

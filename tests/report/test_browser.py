@@ -18,6 +18,7 @@ pytestmark = pytest.mark.browser
 FAMILIES = {
     "picture": "gan",
     "captioned": "gan",
+    "clip": "vae",
     "text": "autoregressive",
     "translation": "vae",
     "dialogue": "autoregressive",

@@ -21,6 +21,7 @@ from likewise.verbs.evaluate import evaluate
 QUICK = {
     ("picture", "gan"),
     ("captioned", "flow"),
+    ("clip", "vae"),
     ("text", "autoregressive"),
     ("translation", "vae"),
     ("dialogue", "autoregressive"),
@@ -82,6 +83,7 @@ def test_evaluate_takes_it(kind: str, family: str, tmp_path: Path) -> None:
     assert ("copies" in names) == report["drawn"] == (family != "codec")
     assert ("own_auc" in names) == (family == "gan")
     assert ("bits" in names) == (run.model.likelihood is not None)
+    assert ("motion" in names) == (kind == "clip")
     assert ("chrf" in names) == (kind == "translation")  # and not of replies, of which many are good
     for row in report["metrics"]:
         if row["name"].startswith(("judge_", "own_")):

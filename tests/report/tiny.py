@@ -16,9 +16,10 @@ from sklearn.datasets import load_digits, load_wine
 from likewise.catalog import find
 from likewise.run import Run
 from likewise.verbs.train import train
+from moving import save_gif, square
 
 COUNT = 120
-KINDS = ("picture", "captioned", "text", "translation", "dialogue", "table")
+KINDS = ("picture", "captioned", "clip", "text", "translation", "dialogue", "table")
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 NUMBERS = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
 #: small enough that training and measuring take a second or two
@@ -48,6 +49,10 @@ def lay_out(kind: str, folder: Path) -> Path:
                 lines.append(json.dumps({"file_name": name, "text": f"the digit {WORDS[labels[i]]}, hand {i}"}))
             if kind == "captioned":
                 (folder / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+            return folder
+        case "clip":
+            for i in range(COUNT):
+                save_gif(folder / "ab"[i % 2] / f"{i:03d}.gif", square(i, 4, (8, 8)))
             return folder
         case "text":
             lines = [line.strip() for text in topics.values() for line in text.splitlines() if len(line) > 30]

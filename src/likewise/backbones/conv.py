@@ -7,6 +7,8 @@ arXiv:2501.05441); the denoiser is a U-Net (Ronneberger et al., 2015) with ADM's
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.backbones.context import Context, Embedded
-from likewise.backbones.grids import default_patch, grow, scales, shrink
+from likewise.backbones.grids import default_patch, default_patches, grow, patched, scales, shrink
 from likewise.backbones.layers import (
     Dropout,
     TimeEmbedding,
@@ -27,10 +29,15 @@ from likewise.backbones.layers import (
     heads_of,
     linear,
     rms_norm,
+    sides,
+    spacetime,
     unfold,
 )
 from likewise.backbones.maps import Maps
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
+
+#: makes a layer that mixes neighbouring positions: (inputs, outputs, groups=, scale=)
+Mix = Callable[..., nn.Module]
 
 
 class Conv(Backbone):
@@ -46,8 +53,12 @@ class Conv(Backbone):
     blocks: int = Field(default=1, ge=1, description="residual blocks at each scale")
     attention: bool = Field(default=True, description="self-attention at the denoiser's coarsest scale")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in the denoiser's blocks")
-    patch: int | None = Field(
-        default=None, ge=1, description="positions per side that become one; by default about size / 16"
+    patch: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None,
+        description="positions per side that become one, or a number for each dimension; by default about size / 16",
+    )
+    factorised: bool = Field(
+        default=False, description="of clips: convolve in space, then in time, instead of in both at once"
     )
 
     def unfit(self, role: Role, space: Space) -> str | None:
@@ -72,17 +83,24 @@ class Conv(Backbone):
         return _UNet(self, space, condition)
 
     def no_tiles(self, space: Continuous) -> str | None:
-        patch = self.patch or default_patch(space.positions)
-        grid = tuple(-(-n // patch) for n in space.positions)
+        patch = self.patch_of(space.positions)
+        grid = patched(space.positions, patch)
         ways = scales(grid), scales(grid, smallest=2, most=len(self.multipliers))  # of a decoder, of a denoiser
         even = all(n in (m, 2 * m) for way in ways for sizes in pairwise(way) for n, m in zip(*sizes, strict=True))
-        if even and all(n % patch == 0 for n in space.positions):
+        if even and all(n % p == 0 for n, p in zip(space.positions, patch, strict=True)):
             return None
-        sides = "x".join(map(str, space.positions[::-1]))
-        return f"{sides} is not halved evenly all the way down; train at a size such as 32 or 64 (target.size)"
+        size = "x".join(map(str, space.positions[::-1]))
+        return f"{size} is not halved evenly all the way down; train at a size such as 32 or 64 (target.size)"
 
     def mapper(self, source: Continuous, target: Continuous, condition: Condition) -> nn.Module:
         return _Mapper(self, source, target, condition)
+
+    def patch_of(self, positions: tuple[int, ...]) -> tuple[int, ...]:
+        return sides(self.patch or default_patches(positions), len(positions))
+
+    def mix(self, dims: int) -> Mix:
+        """How neighbouring positions are mixed: a function as `layers.conv`, without its first argument."""
+        return spacetime if self.factorised and dims == 3 else partial(conv, dims)
 
     def channels(self, scale: int) -> int:
         """How many channels there are at a scale, 0 the finest; beyond the multipliers the last one holds on."""
@@ -92,11 +110,11 @@ class Conv(Backbone):
 class _Residual(nn.Module):
     """R3GAN's block: 1x1, grouped 3x3, 1x1, no norm; zero at first, as in Fixup (Zhang et al., 2019)."""
 
-    def __init__(self, dims: int, channels: int, grouped: int = 16) -> None:
+    def __init__(self, dims: int, channels: int, mix: Mix, grouped: int = 16) -> None:
         super().__init__()
         hidden = -(-channels // grouped) * grouped
         self.enter = conv(dims, channels, hidden, 1, scale=math.sqrt(2))
-        self.mix = conv(dims, hidden, hidden, 3, groups=hidden // grouped, scale=math.sqrt(2))
+        self.mix = mix(hidden, hidden, groups=hidden // grouped, scale=math.sqrt(2))
         self.out = conv(dims, hidden, channels, 1, scale=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +124,7 @@ class _Residual(nn.Module):
 
 def _stage(sizes: Conv, dims: int, inputs: int, outputs: int) -> nn.Sequential:
     change = [conv(dims, inputs, outputs, 1)] if inputs != outputs else []
-    return nn.Sequential(*change, *(_Residual(dims, outputs) for _ in range(sizes.blocks)))
+    return nn.Sequential(*change, *(_Residual(dims, outputs, sizes.mix(dims)) for _ in range(sizes.blocks)))
 
 
 class _Encoder(nn.Module):
@@ -115,10 +133,10 @@ class _Encoder(nn.Module):
     def __init__(self, sizes: Conv, source: Continuous, features: int, condition: Condition) -> None:
         super().__init__()
         dims = len(source.positions)
-        self.patch = sizes.patch or default_patch(source.positions)
-        self.sizes = scales(tuple(-(-n // self.patch) for n in source.positions))
+        self.patch = sizes.patch_of(source.positions)
+        self.sizes = scales(patched(source.positions, self.patch))
         widths = [sizes.channels(i) for i in range(len(self.sizes))]
-        self.embed = conv(dims, source.channels * self.patch**dims, widths[0])
+        self.embed = conv(dims, source.channels * math.prod(self.patch), widths[0])
         self.maps = Maps.of(condition, source.positions, [(source.positions, self.patch, widths[0])])
         self.stages = nn.ModuleList(
             _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
@@ -149,8 +167,8 @@ class _Decoder(nn.Module):
         super().__init__()
         dims = len(target.positions)
         self.positions = target.positions
-        self.patch = sizes.patch or default_patch(target.positions)
-        self.sizes = scales(tuple(-(-n // self.patch) for n in target.positions))[::-1]
+        self.patch = sizes.patch_of(target.positions)
+        self.sizes = scales(patched(target.positions, self.patch))[::-1]
         widths = [sizes.channels(i) for i in range(len(self.sizes))][::-1]
         self.context = Context(condition, 2 * widths[0])
         self.given = None if self.context.empty else linear(2 * widths[0], 2 * widths[0])
@@ -164,7 +182,7 @@ class _Decoder(nn.Module):
         grids = [(size, 1, width) for size, width in zip(self.sizes[:-1], entering, strict=False)]
         grids.append((target.positions, self.patch, entering[len(grids)]))
         self.maps = Maps.of(condition, target.positions, grids)
-        self.head = conv(dims, widths[-1], target.channels * self.patch**dims, 3)
+        self.head = conv(dims, widths[-1], target.channels * math.prod(self.patch), 3)
         _channels_last(self)
 
     def forward(self, z: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
@@ -203,7 +221,7 @@ class _Mapper(nn.Module):
         fine, coarse = (target, source) if self.finer else (source, target)
         self.positions, self.sizes = fine.positions, halvings(fine.positions, coarse.positions)
         # The first halvings are a change of shape, as `patch` says; detail would be lost in a larger one.
-        wanted, self.patch = sizes.patch or min(2, default_patch(fine.positions)), 1
+        wanted, self.patch = min(sides(sizes.patch or min(2, default_patch(fine.positions)), dims)), 1
         while 2 * self.patch <= wanted and len(self.sizes) > 1 and _all_halved(*self.sizes[:2]):
             self.patch, self.sizes = 2 * self.patch, self.sizes[1:]
         widths = [sizes.channels(i) for i in range(len(self.sizes))]
@@ -250,19 +268,19 @@ class _UNet(nn.Module):
         super().__init__()
         dims = len(space.positions)
         self.positions = space.positions
-        self.patch = sizes.patch or default_patch(space.positions)
-        grid = tuple(-(-n // self.patch) for n in space.positions)
+        self.patch = sizes.patch_of(space.positions)
+        grid = patched(space.positions, self.patch)
         self.sizes = scales(grid, smallest=2, most=len(sizes.multipliers))
         widths = [sizes.channels(i) for i in range(len(self.sizes))]
         steer = 4 * sizes.width
         self.time = TimeEmbedding(steer)
         self.context = Context(condition, steer)
-        pixels = space.channels * self.patch**dims
+        pixels = space.channels * math.prod(self.patch)
         self.embed = conv(dims, pixels, widths[0])
         self.maps = Maps.of(condition, space.positions, [(space.positions, self.patch, widths[0])])
 
         def block(inputs: int, outputs: int) -> _Steered:
-            return _Steered(dims, inputs, outputs, steer, sizes.dropout)
+            return _Steered(dims, inputs, outputs, steer, sizes.dropout, sizes.mix(dims))
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, width = [widths[0]], widths[0]
@@ -308,15 +326,15 @@ class _UNet(nn.Module):
 class _Steered(nn.Module):
     """ADM's block: norm, SiLU, convolution, twice; time and condition scale and shift the second norm."""
 
-    def __init__(self, dims: int, inputs: int, outputs: int, steer: int, dropout: float) -> None:
+    def __init__(self, dims: int, inputs: int, outputs: int, steer: int, dropout: float, mix: Mix) -> None:
         super().__init__()
         # One group: with more, GroupNorm in bf16 and channels-last takes up to 20 times as long on a CPU.
         self.norm_in = nn.GroupNorm(1, inputs)
-        self.conv_in = conv(dims, inputs, outputs)
+        self.conv_in = mix(inputs, outputs)
         self.steer = linear(steer, 2 * outputs, scale=0.0)
         self.norm_out = nn.GroupNorm(1, outputs)
         self.dropout = Dropout(dropout)
-        self.conv_out = conv(dims, outputs, outputs, scale=0.0)
+        self.conv_out = mix(outputs, outputs, scale=0.0)
         self.skip = conv(dims, inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, steer: Tensor) -> Tensor:

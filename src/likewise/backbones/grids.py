@@ -14,6 +14,17 @@ def default_patch(positions: Size) -> int:
     return max(1, round(max(positions) / 16)) if len(positions) > 1 else 1
 
 
+def default_patches(positions: Size) -> Size:
+    """The same for each dimension; of three the first is time, whose patch is by its own length, and space's by its."""
+    time, space = positions[:-2], positions[-2:]
+    return (*(max(1, round(n / 16)) for n in time), *[default_patch(space)] * len(space))
+
+
+def patched(positions: Size, patch: Size) -> Size:
+    """How many patches there are along each dimension, the last one filled up."""
+    return tuple(-(-n // p) for n, p in zip(positions, patch, strict=True))
+
+
 def scales(positions: Size, smallest: int = 4, most: int | None = None) -> list[Size]:
     """The sizes from fine to coarse: each halves what is above `smallest`, rounding up; at most `most` of them."""
     sizes = [positions]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,14 +20,43 @@ def linear(inputs: int, outputs: int, *, bias: bool = True, scale: float = 1.0) 
     return layer
 
 
+class _Conv3d(nn.Conv3d):
+    """As torch's, right where time has two frames left: there oneDNN's gradient in bf16 reads what nobody has written.
+
+    Seen with torch 2.13, channels-last or not; with three frames, or with the zeros made before, it is right.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[2] != 2 or self.padding[0] != 1:
+            return super().forward(input)
+        more = F.pad(input, (0, 0, 0, 0, 1, 1))
+        return F.conv3d(more, self.weight, self.bias, padding=(0, *self.padding[1:]), groups=self.groups)  # pyright: ignore
+
+
 def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1, scale: float = 1.0) -> nn.Module:
     """A same-size convolution over `dims` (1 to 3) position dimensions, scaled like `linear`; its bias starts at 0."""
-    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
+    kind = (nn.Conv1d, nn.Conv2d, _Conv3d)[dims - 1]
     layer = kind(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
     nn.init.normal_(layer.weight, std=scale / math.sqrt(inputs // groups * kernel**dims))
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def spacetime(inputs: int, outputs: int, *, groups: int = 1, scale: float = 1.0) -> nn.Module:
+    """Over time, height and width, as `conv`: 3x3 in space, then 3 in time (R(2+1)D, Tran et al., 2018).
+
+    12 products for each pair of channels instead of 27. Time lets pass what comes, at first. It is never in groups:
+    oneDNN takes longer for one channel at a time than for all with all.
+    """
+    space = nn.Conv3d(inputs, outputs, (1, 3, 3), padding=(0, 1, 1), groups=groups)
+    time = _Conv3d(outputs, outputs, (3, 1, 1), padding=(1, 0, 0))
+    nn.init.normal_(space.weight, std=scale / math.sqrt(inputs // groups * 9))
+    nn.init.dirac_(time.weight)
+    for layer in (space, time):
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(space, time)
 
 
 def heads_of(width: int, size: int = 64) -> int:
@@ -36,26 +65,35 @@ def heads_of(width: int, size: int = 64) -> int:
     return min(fitting, key=lambda n: (abs(math.log(width / n / size)), n))
 
 
-def fold(x: Tensor, patch: int) -> Tensor:
-    """Move patch x ... x patch blocks of positions into channels, after filling up with zeros at the end.
+def sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """How many positions along each dimension become one: a number for all of them, or one for each."""
+    found = (patch,) * dims if isinstance(patch, int) else tuple(patch)
+    if len(found) != dims:
+        raise ValueError(f"backbone.patch: {len(found)} numbers for {dims} dimensions of positions")
+    return found
 
-    x: shape (B, C, *positions). Returns shape (B, C * patch^d, *ceil(positions / patch)).
+
+def fold(x: Tensor, patch: int | Sequence[int]) -> Tensor:
+    """Move blocks of positions, `patch` along each dimension, into channels, after filling up with zeros at the end.
+
+    x: shape (B, C, *positions). Returns shape (B, C * prod(patch), *ceil(positions / patch)).
     """
     dims = x.dim() - 2
-    x = F.pad(x, [n for size in reversed(x.shape[2:]) for n in (0, -size % patch)])
-    small = [size // patch for size in x.shape[2:]]
-    x = x.view(*x.shape[:2], *(n for size in small for n in (size, patch)))
+    patch = sides(patch, dims)
+    x = F.pad(x, [n for size, p in reversed([*zip(x.shape[2:], patch, strict=True)]) for n in (0, -size % p)])
+    small = [size // p for size, p in zip(x.shape[2:], patch, strict=True)]
+    x = x.view(*x.shape[:2], *(n for pair in zip(small, patch, strict=True) for n in pair))
     order = [0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2)]
     return x.permute(order).reshape(x.shape[0], -1, *small)
 
 
-def unfold(x: Tensor, patch: int, positions: tuple[int, ...]) -> Tensor:
+def unfold(x: Tensor, patch: int | Sequence[int], positions: tuple[int, ...]) -> Tensor:
     """The inverse of `fold`, cropped to `positions`."""
     dims = x.dim() - 2
-    small = x.shape[2:]
-    x = x.reshape(x.shape[0], -1, *[patch] * dims, *small)
+    patch, small = sides(patch, dims), x.shape[2:]
+    x = x.reshape(x.shape[0], -1, *patch, *small)
     order = [0, 1, *(axis for d in range(dims) for axis in (2 + dims + d, 2 + d))]
-    x = x.permute(order).reshape(x.shape[0], -1, *(n * patch for n in small))
+    x = x.permute(order).reshape(x.shape[0], -1, *(n * p for n, p in zip(small, patch, strict=True)))
     return x[(..., *(slice(n) for n in positions))]
 
 

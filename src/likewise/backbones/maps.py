@@ -7,14 +7,18 @@ where, so convolutions are also given it, resized to their grid, beside what the
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likewise.backbones.layers import conv, fold
+from likewise.backbones.layers import conv, fold, sides
 from likewise.spaces import Condition, Continuous, Space
+
+#: a size, the patch whose positions become channels, and how many channels are wanted
+Grid = tuple[tuple[int, ...], int | tuple[int, ...], int]
 
 
 def is_map(space: Space, positions: tuple[int, ...]) -> bool:
@@ -40,9 +44,7 @@ class Maps(nn.Module):
     What is missing is zeros, and one more channel of each field says so.
     """
 
-    def __init__(
-        self, condition: Condition, positions: tuple[int, ...], grids: list[tuple[tuple[int, ...], int, int]]
-    ) -> None:
+    def __init__(self, condition: Condition, positions: tuple[int, ...], grids: list[Grid]) -> None:
         """grids: where it is wanted, each (size, patch, width).
 
         The map is resized to a size, then blocks of patch a side become channels (`fold`), and these `width` channels.
@@ -52,12 +54,12 @@ class Maps(nn.Module):
         self.fields = list(fields.items())
         self.dims, self.grids = len(positions), grids
         channels = sum(space.channels + 1 for space in fields.values())
-        self.convs = nn.ModuleList(conv(self.dims, channels * patch**self.dims, width) for _, patch, width in grids)
+        self.convs = nn.ModuleList(
+            conv(self.dims, channels * math.prod(sides(patch, self.dims)), width) for _, patch, width in grids
+        )
 
     @staticmethod
-    def of(
-        condition: Condition, positions: tuple[int, ...], grids: list[tuple[tuple[int, ...], int, int]]
-    ) -> Maps | None:
+    def of(condition: Condition, positions: tuple[int, ...], grids: list[Grid]) -> Maps | None:
         """The maps, or None where nothing that is given lies on the positions: then there are no weights either."""
         there = any(is_map(space, positions) for space in condition.values())
         return Maps(condition, positions, grids) if there else None

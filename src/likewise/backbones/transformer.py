@@ -7,7 +7,7 @@ norm can learn them. adaLN-zero where a time or a latent steers the blocks (Peeb
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from likewise.backbones.base import Backbone, Predictor, Role
 from likewise.backbones.block import Block
 from likewise.backbones.causal import Causal
 from likewise.backbones.context import Context, Embedded
+from likewise.backbones.grids import patched
 from likewise.backbones.layers import (
     TimeEmbedding,
     coordinates,
@@ -26,6 +27,7 @@ from likewise.backbones.layers import (
     linear,
     rms_norm,
     rotation,
+    sides,
     unfold,
 )
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
@@ -41,8 +43,9 @@ class Transformer(Backbone):
     ffn: Literal["swiglu", "relu2"] = Field(default="swiglu", description="feed-forward layer")
     qk_norm: bool = Field(default=True, description="normalise queries and keys")
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    patch: int | None = Field(
-        default=None, ge=1, description="positions per patch side; by default at most 256 patches"
+    patch: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None,
+        description="positions per patch side, or a number for each dimension; by default at most 256 patches",
     )
     given: Literal["cross", "prefix"] = Field(
         default="cross",
@@ -89,16 +92,29 @@ def default_patch(positions: tuple[int, ...], most: int = 256) -> int:
     return patch
 
 
+def default_patches(positions: tuple[int, ...], most: int = 512) -> tuple[int, ...]:
+    """The same for each dimension; of three the first is time, and at most `most` patches are made then.
+
+    Neighbouring frames differ more than neighbouring pixels do: a patch is at most a quarter as long as it is wide.
+    """
+    if len(positions) != 3:
+        return (default_patch(positions),) * len(positions)
+    side = 1
+    while math.prod(patched(positions, patch := (max(1, side // 4), side, side))) > most:
+        side += 1
+    return patch
+
+
 class _Patches(nn.Module):
     """Continuous values as tokens and back: patches of positions; without positions, channels (one-hots together)."""
 
     def __init__(self, space: Continuous, sizes: Transformer, enters: bool = True, leaves: bool = True) -> None:
         super().__init__()
         self.space = space
-        self.patch = sizes.patch or default_patch(space.positions)
         if space.positions:
-            grid = tuple(-(-n // self.patch) for n in space.positions)
-            inputs = space.channels * self.patch ** len(grid)
+            self.patch = sides(sizes.patch or default_patches(space.positions), len(space.positions))
+            grid = patched(space.positions, self.patch)
+            inputs = space.channels * math.prod(self.patch)
             self.embed = linear(inputs, sizes.width) if enters else None
             self.head = linear(sizes.width, inputs) if leaves else None
         else:

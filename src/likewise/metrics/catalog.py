@@ -135,6 +135,17 @@ MEASURES: dict[str, Measure] = {
         "Usefulness (TSTR)", "higher",
         "What a learner trained on samples gets right on real data; beside it, trained on real data.", True,
     ),
+    # motion
+    "motion": Measure("Motion", "real", "How much a frame differs from the next; 100%: from black to white.", True),
+    "motion_distance": Measure(
+        "Distance of motions", "lower",
+        "How far the clips' amounts of motion are from real ones (Wasserstein), over what real ones are on average.",
+    ),
+    "smoothness": Measure(
+        "Smoothness", "real",
+        "How much farther than the next frame the one after it is: more in steady motion; 1 in flicker or disorder.",
+    ),
+    "frozen": Measure("Frozen clips", "real", "The share of clips that move less than nearly all real ones.", True),
     # text, table
     "distinct_1": Measure("Distinct-1", "real", "Different words over all words.", True),
     "distinct_2": Measure("Distinct-2", "real", "Different pairs of words over all pairs.", True),

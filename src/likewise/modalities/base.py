@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -138,6 +139,8 @@ class Modality(ABC):
     encodings: tuple[Encoding, ...]
     #: ".png" where each sample is a file of its own; None where samples stand in the table of samples
     suffix: str | None = None
+    #: what samples may be written as beside that, see `written`
+    suffixes: tuple[str, ...] = ()
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
     unit: str = "dimension"
     #: of `token_bytes`: what the first token of a text writes at its beginning, and the text leaves out
@@ -226,6 +229,10 @@ class Modality(ABC):
         """Write one sample to a file of its own, with its provenance inside. Only where `suffix` is not None."""
         raise NotImplementedError(f"{self.name} samples stand in samples.jsonl")
 
+    def written(self, changes: Mapping[str, Any]) -> Modality:
+        """The same, but for how samples are written, such as {"format": "mp4"}. Raises ValueError if it has no such."""
+        raise ValueError(f"target.{min(changes)}: there is one way only to write {self.name}")
+
     @classmethod
     def read_provenance(cls, path: Path) -> dict[str, Any] | None:
         """The provenance in a file that `write` wrote; None if it has none."""
@@ -246,6 +253,15 @@ class Modality(ABC):
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         """The values side by side as one PNG; None where they are not pictures."""
         return None
+
+    def moving_sheet(self, values: Sequence[Any]) -> bytes | None:
+        """The values side by side as one animated GIF; None where they do not move."""
+        return None
+
+    @classmethod
+    def glance(cls, path: Path) -> tuple[str, Pillow.Image]:
+        """What a user's file is in a few words, and a picture to know it by. Raises BadValue if it cannot be read."""
+        raise BadValue(f"a {cls.name} is not read from a file of its own")
 
     def read_file(self, path: Path) -> Any:
         """The one value that a user's file holds, as `read` would give it. Raises BadValue."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from likewise.draws import Draws
 from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
 from likewise.modalities.palette import main_colours
+from likewise.modalities.patches import Patches
 from likewise.modalities.pictures import Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
 from likewise.spaces import Continuous, Space, Tokens, Unfit
 
@@ -88,7 +89,7 @@ class Image(Modality):
         self.crop: Crop = crop
         self.width, self.height = _sides(size)
         self.channels = len(mode)
-        self._codes = None if codebook is None else np.array(codebook, np.float32)
+        self.patches = Patches((len(mode), self.height, self.width), (patch, patch), codebook)
         # What is read of a file: with a random crop, a margin around what is seen at a time.
         self._room = (_room(self.width), _room(self.height)) if crop == "random" else (self.width, self.height)
 
@@ -105,8 +106,6 @@ class Image(Modality):
         width, height = _sides(size)
         mode = settings.mode or ("RGBA" if "RGBA" in seen else "RGB" if "RGB" in seen else "L")
         patch = settings.patch or (2 if max(width, height) > 16 and width % 2 == height % 2 == 0 else 1)
-        if width % patch or height % patch:
-            raise ValueError(f"patch {patch} does not divide the size {size}")
         found = cls(size, mode, patch, None, settings.crop, settings.flip)
         if patch > 1 or mode != "L":
             codes = found._learned([values[i] for i in chosen], settings.codes, seed)
@@ -117,14 +116,8 @@ class Image(Modality):
 
     def _learned(self, values: Sequence[Any], most: int, seed: int) -> list[list[int]]:
         """At most so many patches that stand for all."""
-        from sklearn.cluster import MiniBatchKMeans
-
         plain = self._middle(np.stack([self._array(v) for v in values]))
-        pixels = self.patches(plain).reshape(-1, self.patch * self.patch * self.channels)
-        codes = min(most, len(np.unique(pixels, axis=0)))
-        found = MiniBatchKMeans(codes, batch_size=4096, n_init=1, random_state=seed, max_iter=30)  # pyright: ignore
-        found.fit(pixels)
-        return np.asarray(found.cluster_centers_).round().astype(int).tolist()
+        return self.patches.learn(plain, most, seed)
 
     def state(self) -> dict[str, Any]:
         state = {"size": self.size, "mode": self.mode, "patch": self.patch, "codebook": self.codebook}
@@ -142,24 +135,12 @@ class Image(Modality):
             raise Unfit(
                 f"{what} changes pixels from step to step, and tokens are made once; flow, gan and vae learn pixels"
             )
-        grid = self._grid
-        return Tokens(grid[0] * grid[1], 256 if self.codebook is None else len(self.codebook), grid=grid)
-
-    @property
-    def _grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return self.height // self.patch, self.width // self.patch
+        return Tokens(self.patches.count, self.patches.kinds, grid=self.patches.grid)
 
     def packed_bytes(self, encoding: Encoding) -> int | None:
-        if encoding == "continuous" or self._codes is None:
+        if encoding == "continuous" or self.patches.plain:
             return self.channels * self._room[0] * self._room[1]
-        return 2 * self._grid[0] * self._grid[1]
-
-    def patches(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """(N, C, H, W) as (N, H/p * W/p, C * p * p)."""
-        p, (rows, columns) = self.patch, self._grid
-        cut = pixels.reshape(-1, self.channels, rows, p, columns, p).transpose(0, 2, 4, 1, 3, 5)
-        return cut.reshape(len(pixels), rows * columns, -1)
+        return 2 * self.patches.count
 
     def _array(self, value: Any) -> NDArray[np.uint8]:
         """A raw value as pixels, shape (C, H, W), with the margin of a random crop."""
@@ -185,15 +166,7 @@ class Image(Modality):
         pixels = np.stack([self._array(v) for v in values])
         if encoding == "continuous":
             return Packed(pixels)
-        pixels = self._middle(pixels)
-        if self._codes is None:
-            return Packed(pixels.reshape(len(pixels), -1))
-        codes = []
-        squares = (self._codes**2).sum(1)
-        for part in np.array_split(pixels, -(-len(pixels) // 256)):
-            flat = self.patches(part).astype(np.float32)
-            codes.append((squares - 2 * flat @ self._codes.T).argmin(-1).astype(np.int16))
-        return Packed(np.concatenate(codes))
+        return Packed(self.patches.tokens(self._middle(pixels)))
 
     def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
         if encoding == "tokens":
@@ -220,12 +193,8 @@ class Image(Modality):
     def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
         if encoding == "continuous":
             pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-        elif self._codes is None:
-            pixels = x.cpu().numpy().astype(np.uint8).reshape(-1, 1, self.height, self.width)
         else:
-            p = self.patch
-            flat = self._codes[x.cpu().numpy()].astype(np.uint8).reshape(-1, *self._grid, self.channels, p, p)
-            pixels = flat.transpose(0, 3, 1, 4, 2, 5).reshape(-1, self.channels, self.height, self.width)
+            pixels = self.patches.pixels(x.cpu().numpy())
         return [_picture(a) for a in pixels]
 
     def read(self, value: Any) -> Any:
@@ -262,6 +231,11 @@ class Image(Modality):
     def words(self, value: Any) -> str:
         return f"a picture, {self.width} by {self.height} pixels"
 
+    @classmethod
+    def glance(cls, path: Path) -> tuple[str, Pillow.Image]:
+        picture = open_picture(path)
+        return f"{picture.width}x{picture.height} {picture.mode}", picture
+
     def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
         info = PngInfo()
         info.add_itxt("likewise", json.dumps(provenance, sort_keys=True))
@@ -297,7 +271,7 @@ class Image(Modality):
         if encoding == "continuous":
             heat = weights.max(0)
         else:
-            heat = np.kron(weights.reshape(self._grid), np.ones((self.patch, self.patch)))
+            heat = np.kron(weights.reshape(self.patches.grid), np.ones((self.patch, self.patch)))
         [value] = self.decode(x[None], encoding)
         if self.mode == "RGBA":
             value = Pillow.alpha_composite(Pillow.new("RGBA", value.size, "white"), value)

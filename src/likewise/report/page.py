@@ -96,6 +96,7 @@ def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
         ("Usefulness: train on samples, test on real", of("tstr")),
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
         ("Who was in the training data?", ["membership", "membership_loss"]),
+        ("Motion", ["motion", "motion_distance", "smoothness", "frozen"]),
         ("Molecules", ["valid", "unique", "novel"]),
         ("Translation", ["bleu", "chrf", "ter", "cer", "wer"]),
         (

@@ -25,6 +25,7 @@ from likewise.report.fit import captions, clusters, mode_rows
 from likewise.report.given_away import gave_away
 from likewise.report.latent import latent
 from likewise.report.molecules import molecules
+from likewise.report.motion import motion
 from likewise.report.page import Shown
 from likewise.report.reconstruction import reconstruction
 from likewise.report.tasks import rows as table_rows
@@ -288,6 +289,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     (_OWN, texts),
     (_OWN, translation),
     (_OWN, molecules),
+    (_OWN, motion),
     (_OWN, table_rows),
 )
 

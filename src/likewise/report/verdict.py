@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from likewise.report.charts import number
+from likewise.report.motion import verdict as motion
 
 Row = Mapping[str, Any]
 
@@ -19,6 +20,7 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         _tell(report["judge"]["tells"][0]) if report["judge"] and report["judge"]["tells"] else None,
         _distance(rows["kid"]) if "kid" in rows else None,
         _reach(rows["precision"], rows["recall"]) if "precision" in rows else None,
+        motion(rows),
         *(_agreement(row) for name, row in rows.items() if name.startswith("agreement:")),
         *(_captions(row) for name, row in rows.items() if name.startswith("r_precision:")),
         *(_missing(row) for name, row in rows.items() if name.partition(":")[0] == "modes"),

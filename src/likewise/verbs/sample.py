@@ -139,7 +139,8 @@ def _provenance(file: Path) -> dict[str, Any] | None:
     if found := walk.read_provenance(file):
         return found
     kinds = [catalog.find("modality", name) for name in catalog.names("modality")]
-    return next((found for k in kinds if k.suffix == file.suffix and (found := k.read_provenance(file))), None)
+    able = [k for k in kinds if file.suffix in (k.suffix, *k.suffixes)]
+    return next((found for k in able if (found := k.read_provenance(file))), None)
 
 
 def again(file: Path, out: Path) -> Path:
@@ -174,4 +175,4 @@ def again(file: Path, out: Path) -> Path:
     if "sheet" in found:
         sheet(run, drawn, out, found["sheet"].get("font"))
         return out / "sheet.png"
-    return out / file.name if whole else out / f"{first:06d}{run.modality.suffix}"
+    return out / file.name if whole else out / f"{first:06d}{drawn.modality.suffix}"

@@ -29,8 +29,8 @@ from likewise.training.stop import Interrupted, Stop
 from likewise.training.track import require, tracker, values_of
 from likewise.version import __version__
 
-#: how many real items of each split are kept inside the run, for its reports
-_KEPT = 4000
+#: how many real items of each split are kept inside the run, for its reports, and about how many bytes
+_KEPT, _KEPT_BYTES = 4000, 2**28
 _PREVIEWS = 16
 
 
@@ -140,7 +140,8 @@ def _lay_out(aside: Path, plan: Plan) -> None:
     records = plan.scan.records
     for split, part in (("train", plan.train), ("held_out", plan.held_out)):
         # Drawn from all of them: the first ones of a folder of classes are all of one class.
-        chosen = np.random.default_rng(0).choice(len(part), min(_KEPT, len(part)), replace=False)
+        most = max(500, min(_KEPT, _KEPT_BYTES // (run.plain.packed_bytes(run.plain.encodings[0]) or 1)))
+        chosen = np.random.default_rng(0).choice(len(part), min(most, len(part)), replace=False)
         kept = part.subset(np.sort(chosen))
         run.keep_reference(split, kept.columns[records.target], {k: kept.columns[k] for k in records.given})
     checkpoint.seal(aside)
@@ -394,6 +395,8 @@ def _show(run: Run, values: list[Any], step: int) -> Path:
     if picture is not None:
         path = folder / f"preview-{step:07d}.png"
         path.write_bytes(picture)
+        if (moving := run.modality.moving_sheet(values)) is not None:
+            path.with_suffix(".gif").write_bytes(moving)
         return path
     path = folder / f"preview-{step:07d}.txt"
     path.write_text("\n".join(str(v) for v in values) + "\n", encoding="utf-8")

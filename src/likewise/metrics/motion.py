@@ -1,0 +1,76 @@
+"""Whether clips move as real ones do: how much, how steadily, and whether some stand still.
+
+How much a clip moves is the mean absolute difference of its neighbouring frames. How steadily, the same of frames two
+apart over that of neighbours: what goes on in one direction is farther away after two steps than after one, while
+flicker, noise and shuffled frames are as far after one as after two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import wasserstein_distance
+
+from likewise.metrics.intervals import Estimate, groups_of, jackknife, mean, proportion
+
+Array = NDArray[np.float64]
+
+#: the share of real clips that count as moving least, and what of their motion a frozen clip has at most
+_LEAST, _HALF = 0.02, 0.5
+
+
+def amounts(clips: Sequence[NDArray[np.uint8]]) -> tuple[Array, Array]:
+    """How much each clip changes from a frame to the next, and to the one after it: in [0, 1], shape (N,) each.
+
+    clips: shape (T, H, W, C) each. With fewer than three frames the second is NaN.
+    """
+    one, two = [], []
+    for clip in clips:
+        frames = clip.astype(np.float32) / 255
+        one.append(np.abs(frames[1:] - frames[:-1]).mean())
+        two.append(np.abs(frames[2:] - frames[:-2]).mean() if len(frames) > 2 else np.nan)
+    return np.array(one, np.float64), np.array(two, np.float64)
+
+
+def threshold(real: Array) -> float:
+    """Below this amount of motion a clip counts as frozen; real: the amounts of real clips."""
+    return _HALF * float(np.quantile(real, _LEAST))
+
+
+def motion(real: Sequence[NDArray[np.uint8]], fake: Sequence[NDArray[np.uint8]], seed: int = 0) -> dict[str, Estimate]:
+    """Keys motion, motion_distance, smoothness (where clips have three frames) and frozen.
+
+    Raises ValueError where real clips do not move: then there is nothing to compare with.
+    """
+    (before, _), (one, two) = amounts(real), amounts(fake)
+    if before.mean() <= 0:
+        raise ValueError("the real clips do not move")
+    low = threshold(before)
+    found = {"motion": mean(one, seed), "motion_distance": _distance(before, one, seed)}
+    if np.isfinite(two).all() and one.sum() > 0:
+        found["smoothness"] = _ratio(two, one, seed)
+    found["frozen"] = proportion(float((one <= low).mean()), len(one))
+    return found
+
+
+def _distance(real: Array, fake: Array, seed: int) -> Estimate:
+    """Wasserstein-1 between the clips' amounts of motion, over the mean of the real ones."""
+    groups = groups_of(len(real), seed), groups_of(len(fake), seed)
+    parts = [
+        wasserstein_distance(real[groups[0] != g], fake[groups[1] != g]) / real[groups[0] != g].mean()
+        for g in range(min(int(part.max()) + 1 for part in groups))
+    ]
+    return jackknife(wasserstein_distance(real, fake) / real.mean(), np.array(parts), (0.0, np.inf))
+
+
+def _ratio(two: Array, one: Array, seed: int) -> Estimate:
+    """Sums over all clips: one that stands still has no ratio of its own."""
+    groups = groups_of(len(one), seed)
+    parts = [
+        two[groups != g].sum() / one[groups != g].sum()
+        for g in range(int(groups.max()) + 1)
+        if one[groups != g].sum() > 0
+    ]
+    return jackknife(two.sum() / one.sum(), np.array(parts), (0.0, np.inf))

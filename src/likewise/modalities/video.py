@@ -1,0 +1,350 @@
+"""A clip: frames of 8-bit channels as numbers in [-1, 1], or as tokens, one for each block of space and time.
+
+Blocks of space-time as tokens are VideoGPT's (Yan et al., "VideoGPT", 2021), here with a codebook by k-means.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps
+from pydantic import Field
+from torch import Tensor
+
+from likewise.draws import Draws
+from likewise.modalities import footage
+from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
+from likewise.modalities.footage import About, Clip
+from likewise.modalities.patches import Patches
+from likewise.spaces import Continuous, Space, Tokens
+
+#: files that say how large and how long clips are, spread evenly
+_LOOKED_AT = 200
+#: tokens of a clip, from which on blocks are made larger; blocks that a codebook is learned of, in some seconds
+_MOST_TOKENS, _BLOCKS = 512, 20_000
+#: what metrics see without a network: frames, pixels a side of them, and a side of the grid of their changes
+_SEEN_FRAMES, _SEEN_SIDE, _CHANGE_SIDE = 8, 8, 4
+#: the colour of what weighs most where a clip is shaded, as the page's --heat-colour
+_HEAT = (226, 84, 26)
+
+_Side = Annotated[int, Field(ge=1, le=512)]
+
+
+class VideoSettings(ModalitySettings):
+    modality: Literal["video"] = "video"
+    size: _Side | tuple[_Side, _Side] | None = Field(
+        default=None, description="pixels a side, or [height, width]; default: the data's shape, at most 64 a side"
+    )
+    frames: int | None = Field(
+        default=None, ge=2, le=256, description="frames of a clip; default: the data's usual number, at most 16"
+    )
+    stride: int = Field(default=1, ge=1, description="every how many frames one is taken")
+    fps: float | None = Field(
+        default=None, gt=0, le=240, description="frames a second of what is written; default: the data's"
+    )
+    mode: Literal["L", "RGB", "RGBA"] | None = None
+    format: Literal["mp4", "webm", "gif", "webp"] | None = Field(
+        default=None, description="what samples are written as; default: as the data are, webp for folders of frames"
+    )
+    patch: int | None = Field(default=None, ge=1, le=16, description="pixels a side of a token's block")
+    patch_frames: int | None = Field(default=None, ge=1, le=8, description="frames of a token's block")
+    codes: int = Field(default=512, ge=2, le=4096, description="kinds of block tokens")
+
+
+class Video(Modality):
+    """Clips of one size, length and mode."""
+
+    name = "video"
+    Settings = VideoSettings
+    encodings = ("continuous", "tokens")
+    suffixes = tuple(f".{kind}" for kind in footage.WRITTEN)
+
+    def __init__(
+        self, size: Sequence[int], frames: int, stride: int, mode: str, fps: float, format: str,
+        block: Sequence[int], codebook: list[list[int]] | None,
+    ) -> None:  # fmt: skip
+        """size: (height, width). block: frames, height and width of a token's block. codebook: see `Patches`."""
+        self.height, self.width = size
+        self.frames, self.stride, self.mode, self.fps, self.format = frames, stride, mode, fps, format
+        self.block, self.codebook = tuple(block), codebook
+        self.shape = (len(mode), frames, *size)
+        self.patches = Patches(self.shape, self.block, codebook)
+        self.suffix = f".{format}"
+
+    @classmethod
+    def fit(cls, values: Sequence[Any], settings: VideoSettings, seed: int = 0) -> Video:
+        some = [values[i] for i in np.linspace(0, len(values) - 1, min(len(values), _LOOKED_AT)).astype(int)]
+        seen = [footage.about(value) for value in some]
+        lengths = sorted(-(-each.frames // settings.stride) for each in seen)
+        usual = Counter(lengths).most_common(1)[0]
+        # where most clips are of one length it is that, else what half of them have
+        usual = usual[0] if usual[1] > len(seen) / 2 else lengths[(len(seen) - 1) // 2]
+        if settings.frames is None and usual < 2:
+            raise ValueError("most of the clips have one frame only: nothing moves; --as image learns pictures")
+        frames = settings.frames or min(usual, 16)
+        size = _size(seen, settings.size)
+        modes = {each.mode for each in seen}
+        mode = settings.mode or next(m for m in ("RGBA", "RGB", "L") if m in modes)
+        fps = settings.fps or float(np.median([each.fps for each in seen])) / settings.stride
+        format_ = settings.format or _format(some)
+        block = _block((frames, *size), settings)
+        made = cls(size, frames, settings.stride, mode, round(fps, 3), format_, block, None)
+        if (mode, block) != ("L", (1, 1, 1)):
+            codebook = made.patches.learn(np.stack([made._array(v) for v in some]), settings.codes, seed, _BLOCKS)
+            made = cls(size, frames, settings.stride, mode, made.fps, format_, block, codebook)
+        made.notes = _notes(lengths, frames, settings.stride)
+        return made
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "size": [self.height, self.width], "frames": self.frames, "stride": self.stride, "mode": self.mode,
+            "fps": self.fps, "format": self.format, "block": list(self.block), "codebook": self.codebook,
+        }  # fmt: skip
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Video:
+        return cls(**state)
+
+    def written(self, changes: Mapping[str, Any]) -> Video:
+        allowed = VideoSettings.model_fields.keys() & {"format", "fps"}
+        if unknown := changes.keys() - allowed:
+            raise ValueError(f"target.{min(unknown)}: of how clips are written there are target.format and target.fps")
+        chosen = VideoSettings.model_validate(dict(changes))
+        state = self.state()
+        return Video(**{**state, "format": chosen.format or self.format, "fps": chosen.fps or self.fps})
+
+    def space(self, encoding: Encoding) -> Space:
+        if encoding == "continuous":
+            return Continuous(self.shape, levels=256)
+        return Tokens(self.patches.count, self.patches.kinds, grid=self.patches.grid)
+
+    def packed_bytes(self, encoding: Encoding) -> int | None:
+        if encoding == "continuous" or self.patches.plain:
+            return int(np.prod(self.shape))
+        return 2 * self.patches.count
+
+    def _array(self, value: Any) -> NDArray[np.uint8]:
+        """The frames that are learned of a raw value, shape (C, T, H, W)."""
+        if isinstance(value, Clip) and self._fits(value):
+            return value.frames.transpose(3, 0, 1, 2)
+        span = (self.frames - 1) * self.stride + 1
+        first = max(0, (footage.about(value).frames - span) // 2)
+        found = footage.pictures(value, range(first, first + span, self.stride))
+        found += found[-1:] * (self.frames - len(found))
+        return np.stack([self._frame(picture) for picture in found]).transpose(3, 0, 1, 2)
+
+    def _fits(self, clip: Clip) -> bool:
+        channels, frames, *size = self.shape
+        return self.stride == 1 and clip.shape == (frames, *size, channels)
+
+    def _frame(self, picture: Pillow.Image) -> NDArray[np.uint8]:
+        """One frame at the size and mode that are learned: cut to the middle, antialiased; shape (H, W, C)."""
+        if picture.mode != self.mode:
+            if self.mode != "RGBA" and (picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info):
+                ground = Pillow.new("RGBA", picture.size, "white")  # what was transparent becomes white
+                picture = Pillow.alpha_composite(ground, picture.convert("RGBA"))
+            picture = picture.convert(self.mode)
+        if picture.size != (self.width, self.height):
+            picture = ImageOps.fit(picture, (self.width, self.height), Pillow.Resampling.LANCZOS)
+        return np.asarray(picture, np.uint8).reshape(self.height, self.width, -1)
+
+    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
+        clips = np.stack([self._array(v) for v in values])
+        return Packed(clips if encoding == "continuous" else self.patches.tokens(clips, 16))
+
+    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
+        if encoding == "tokens":
+            return torch.from_numpy(batch.astype(np.int64))
+        return torch.from_numpy(batch).float() / 127.5 - 1
+
+    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
+        if encoding == "continuous":
+            clips = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        else:
+            clips = self.patches.pixels(x.cpu().numpy())
+        return [Clip(np.ascontiguousarray(clip.transpose(1, 2, 3, 0)), self.fps) for clip in clips]
+
+    def read(self, value: Any) -> Any:
+        return Clip(np.ascontiguousarray(self._array(value).transpose(1, 2, 3, 0)), self.fps)
+
+    def read_file(self, path: Path) -> Any:
+        return self.read(path)
+
+    @classmethod
+    def views(cls) -> dict[str, View]:
+        return {"first": View("image", "its first frame"), "last": View("image", "its last frame")}
+
+    def view(self, value: Any, name: str) -> Any:
+        """A frame of what is learned of a clip, not of the whole file."""
+        return self.read(value).picture(0 if name == "first" else -1)
+
+    def view_settings(self, name: str) -> dict[str, Any]:
+        return {"size": f"{self.width}x{self.height}", "mode": self.mode, "patch": 1}
+
+    @classmethod
+    def glance(cls, path: Path) -> tuple[str, Pillow.Image]:
+        """Beside the words, the first, the middle and the last frame in a row."""
+        seen = footage.about(path)
+        places = [0, seen.frames // 2, seen.frames - 1]
+        shown = [footage.pictures(path, range(i, i + 1))[0] for i in dict.fromkeys(places)]
+        row = Pillow.new("RGB", (seen.width * len(shown), seen.height), "white")
+        for i, picture in enumerate(shown):
+            see_through = picture.mode in ("RGBA", "LA", "PA")
+            row.paste(picture, (i * seen.width, 0), picture.convert("RGBA") if see_through else None)
+        return str(seen), row
+
+    def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
+        footage.write(Clip(value.frames, self.fps), path, provenance)
+
+    @classmethod
+    def read_provenance(cls, path: Path) -> dict[str, Any] | None:
+        return footage.read_provenance(path)
+
+    def show(self, value: Any) -> str:
+        return footage.show(value, f"clip, {self.frames} frames of {self.width} by {self.height} pixels")
+
+    def sheet(self, values: Sequence[Any]) -> bytes | None:
+        return footage.strips(values)
+
+    def moving_sheet(self, values: Sequence[Any]) -> bytes | None:
+        return footage.moving_sheet(values)
+
+    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+        """The clip in pale grey, and over each frame a colour as dense as the weight."""
+        if encoding == "continuous":
+            heat = weights.max(0)
+        else:
+            heat = np.kron(weights.reshape(self.patches.grid), np.ones(self.block))
+        [clip] = self.decode(x[None], encoding)
+        grey = np.stack([np.asarray(p.convert("L"), np.float64) for p in clip.pictures(mode="RGB")])[..., None]
+        pale = 96 + 0.6 * grey
+        mixed = pale + 0.9 * heat[..., None] * (np.array(_HEAT) - pale)
+        return self.show(Clip(mixed.round().clip(0, 255).astype(np.uint8), self.fps))
+
+    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        frames = value.frames
+        noisy = (frames + 32 * rng.standard_normal(frames.shape)).round().clip(0, 255).astype(np.uint8)
+        return [
+            ("noise on it", Clip(noisy, self.fps)),
+            ("backwards", Clip(frames[::-1].copy(), self.fps)),
+            ("its frames shuffled", Clip(frames[rng.permutation(len(frames))], self.fps)),
+            ("frozen at its first frame", Clip(np.repeat(frames[:1], len(frames), 0), self.fps)),
+            ("upside down", Clip(frames[:, ::-1].copy(), self.fps)),
+        ]
+
+    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
+        moves = float(np.median([_motion(v) for v in values]))
+        bright = float(np.median([v.frames.mean() for v in values]))
+        return {
+            "moves more than most": lambda value: _motion(value) > moves,
+            "brighter than most": lambda value: float(value.frames.mean()) > bright,
+        }
+
+    @property
+    def resize(self) -> str:
+        return f"mean over cells, {_SEEN_FRAMES} frames of {_SEEN_SIDE}x{_SEEN_SIDE}, and how neighbours differ"
+
+    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        """Some frames, small; and how much each frame differs from the next, in the cells of a coarse grid."""
+        chosen = np.linspace(0, self.frames - 1, min(self.frames, _SEEN_FRAMES)).round().astype(int)
+        rows = []
+        for value in values:
+            frames = value.frames.astype(np.float32) / 255
+            small = _cells(frames[chosen], _SEEN_SIDE)
+            # Not of the small frames: a speck that moves must be seen to move.
+            changes = _cells(np.abs(np.diff(frames, axis=0)).mean(-1, keepdims=True), _CHANGE_SIDE)
+            rows.append(np.concatenate([small.ravel(), changes.ravel()]))
+        return np.stack(rows).astype(np.float64)
+
+    def amount(self, value: Any) -> int:
+        return int(np.prod(self.shape))
+
+    def uncounted(self, encoding: Encoding) -> str | None:
+        if encoding == "continuous" or self.patches.plain:
+            return None
+        frames, height, width = self.block
+        return (
+            f"of blocks of {frames} frames of {height}x{width} pixels, each as the nearest of {self.patches.kinds}: "
+            "not of every pixel"
+        )
+
+    def task(self, given: Sequence[str]) -> str | None:
+        return "text-to-video" if "text" in given else "image-to-video" if "image" in given else None
+
+    def describe(self) -> str:
+        mode = {"L": "grey", "RGB": "colour", "RGBA": "colour with transparency"}[self.mode]
+        every = f", every {self.stride}. one" if self.stride > 1 else ""
+        return f"{self.frames} frames of {self.width}x{self.height} {mode}{every}, {self.fps:g} fps, as {self.format}"
+
+
+def _size(seen: Sequence[About], asked: int | tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width): what was asked for, or the shape that all have, at most 64 a side; square where they differ."""
+    if asked is not None:
+        return asked if isinstance(asked, tuple) else (asked, asked)
+    height, width = (int(np.median([getattr(each, side) for each in seen])) for side in ("height", "width"))
+    if any(abs(each.height * width - each.width * height) > 0.02 * each.width * height for each in seen):
+        height = width = min(max(each.height, each.width) for each in seen)
+    if max(height, width) <= 64:
+        return height, width
+    scale = 64 / max(height, width)
+    return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
+
+
+def _format(some: Sequence[Any]) -> str:
+    kinds = Counter(Path(v).suffix.lower() for v in some if not isinstance(v, Clip))
+    usual = kinds.most_common(1)[0][0] if kinds else ""
+    if usual in footage.FILMS:
+        return "webm" if usual == ".webm" else "mp4"
+    return "gif" if usual == ".gif" else "webp"
+
+
+def _block(shape: tuple[int, int, int], settings: VideoSettings) -> tuple[int, int, int]:
+    """Frames, height and width of a token's block: as small as makes at most _MOST_TOKENS of a clip."""
+    frames, height, width = shape
+    sides = [p for p in range(1, 17) if height % p == 0 and width % p == 0]
+    times = [p for p in (1, 2, 4) if frames % p == 0]
+    sides = [settings.patch] if settings.patch else sides
+    times = [settings.patch_frames] if settings.patch_frames else times
+    # Time is cut last: a block of four frames that differ is hardly ever one of a codebook.
+    both = sorted(((t, p) for t in times for p in sides), key=lambda both: (both[0] * both[1] ** 2, both[0]))
+    fit = [both for both in both if (frames // both[0]) * (height // both[1]) * (width // both[1]) <= _MOST_TOKENS]
+    t, p = (fit or both[-1:])[0]
+    return t, p, p
+
+
+def _notes(lengths: Sequence[int], frames: int, stride: int) -> tuple[str, ...]:
+    """What is said of clips that are not as long as what is learned of each."""
+    every = f", of every {stride}. one," if stride > 1 else ""
+    many = f"of the {len(lengths):,} clips looked at"
+    longer, shorter = (sum(sign * n > sign * frames for n in lengths) for sign in (1, -1))
+    said = []
+    if longer:
+        said.append(f"{longer:,} {many} are longer than {frames} frames{every}: the middle of each is learned")
+    if shorter:
+        said.append(f"{shorter:,} {many} are shorter than {frames} frames{every}: their last frame is held")
+    if said:
+        said[-1] += " (target.frames and target.stride change that)"
+    return tuple(said)
+
+
+def _motion(clip: Clip) -> float:
+    return float(np.abs(np.diff(clip.frames.astype(np.float32), axis=0)).mean())
+
+
+def _cells(frames: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """The means over a grid of at most side x side cells; frames: shape (T, H, W, C)."""
+    for axis in (1, 2):
+        count = min(side, frames.shape[axis])
+        starts = np.arange(count) * frames.shape[axis] // count
+        sizes = np.diff(np.append(starts, frames.shape[axis]))
+        shape = [1, 1, 1, 1]
+        shape[axis] = count
+        frames = (np.add.reduceat(frames, starts, axis) / sizes.reshape(shape)).astype(np.float32)
+    return frames
