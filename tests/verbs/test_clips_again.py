@@ -61,6 +61,16 @@ def test_a_run_opened_again_shows_the_same_clips(run):
     assert Pillow.open(io.BytesIO(drawn._repr_png_())).height == 2 * (8 * 6 + 4)
 
 
+def test_a_first_frame_can_be_given(tmp_path):
+    for i in range(30):
+        save_gif(tmp_path / "data" / f"{i:03d}.gif", square(i, 4, (8, 8)))
+    small = {k: v for k, v in SMALL.items() if k != "family.latent"} | {"family.sampling.steps": 2}
+    run = train(tmp_path / "data", out=tmp_path / "run", given=["first"], steps=2, set_=small, say=lambda _: None)
+    square(3, 1, (8, 8)).picture(0).save(tmp_path / "photo.png")
+    _, folder = sample(run, 2, given={"first": str(tmp_path / "photo.png")}, out=tmp_path / "drawn")
+    assert again(folder / "000001.gif", tmp_path / "again").read_bytes() == (folder / "000001.gif").read_bytes()
+
+
 def test_pictures_have_one_way_to_be_written(tmp_path):
     for i in range(20):
         (tmp_path / "data").mkdir(exist_ok=True)
