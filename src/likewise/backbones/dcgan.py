@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Backbone, Role
 from likewise.backbones.context import Context
 from likewise.backbones.grids import Size, scales
+from likewise.backbones.layers import Conv3d, ConvTranspose3d
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
 
@@ -123,7 +124,7 @@ class _Decoder(nn.Module):
 
 def _layer(dims: int, inputs: int, outputs: int, step: tuple[Size, Size], *, norm: str, up: bool = False) -> nn.Module:
     """A convolution that halves (or doubles) the axes in which the sizes of `step` differ."""
-    kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if up else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, ConvTranspose3d) if up else (nn.Conv1d, nn.Conv2d, Conv3d)
     changes = [n != m for n, m in zip(*step, strict=True)]
     kernel, stride = tuple(4 if change else 3 for change in changes), tuple(2 if change else 1 for change in changes)
     return nn.Sequential(kinds[dims - 1](inputs, outputs, kernel, stride, 1), _norm(dims, outputs, norm))  # pyright: ignore

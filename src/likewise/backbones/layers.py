@@ -20,22 +20,54 @@ def linear(inputs: int, outputs: int, *, bias: bool = True, scale: float = 1.0) 
     return layer
 
 
-class _Conv3d(nn.Conv3d):
-    """As torch's, right where time has two frames left: there oneDNN's gradient in bf16 reads what nobody has written.
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: Sequence[int] | int = 1,
+    padding: Sequence[int] | None = None,
+    groups: int = 1,
+) -> Tensor:
+    """A convolution, by default of the same size, that is right where time has two frames left.
 
-    Seen with torch 2.13, channels-last or not; with three frames, or with the zeros made before, it is right.
+    There oneDNN's gradient in bf16 reads what nobody has written if the kernel spans more than them (seen with torch
+    2.13, channels-last or not); with three frames, or with the zeros at both ends made before, it is right.
     """
+    dims = x.dim() - 2
+    function = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
+    around = [n // 2 for n in weight.shape[2:]] if padding is None else [*padding]
+    if dims == 3 and x.shape[2] == 2 and around[0]:
+        x, around = F.pad(x, (0, 0, 0, 0, around[0], around[0])), [0, *around[1:]]
+    return function(x, weight, bias, stride, around, 1, groups)  # pyright: ignore[reportArgumentType]
+
+
+class Conv3d(nn.Conv3d):
+    """As torch's, by `convolve` where that is the same."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.shape[2] != 2 or self.padding[0] != 1:
+        if self.padding_mode != "zeros":  # as it is for tiles
             return super().forward(input)
-        more = F.pad(input, (0, 0, 0, 0, 1, 1))
-        return F.conv3d(more, self.weight, self.bias, padding=(0, *self.padding[1:]), groups=self.groups)  # pyright: ignore
+        own = {"stride": self.stride, "padding": [int(n) for n in self.padding], "groups": self.groups}
+        return convolve(input, self.weight, self.bias, **own)
+
+
+class ConvTranspose3d(nn.ConvTranspose3d):
+    """As torch's, with what is left over in time cut off afterwards, for the sake of two frames: see `convolve`."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        assert output_size is None
+        most = int(self.padding[0])
+        if input.shape[2] != 2 or not most:
+            return super().forward(input)
+        around = (0, *(int(n) for n in self.padding[1:]))
+        more = F.conv_transpose3d(input, self.weight, self.bias, self.stride, around)  # pyright: ignore
+        return more[:, :, most:-most]
 
 
 def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1, scale: float = 1.0) -> nn.Module:
     """A same-size convolution over `dims` (1 to 3) position dimensions, scaled like `linear`; its bias starts at 0."""
-    kind = (nn.Conv1d, nn.Conv2d, _Conv3d)[dims - 1]
+    kind = (nn.Conv1d, nn.Conv2d, Conv3d)[dims - 1]
     layer = kind(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
     nn.init.normal_(layer.weight, std=scale / math.sqrt(inputs // groups * kernel**dims))
     assert layer.bias is not None
@@ -50,7 +82,7 @@ def spacetime(inputs: int, outputs: int, *, groups: int = 1, scale: float = 1.0)
     oneDNN takes longer for one channel at a time than for all with all.
     """
     space = nn.Conv3d(inputs, outputs, (1, 3, 3), padding=(0, 1, 1), groups=groups)
-    time = _Conv3d(outputs, outputs, (3, 1, 1), padding=(1, 0, 0))
+    time = Conv3d(outputs, outputs, (3, 1, 1), padding=(1, 0, 0))
     nn.init.normal_(space.weight, std=scale / math.sqrt(inputs // groups * 9))
     nn.init.dirac_(time.weight)
     for layer in (space, time):

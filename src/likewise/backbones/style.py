@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Backbone, Role
 from likewise.backbones.context import Context
 from likewise.backbones.grids import default_patch, grow, scales, shrink
-from likewise.backbones.layers import conv, fold, linear, rms_norm, unfold
+from likewise.backbones.layers import conv, convolve, fold, linear, rms_norm, unfold
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
 #: the mapping network learns at this share of the rate (StyleGAN, Karras et al., 2019, appendix C)
@@ -102,8 +102,7 @@ class _Modulated(nn.Module):
         assert isinstance(bias, Tensor)
         with torch.autocast(x.device.type, enabled=False):  # a sum of many squares wants its digits
             norm = (scale.float().square() @ weight.float().square().flatten(2).sum(2).T + 1e-8).rsqrt()
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(after) - 1]
-        h = convolve(h, weight, padding=weight.shape[2] // 2)
+        h = convolve(h, weight)
         return h * norm.to(h.dtype).view(*norm.shape, *after) + bias.view(-1, *after)
 
 
