@@ -33,7 +33,7 @@ from likewise.backbones.layers import (
     spacetime,
     unfold,
 )
-from likewise.backbones.maps import Maps
+from likewise.backbones.maps import Grid, Maps
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
 
 #: makes a layer that mixes neighbouring positions: (inputs, outputs, groups=, scale=)
@@ -179,7 +179,7 @@ class _Decoder(nn.Module):
         )
         # Seen by every stage, and by the last one to the pixel: all that a patch holds.
         entering = [widths[0], *widths]
-        grids = [(size, 1, width) for size, width in zip(self.sizes[:-1], entering, strict=False)]
+        grids: list[Grid] = [(size, 1, width) for size, width in zip(self.sizes[:-1], entering, strict=False)]
         grids.append((target.positions, self.patch, entering[len(grids)]))
         self.maps = Maps.of(condition, target.positions, grids)
         self.head = conv(dims, widths[-1], target.channels * math.prod(self.patch), 3)
