@@ -193,7 +193,7 @@ def test_refusals(codec, mapped, data, folder, monkeypatch, capsys):
         return command(monkeypatch, capsys, "train", data, *words, "--out", folder / "never", code=2)
 
     assert "--unconditional" in refused("--family", "codec", "--given", "label")
-    assert "positions" in refused("--family", "codec", "--as", "label", "--unconditional")
+    assert "positions" in refused("--family", "codec", "--target", "label", "--unconditional")
     assert "a stride is 1, 2, 4, 8" in refused("--family", "codec", "--set", "family.stride=3")
     assert "mlp sees no positions" in refused("--family", "codec", "--backbone", "mlp")
     assert "tokens" in refused("--through", mapped.path, "--family", "autoregressive")

@@ -23,6 +23,7 @@ def say(*rows: dict, judged: float = 1e-9, tells: Sequence[dict] = (), **copies:
     return " ".join(
         verdict(
             {
+                "drawn": True,
                 "metrics": list(rows),
                 "judge": {"p_value": judged, "floor_p_value": 0.5, "tells": list(tells)},
                 "copies": found,

@@ -104,7 +104,7 @@ class FakeRun:
         self.info = {"parameters": 1234, "device": "cpu", "note": NASTY}
         plan: dict[str, Any] = {"family": {"name": model.get("family", "flow")}, "backbone": {"name": "conv"}}
         plan["training"] = {"seed": model.get("trained", 0)}
-        self.experiment = SimpleNamespace(to_dict=lambda: plan, family=SimpleNamespace(autoencodes=False))
+        self.experiment = SimpleNamespace(to_dict=lambda: plan, family=SimpleNamespace(autoencodes=False, draws=True))
         self.autoencoder = None
 
     def reference(self, part: str) -> Any:
