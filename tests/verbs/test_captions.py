@@ -46,7 +46,7 @@ def test_samples_that_fit_their_captions_and_such_that_do_not(tmp_path: Path) ->
     fitting = evaluate(captioned_run(tmp_path / "good", lambda rng, given: picture(rng, given["text"])), n=60)
     row = rows_of(fitting)["r_precision:text"]
     assert row["title"] == "R-precision@10 for text"
-    assert row["low"] > 0.8
+    assert row["low"] > 0.7
     assert row["floor"]["value"] > 0.9
     assert row["baseline"]["value"] < 0.3
     assert any("network taught with real pairs" in sentence for sentence in fitting["verdict"])
