@@ -71,7 +71,7 @@ def test_it_opens_without_a_complaint(browser: Any, pages: dict[str, Path], name
     assert page.evaluate("document.compatMode") == "CSS1Compat"
     pictures = page.evaluate("[...document.images].map(i => [i.alt, i.complete && i.naturalWidth])")
     assert all(alt and wide for alt, wide in pictures)
-    assert bool(pictures) == (name in ("picture", "captioned", "compare-picture"))
+    assert bool(pictures) == (name in ("picture", "captioned", "clip", "compare-picture"))
     for svg in page.query_selector_all("svg:not([aria-hidden])"):
         assert svg.get_attribute("aria-label")
     ink, paper = page.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
