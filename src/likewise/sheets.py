@@ -58,7 +58,10 @@ def write_sheet(drawn: Samples, conditions: Mapping[str, Modality], path: Path, 
 
 
 def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letters) -> Pillow.Image:
-    rows = [[i for i, _ in group] for _, group in groupby(enumerate(drawn.given), lambda pair: json.dumps(pair[1]))]
+    alike: dict[str, list[int]] = {}  # in the order in which each was first given
+    for i, given in enumerate(drawn.given):
+        alike.setdefault(json.dumps(given, sort_keys=True), []).append(i)
+    rows = list(alike.values())
     if not any(drawn.given):  # nothing is said of any: a square
         count = max(1, round(len(drawn) ** 0.5))
         rows = [list(range(len(drawn)))[i : i + count] for i in range(0, len(drawn), count)]
