@@ -90,7 +90,7 @@ ALLOWED = {
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "block", "causal", "context", "grids", "layers", "maps", "prefix", "rows"},
+    "backbones": {"base", "block", "causal", "context", "convolutions", "grids", "layers", "maps", "prefix", "rows"},
     "modalities": {"base", "borrowed", "footage", "letters", "palette", "patches", "pictures", "tokenizer"},
     "families": {
         "augment",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -148,7 +149,6 @@ def test_walks_that_are_none(flow, clouds, tmp_path):
 
 
 def test_a_film(flow, tmp_path):
-    av = pytest.importorskip("av")
     out = walk.walk(flow, tmp_path / "a.mp4", n=2)
     with av.open(str(out)) as film:
         assert json.loads(film.metadata["comment"])["walk"]["n"] == 2

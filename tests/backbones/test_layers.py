@@ -9,17 +9,16 @@ import torch
 import torch.nn.functional as F
 
 from likewise.backbones.context import Context
+from likewise.backbones.convolutions import fold, unfold
 from likewise.backbones.layers import (
     Dropout,
     SelfAttention,
     attend,
     coordinates,
-    fold,
     heads_of,
     rms_norm,
     rotation,
     turn,
-    unfold,
     watch,
 )
 from likewise.spaces import Continuous, Tokens

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from likewise.backbones.conv import Conv
+from likewise.backbones.convolutions import conv, fold, spacetime, unfold
 from likewise.backbones.grids import default_patches
-from likewise.backbones.layers import conv, fold, spacetime, unfold
 from likewise.backbones.transformer import Transformer
 from likewise.backbones.transformer import default_patches as transformer_patch
 from likewise.spaces import Continuous

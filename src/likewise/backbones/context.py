@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likewise.backbones.layers import FeedForward, SelfAttention, conv, fold, heads_of, linear, rms_norm, rotation
+from likewise.backbones.convolutions import conv, fold
+from likewise.backbones.layers import FeedForward, SelfAttention, heads_of, linear, rms_norm, rotation
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.backbones.context import Context
-from likewise.backbones.grids import Size, scales
-from likewise.backbones.layers import Conv3d, ConvTranspose3d
-from likewise.spaces import Condition, Continuous, Space, Tokens
+from likewise.backbones.convolutions import Conv3d, ConvTranspose3d
+from likewise.backbones.grids import Size, scales, unfit_pair
+from likewise.spaces import Condition, Continuous, Space
 
 
 class DCGAN(Backbone):
@@ -33,13 +33,7 @@ class DCGAN(Backbone):
     given: int = Field(default=128, ge=1, description="numbers that the condition becomes")
 
     def unfit(self, role: Role, space: Space) -> str | None:
-        if role not in ("encoder", "decoder"):
-            return f"dcgan has an encoder and a decoder, no {role}; conv and transformer fit"
-        if isinstance(space, Tokens):
-            return f"dcgan needs continuous values with positions and {space} are tokens; mlp and transformer fit"
-        if not space.positions:
-            return f"dcgan needs positions and {space} has none; mlp fits"
-        return None
+        return unfit_pair(self.name, role, space)
 
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
         assert isinstance(source, Continuous)

@@ -5,8 +5,22 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from likewise.backbones.base import Role
+from likewise.spaces import Space, Tokens
+
 #: positions along each axis
 Size = tuple[int, ...]
+
+
+def unfit_pair(name: str, role: Role, space: Space) -> str | None:
+    """Why a backbone that is an encoder and a decoder over positions does not fill `role`, as `Backbone.unfit`."""
+    if role not in ("encoder", "decoder"):
+        return f"{name} has an encoder and a decoder, no {role}; conv and transformer fit"
+    if isinstance(space, Tokens):
+        return f"{name} needs continuous values with positions and {space} are tokens; mlp and transformer fit"
+    if not space.positions:
+        return f"{name} needs positions and {space} has none; mlp fits"
+    return None
 
 
 def default_patch(positions: Size) -> int:

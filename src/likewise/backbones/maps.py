@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likewise.backbones.layers import conv, fold, sides
+from likewise.backbones.convolutions import conv, fold, sides
 from likewise.spaces import Condition, Continuous, Space
 
 #: a size, the patch whose positions become channels, and how many channels are wanted

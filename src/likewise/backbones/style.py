@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.backbones.context import Context
-from likewise.backbones.grids import default_patch, grow, scales, shrink
-from likewise.backbones.layers import conv, convolve, fold, linear, rms_norm, unfold
-from likewise.spaces import Condition, Continuous, Space, Tokens
+from likewise.backbones.convolutions import conv, convolve, fold, unfold
+from likewise.backbones.grids import default_patch, grow, scales, shrink, unfit_pair
+from likewise.backbones.layers import linear, rms_norm
+from likewise.spaces import Condition, Continuous, Space
 
 #: the mapping network learns at this share of the rate (StyleGAN, Karras et al., 2019, appendix C)
 _SLOW = 0.01
@@ -43,13 +44,7 @@ class Style(Backbone):
     )
 
     def unfit(self, role: Role, space: Space) -> str | None:
-        if role not in ("encoder", "decoder"):
-            return f"style has an encoder and a decoder, no {role}; conv and transformer fit"
-        if isinstance(space, Tokens):
-            return f"style needs continuous values with positions and {space} are tokens; mlp and transformer fit"
-        if not space.positions:
-            return f"style needs positions and {space} has none; mlp fits"
-        return None
+        return unfit_pair(self.name, role, space)
 
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
         assert isinstance(source, Continuous)

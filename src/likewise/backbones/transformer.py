@@ -18,18 +18,9 @@ from likewise.backbones.base import Backbone, Predictor, Role
 from likewise.backbones.block import Block
 from likewise.backbones.causal import Causal
 from likewise.backbones.context import Context, Embedded
+from likewise.backbones.convolutions import fold, sides, unfold
 from likewise.backbones.grids import patched
-from likewise.backbones.layers import (
-    TimeEmbedding,
-    coordinates,
-    fold,
-    heads_of,
-    linear,
-    rms_norm,
-    rotation,
-    sides,
-    unfold,
-)
+from likewise.backbones.layers import TimeEmbedding, coordinates, heads_of, linear, rms_norm, rotation
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 

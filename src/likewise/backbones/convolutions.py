@@ -1,0 +1,112 @@
+"""Convolutions over one to three positions, in space and in time, and blocks of positions as channels and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: Sequence[int] | int = 1,
+    padding: Sequence[int] | None = None,
+    groups: int = 1,
+) -> Tensor:
+    """A convolution, by default of the same size, that is right where time has two frames left.
+
+    There oneDNN's gradient in bf16 reads what nobody has written if the kernel spans more than them (seen with torch
+    2.13, channels-last or not); with three frames, or with the zeros at both ends made before, it is right.
+    """
+    dims = x.dim() - 2
+    function = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
+    around = [n // 2 for n in weight.shape[2:]] if padding is None else [*padding]
+    if dims == 3 and x.shape[2] == 2 and around[0]:
+        x, around = F.pad(x, (0, 0, 0, 0, around[0], around[0])), [0, *around[1:]]
+    return function(x, weight, bias, stride, around, 1, groups)  # pyright: ignore[reportArgumentType]
+
+
+class Conv3d(nn.Conv3d):
+    """As torch's, by `convolve` where that is the same."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.padding_mode != "zeros":  # as it is for tiles
+            return super().forward(input)
+        own = {"stride": self.stride, "padding": [int(n) for n in self.padding], "groups": self.groups}
+        return convolve(input, self.weight, self.bias, **own)
+
+
+class ConvTranspose3d(nn.ConvTranspose3d):
+    """As torch's, with what is left over in time cut off afterwards, for the sake of two frames: see `convolve`."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        assert output_size is None
+        most = int(self.padding[0])
+        if input.shape[2] != 2 or not most:
+            return super().forward(input)
+        around = (0, *(int(n) for n in self.padding[1:]))
+        more = F.conv_transpose3d(input, self.weight, self.bias, self.stride, around)  # pyright: ignore
+        return more[:, :, most:-most]
+
+
+def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1, scale: float = 1.0) -> nn.Module:
+    """A same-size convolution over `dims` (1 to 3) position dimensions, scaled like `linear`; its bias starts at 0."""
+    kind = (nn.Conv1d, nn.Conv2d, Conv3d)[dims - 1]
+    layer = kind(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+    nn.init.normal_(layer.weight, std=scale / math.sqrt(inputs // groups * kernel**dims))
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def spacetime(inputs: int, outputs: int, *, groups: int = 1, scale: float = 1.0) -> nn.Module:
+    """Over time, height and width, as `conv`: 3x3 in space, then 3 in time (R(2+1)D, Tran et al., 2018).
+
+    12 products for each pair of channels instead of 27. Time lets pass what comes, at first. It is never in groups:
+    oneDNN takes longer for one channel at a time than for all with all.
+    """
+    space = nn.Conv3d(inputs, outputs, (1, 3, 3), padding=(0, 1, 1), groups=groups)
+    time = Conv3d(outputs, outputs, (3, 1, 1), padding=(1, 0, 0))
+    nn.init.normal_(space.weight, std=scale / math.sqrt(inputs // groups * 9))
+    nn.init.dirac_(time.weight)
+    for layer in (space, time):
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(space, time)
+
+
+def sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """How many positions along each dimension become one: a number for all of them, or one for each."""
+    found = (patch,) * dims if isinstance(patch, int) else tuple(patch)
+    if len(found) != dims:
+        raise ValueError(f"backbone.patch: {len(found)} numbers for {dims} dimensions of positions")
+    return found
+
+
+def fold(x: Tensor, patch: int | Sequence[int]) -> Tensor:
+    """Move blocks of positions, `patch` along each dimension, into channels, after filling up with zeros at the end.
+
+    x: shape (B, C, *positions). Returns shape (B, C * prod(patch), *ceil(positions / patch)).
+    """
+    dims = x.dim() - 2
+    patch = sides(patch, dims)
+    x = F.pad(x, [n for size, p in reversed([*zip(x.shape[2:], patch, strict=True)]) for n in (0, -size % p)])
+    small = [size // p for size, p in zip(x.shape[2:], patch, strict=True)]
+    x = x.view(*x.shape[:2], *(n for pair in zip(small, patch, strict=True) for n in pair))
+    order = [0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2)]
+    return x.permute(order).reshape(x.shape[0], -1, *small)
+
+
+def unfold(x: Tensor, patch: int | Sequence[int], positions: tuple[int, ...]) -> Tensor:
+    """The inverse of `fold`, cropped to `positions`."""
+    dims = x.dim() - 2
+    patch, small = sides(patch, dims), x.shape[2:]
+    x = x.reshape(x.shape[0], -1, *patch, *small)
+    order = [0, 1, *(axis for d in range(dims) for axis in (2 + dims + d, 2 + d))]
+    x = x.permute(order).reshape(x.shape[0], -1, *(n * p for n, p in zip(small, patch, strict=True)))
+    return x[(..., *(slice(n) for n in positions))]
