@@ -213,6 +213,8 @@ def make_plan(
         "backbone": {"name": backbone, **start},
         "training": timing,
     }
+    if any(part.get("family", {}).get("few_step") for part in (asked, own)):
+        base.get("family", {}).get("sampling", {}).pop("sampler", None)  # who learns to jump jumps
     base = _merge(base, {"data": inherited.get("data", {})})
     whole = _merge(_merge(_merge(base, asked), stated), own)
     if encoder:

@@ -91,3 +91,27 @@ def test_each_group_of_choices_is_one_token() -> None:
     net = Transformer(width=32, depth=1).denoiser(row, {})
     places = dict(net.named_parameters())["patches.embed_place"]
     assert places.shape == (4, 32)
+
+
+def test_a_patch_of_more_numbers_than_channels_loses_nothing() -> None:
+    """Noise has no structure that fewer numbers could hold, and most of what a denoiser must give at first is noise."""
+    torch.manual_seed(0)
+    space = Continuous((4, 16, 16))
+    net = Conv(width=8, multipliers=(1,), attention=False, patch=4).denoiser(space, {})
+    adam = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(40):
+        noise = torch.randn(4, *space.shape)
+        error = (net(noise, torch.rand(4)) + noise).square().mean()
+        adam.zero_grad()
+        error.backward()
+        adam.step()
+    assert error < 0.1  # the 8 channels alone hold an eighth of it
+
+
+def test_an_encoder_sees_all_of_a_patch() -> None:
+    space = Continuous((3, 64, 64))
+    assert Conv(width=32).widths(3, 48) == [48, 64, 128]
+    assert Conv(width=32).widths(2, 4) == [32, 64]
+    assert Conv(width=32).widths(1, 1000) == [128]
+    first = next(m for m in Conv(width=32).encoder(space, 1, {}).modules() if isinstance(m, nn.Conv2d))
+    assert first.out_channels == first.in_channels == 48

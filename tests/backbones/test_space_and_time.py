@@ -17,6 +17,12 @@ def test_time_is_not_cut_like_space():
     assert default_patches((32, 36, 64)) == (2, 4, 4)
     assert default_patches((32, 32)) == (2, 2)
     assert default_patches((1000,)) == (1,)
+
+
+def test_a_picture_s_denoiser_has_finer_patches():
+    sizes = {8: 1, 16: 1, 28: 2, 32: 2, 64: 2, 128: 4, 256: 8}
+    assert {n: default_patches((n, n), fine=True) for n in sizes} == {n: (p, p) for n, p in sizes.items()}
+    assert default_patches((16, 64, 64), fine=True) == default_patches((16, 64, 64)) == (1, 4, 4)
     time, height, width = transformer_patch((16, 32, 32))
     assert time < height == width
     assert transformer_patch((32, 32)) == (2, 2)

@@ -44,7 +44,8 @@ class Conv(Backbone):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in the denoiser's blocks")
     patch: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None,
-        description="positions per side that become one, or a number for each dimension; by default about size / 16",
+        description="positions per side that become one, or a number for each dimension; by default about size / 16, "
+        "of a picture's denoiser size / 32",
     )
     factorised: bool = Field(
         default=False, description="of clips: convolve in space, then in time, instead of in both at once"
@@ -72,11 +73,12 @@ class Conv(Backbone):
         return _UNet(self, space, condition)
 
     def no_tiles(self, space: Continuous) -> str | None:
-        patch = self.patch_of(space.positions)
-        grid = patched(space.positions, patch)
-        ways = scales(grid), scales(grid, smallest=2, most=len(self.multipliers))  # of a decoder, of a denoiser
+        roles: tuple[Role, ...] = ("decoder", "denoiser")
+        patches = [self.patch_of(space.positions, role) for role in roles]
+        grids = [patched(space.positions, patch) for patch in patches]
+        ways = scales(grids[0]), scales(grids[1], smallest=2, most=len(self.multipliers))
         even = all(n in (m, 2 * m) for way in ways for sizes in pairwise(way) for n, m in zip(*sizes, strict=True))
-        if even and all(n % p == 0 for n, p in zip(space.positions, patch, strict=True)):
+        if even and all(n % p == 0 for patch in patches for n, p in zip(space.positions, patch, strict=True)):
             return None
         size = "x".join(map(str, space.positions[::-1]))
         return f"{size} is not halved evenly all the way down; train at a size such as 32 or 64 (target.size)"
@@ -84,8 +86,9 @@ class Conv(Backbone):
     def mapper(self, source: Continuous, target: Continuous, condition: Condition) -> nn.Module:
         return _Mapper(self, source, target, condition)
 
-    def patch_of(self, positions: tuple[int, ...]) -> tuple[int, ...]:
-        return sides(self.patch or default_patches(positions), len(positions))
+    def patch_of(self, positions: tuple[int, ...], role: Role) -> tuple[int, ...]:
+        # A denoiser sees noise in every number: finer patches pay for it, though a step takes three times as long.
+        return sides(self.patch or default_patches(positions, fine=role == "denoiser"), len(positions))
 
     def mix(self, dims: int) -> Mix:
         """How neighbouring positions are mixed: a function as `layers.conv`, without its first argument."""
@@ -94,6 +97,16 @@ class Conv(Backbone):
     def channels(self, scale: int) -> int:
         """How many channels there are at a scale, 0 the finest; beyond the multipliers the last one holds on."""
         return self.width * self.multipliers[min(scale, len(self.multipliers) - 1)]
+
+    def widths(self, scales: int, pixels: int) -> list[int]:
+        """How many channels an encoder or decoder has at each of its scales, the finest first.
+
+        pixels: the numbers of a patch. With fewer channels than that, an encoder would be blind to a part of what
+        patches hold, and a generator could draw anything there that its discriminator does not see. Four times what
+        is asked for is the most: beyond that a smaller patch is the better use of it.
+        """
+        found = [self.channels(i) for i in range(scales)]
+        return [max(found[0], min(pixels, 4 * found[0])), *found[1:]]
 
 
 class _Residual(nn.Module):
@@ -122,10 +135,11 @@ class _Encoder(nn.Module):
     def __init__(self, sizes: Conv, source: Continuous, features: int, condition: Condition) -> None:
         super().__init__()
         dims = len(source.positions)
-        self.patch = sizes.patch_of(source.positions)
+        self.patch = sizes.patch_of(source.positions, "encoder")
         self.sizes = scales(patched(source.positions, self.patch))
-        widths = [sizes.channels(i) for i in range(len(self.sizes))]
-        self.embed = conv(dims, source.channels * math.prod(self.patch), widths[0])
+        pixels = source.channels * math.prod(self.patch)
+        widths = sizes.widths(len(self.sizes), pixels)
+        self.embed = conv(dims, pixels, widths[0])
         self.maps = Maps.of(condition, source.positions, [(source.positions, self.patch, widths[0])])
         self.stages = nn.ModuleList(
             _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
@@ -156,9 +170,10 @@ class _Decoder(nn.Module):
         super().__init__()
         dims = len(target.positions)
         self.positions = target.positions
-        self.patch = sizes.patch_of(target.positions)
+        self.patch = sizes.patch_of(target.positions, "decoder")
         self.sizes = scales(patched(target.positions, self.patch))[::-1]
-        widths = [sizes.channels(i) for i in range(len(self.sizes))][::-1]
+        pixels = target.channels * math.prod(self.patch)
+        widths = sizes.widths(len(self.sizes), pixels)[::-1]
         self.context = Context(condition, 2 * widths[0])
         self.given = None if self.context.empty else linear(2 * widths[0], 2 * widths[0])
         self.latent = linear(features, 2 * widths[0])
@@ -171,7 +186,7 @@ class _Decoder(nn.Module):
         grids: list[Grid] = [(size, 1, width) for size, width in zip(self.sizes[:-1], entering, strict=False)]
         grids.append((target.positions, self.patch, entering[len(grids)]))
         self.maps = Maps.of(condition, target.positions, grids)
-        self.head = conv(dims, widths[-1], target.channels * math.prod(self.patch), 3)
+        self.head = conv(dims, widths[-1], pixels, 3)
         _channels_last(self)
 
     def forward(self, z: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
@@ -213,8 +228,8 @@ class _Mapper(nn.Module):
         wanted, self.patch = min(sides(sizes.patch or min(2, default_patch(fine.positions)), dims)), 1
         while 2 * self.patch <= wanted and len(self.sizes) > 1 and _all_halved(*self.sizes[:2]):
             self.patch, self.sizes = 2 * self.patch, self.sizes[1:]
-        widths = [sizes.channels(i) for i in range(len(self.sizes))]
         pixels = fine.channels * self.patch**dims
+        widths = sizes.widths(len(self.sizes), pixels)
         self.context = Context(condition, 2 * widths[-1])
         self.given = None if self.context.empty else linear(2 * widths[-1], 2 * widths[-1])
         if self.finer:
@@ -257,7 +272,7 @@ class _UNet(nn.Module):
         super().__init__()
         dims = len(space.positions)
         self.positions = space.positions
-        self.patch = sizes.patch_of(space.positions)
+        self.patch = sizes.patch_of(space.positions, "denoiser")
         grid = patched(space.positions, self.patch)
         self.sizes = scales(grid, smallest=2, most=len(sizes.multipliers))
         widths = [sizes.channels(i) for i in range(len(self.sizes))]
@@ -288,6 +303,9 @@ class _UNet(nn.Module):
         self.last = block(width + skips.pop(), width)
         self.norm = nn.GroupNorm(1, width)
         self.head = conv(dims, width, pixels, scale=0.0)
+        # Noise fills all numbers of a patch, of which there may be more than channels: past the network goes the share
+        # of x that each time's output has, so that the channels hold what is left.
+        self.past = linear(steer, space.channels, scale=0.0)
         self.blocks = sizes.blocks
         _channels_last(self)
 
@@ -309,7 +327,8 @@ class _UNet(nn.Module):
             size = self.sizes[-1 - i // self.blocks]
             h = block(torch.cat((grow(h, size), skips.pop()), 1), steer)
         h = self.last(torch.cat((h, skips.pop()), 1), steer)
-        return unfold(self.head(F.silu(self.norm(h))), self.patch, self.positions).float()
+        past = self.past(steer).view(x.shape[0], -1, *[1] * (x.dim() - 2)).float()
+        return torch.addcmul(unfold(self.head(F.silu(self.norm(h))), self.patch, self.positions).float(), past, x)
 
 
 class _Steered(nn.Module):

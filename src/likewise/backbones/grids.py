@@ -28,10 +28,16 @@ def default_patch(positions: Size) -> int:
     return max(1, round(max(positions) / 16)) if len(positions) > 1 else 1
 
 
-def default_patches(positions: Size) -> Size:
-    """The same for each dimension; of three the first is time, whose patch is by its own length, and space's by its."""
+def default_patches(positions: Size, fine: bool = False) -> Size:
+    """The same for each dimension; of three the first is time, whose patch is by its own length, and space's by its.
+
+    fine: of pictures, about 32 a side, but two pixels become one from 24 pixels on.
+    """
     time, space = positions[:-2], positions[-2:]
-    return (*(max(1, round(n / 16)) for n in time), *[default_patch(space)] * len(space))
+    side = default_patch(space)
+    if fine and len(positions) == 2:
+        side = max(min(side, 2), round(max(space) / 32))
+    return (*(max(1, round(n / 16)) for n in time), *[side] * len(space))
 
 
 def patched(positions: Size, patch: Size) -> Size:

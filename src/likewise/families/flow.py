@@ -19,14 +19,16 @@ from torch import Tensor
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
-from likewise.families import editing, few_step
+from likewise.families import editing, few_step, way_back
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.likelihoods import dequantise
 from likewise.families.paths import PATHS, PathName
-from likewise.spaces import Condition, Continuous, Space, drop
+from likewise.spaces import Condition, Continuous, Space, drop, from_index, to_index
 
-#: numbers of an item up to which the divergence is computed exactly
-_EXACT_TRACE = 16
+#: How far beyond the range the first and the last level are learned. Much of a drawing, a logo or a scan is its plain
+#: ground, and the error of a network there is a faint noise that shows; beyond the range it is cut off. The map keeps
+#: volumes, so that a likelihood is still one.
+_MARGIN = 0.1
 
 
 class FlowSampling(Sampling):
@@ -139,9 +141,7 @@ class FlowModel(Model):
         for start, stop in target.choices:
             one_hot[start:stop] = 1
         self.register_buffer("one_hot", one_hot, persistent=False)
-        steps = settings.likelihood_steps
-        self.likelihood_how = f"by the ODE in {steps} steps, the divergence "
-        self.likelihood_how += "exact" if target.size <= _EXACT_TRACE else "estimated by one probe, without bias"
+        self.likelihood_how = f"by the ODE in {settings.likelihood_steps} steps, {way_back.how(target)}"
         if target.levels:
             self.likelihood_how = f"an upper bound by uniform dequantisation, {self.likelihood_how}"
         if self.jumps:
@@ -229,7 +229,7 @@ class FlowModel(Model):
         *,
         edited: editing.Edited | None = None,
     ) -> Tensor:
-        """Draw items, shape (B, *shape); in [-1, 1] where the space has levels, one-hot channels only nearly so.
+        """Draw items, shape (B, *shape); on levels where the space has them, one-hot channels only nearly so.
 
         edited: what they are made of, instead of noise alone.
         """
@@ -238,7 +238,6 @@ class FlowModel(Model):
         assert isinstance(settings, FlowSampling)
         start = self._enter(edited.start)
         x = self._leave(editing.draw(self, start, edited, c, draws, settings, settings.resample))
-        x = x.clamp(-1, 1) if self.space.levels else x
         return x if edited.keep is None else torch.where(edited.keep, edited.start, x)
 
     def latent(self, draws: Draws) -> Tensor:
@@ -251,8 +250,7 @@ class FlowModel(Model):
         assert isinstance(settings, FlowSampling)
         times = self.stops(settings, device=draws.device)
         x = z / self.path.input_scale(*self.path.alpha_sigma(times[0]))
-        x = self._leave(self.travel(x, times, c, settings))
-        return x.clamp(-1, 1) if self.space.levels else x
+        return self._leave(self.travel(x, times, c, settings))
 
     def stops(self, settings: FlowSampling, start: float = 0.0, device: torch.device | None = None) -> Tensor:
         """The times on the way from `start` to the data, both included: as many as are that share of all steps."""
@@ -303,15 +301,11 @@ class FlowModel(Model):
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The noise that items come from: the same way backwards, by the trapezoid rule, in the likelihood's steps."""
         assert isinstance(settings, FlowSampling)
-        x = self._enter(x)
-        times, alphas, sigmas = self._way_back(x)
-        for i in range(len(times) - 1):
-            rise, fall = alphas[i + 1] - alphas[i], sigmas[i + 1] - sigmas[i]
-            x_0, x_1 = self._ends(x, times[i], alphas[i], sigmas[i], c, settings)
-            tried = x + rise * x_1 + fall * x_0
-            y_0, y_1 = self._ends(tried, times[i + 1], alphas[i + 1], sigmas[i + 1], c, settings)
-            x = x + rise * (x_1 + y_1) / 2 + fall * (x_0 + y_0) / 2
-        return x * self.path.input_scale(alphas[-1], sigmas[-1])
+
+        def ends(x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+            return self._ends(x, t, alpha, sigma, c, settings)
+
+        return way_back.noise_of(self.path, self._way_back(x), self._enter(x), ends)
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """log p(x|c) in nats, shape (B,), of a density in x's units; values on levels are dequantised.
@@ -324,48 +318,17 @@ class FlowModel(Model):
         if self.space.levels:
             x = dequantise(x, self.space.levels, draws)
         x = self._enter(x).detach()
-        if self.space.size <= _EXACT_TRACE:
-            probes = list(
-                torch.eye(self.space.size, device=x.device).view(-1, 1, *self.space.shape).expand(-1, *x.shape)
-            )
-        else:
-            probes = [(draws.bits(*self.space.shape) >> 31).float() * 2 - 1]
-        times, alphas, sigmas = self._way_back(x)
-        total = torch.zeros(len(x), device=x.device)
-        for i in range(len(times) - 1):
-            rise, fall = alphas[i + 1] - alphas[i], sigmas[i + 1] - sigmas[i]
-            x_0, x_1, trace_0, trace_1 = self._traced(x, times[i], alphas[i], sigmas[i], c, probes)
-            tried = x + rise * x_1 + fall * x_0
-            y_0, y_1, next_0, next_1 = self._traced(tried, times[i + 1], alphas[i + 1], sigmas[i + 1], c, probes)
-            x = x + rise * (x_1 + y_1) / 2 + fall * (x_0 + y_0) / 2
-            # d log p = -div(dx/dt) dt (Song et al., 2021b, equation 39), here backward in time
-            total = total + rise * (trace_1 + next_1) / 2 + fall * (trace_0 + next_0) / 2
-        spread = 1 / self.path.input_scale(alphas[-1], sigmas[-1])
-        prior = -0.5 * (x / spread).square() - spread.log() - 0.5 * math.log(2 * math.pi)
-        return prior.flatten(1).sum(1) + total
 
-    def _way_back(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`likelihood_steps` + 1 times from data to noise, with their alpha and sigma; shape (steps + 1,) each."""
+        def output(x: Tensor, t: Tensor) -> Tensor:
+            return self._network(x, t.expand(len(x)), c)
+
+        return way_back.log_density(self.path, self._way_back(x), x, output, way_back.probes(self.space, draws))
+
+    def _way_back(self, x: Tensor) -> Tensor:
+        """The times from data to noise, `likelihood_steps` + 1 of them."""
         # Finer at both ends, where the way bends: near the data for its details.
         share = torch.linspace(1, 0, self.settings.likelihood_steps + 1, device=x.device)
-        times = (share * math.pi / 2).sin().square() if self.settings.path == "linear" else share
-        return times, *self.path.alpha_sigma(times)
-
-    def _traced(
-        self, x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor, c: dict[str, Tensor] | None, probes: list[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Both ends of the path from x, and the traces of their derivatives by x, shape (B,) each."""
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            output = self._network(x, t.expand(len(x)), c)
-            traces = torch.zeros(2, len(x), device=x.device)
-            for k, probe in enumerate(probes):
-                (back,) = torch.autograd.grad(output, x, probe, retain_graph=k < len(probes) - 1)
-                # The ends are linear in x and the output, so the derivatives are what they make of the probe.
-                moved = self.path.ends(probe, back, alpha, sigma)
-                traces = traces + torch.stack([(probe * m).flatten(1).sum(1) for m in moved])
-        x, output = x.detach(), output.detach()
-        return *self.path.ends(x, output, alpha, sigma), traces[0], traces[1]
+        return (share * math.pi / 2).sin().square() if self.settings.path == "linear" else share
 
     def _ends(
         self, x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor, c: dict[str, Tensor] | None, settings: FlowSampling
@@ -382,7 +345,7 @@ class FlowModel(Model):
             output = self._network(x, times, c)
         x_0, x_1 = self.path.ends(x, output, alpha, sigma)
         if self.space.levels and self.path.clips:
-            x_1 = x_1.clamp(-1, 1)
+            x_1 = x_1.clamp(-1 - _MARGIN, 1 + _MARGIN)
             x_0 = (x - alpha * x_1) / sigma
         return x_0, x_1
 
@@ -406,10 +369,17 @@ class FlowModel(Model):
         return self.network(x_t * scale, t, c).float()
 
     def _enter(self, x: Tensor) -> Tensor:
-        return torch.lerp(x, 2 * x - 1, self.get_buffer("one_hot"))
+        """Items as the path has them: choices are -1 and 1, and the first and last level stand off from the others."""
+        x = torch.lerp(x, 2 * x - 1, self.get_buffer("one_hot"))
+        if not self.space.levels:
+            return x
+        edge = 1 - 2 / self.space.levels
+        return x + _MARGIN * ((x >= edge).to(x.dtype) - (x < -edge).to(x.dtype))
 
     def _leave(self, x: Tensor) -> Tensor:
-        return torch.lerp(x, (x + 1) / 2, self.get_buffer("one_hot"))
+        """The inverse; what is near no level, or beyond them all, is moved to the nearest."""
+        x = torch.lerp(x, (x + 1) / 2, self.get_buffer("one_hot"))
+        return from_index(to_index(x, self.space.levels), self.space.levels) if self.space.levels else x
 
 
 def _wide(scalars: Tensor, like: Tensor) -> Tensor:
