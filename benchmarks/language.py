@@ -11,11 +11,8 @@ not run again stay. A quiet machine is assumed: nothing else may run beside it.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +22,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-import likewise
 from benchmarks.lm import load_nanogpt
+from benchmarks.table import keep, trained
 from likewise.classical.ibm1 import IBM1
 from likewise.metrics.molecules import canonical, measures
 from likewise.metrics.text import distinct
@@ -35,15 +32,6 @@ from likewise.plan import records_again
 from likewise.run import Run
 from likewise.spaces import without_end
 from likewise.training import machine
-
-_RESULTS = Path(__file__).parent / "results"
-
-
-def trained(path: Path, out: Path, *arguments: str) -> tuple[Run, str]:
-    """The run that `likewise train path arguments` makes, and the command."""
-    words = ["train", str(path), "--out", str(out), *arguments]
-    subprocess.run([sys.executable, "-m", "likewise", *words], check=True)
-    return Run(out), " ".join(["likewise train", f"{path.parent.name}/{path.name}", *arguments])
 
 
 def splits(run: Run) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
@@ -226,25 +214,10 @@ def main() -> None:
         "en-de-prefix": lambda: translation(args.data, args.runs, twenty, "en-de", *prefix, name="-prefix"),
         "molecules": lambda: molecules(args.data, args.runs, ten),
     }
-    _RESULTS.mkdir(exist_ok=True)
-    file = _RESULTS / "language.json"
     for name in args.rows:
         if name not in known:
             parser.error(f"{name}: the rows are {', '.join(known)}")
-        found = known[name]()
-        table = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        table[name] = {"likewise": likewise.__version__, "torch": torch.__version__, **found}
-        file.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (_RESULTS / "language.md").write_text(_page(table), encoding="utf-8")
-        print(json.dumps({name: found}, indent=1, ensure_ascii=False), flush=True)
-
-
-def _page(table: dict[str, Any]) -> str:
-    lines = ["## language", "", "| what | command | found |", "|---|---|---|"]
-    for name, row in table.items():
-        found = "; ".join(f"{k}: {v}" for k, v in row.items() if k not in ("command", "likewise", "torch"))
-        lines.append(f"| {name} | `{row['command']}` | {found} |")
-    return "\n".join(lines) + "\n"
+        keep("language", name, known[name]())
 
 
 if __name__ == "__main__":

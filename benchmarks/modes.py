@@ -14,10 +14,7 @@ results/modes.md. A quiet machine is assumed: nothing else may run beside it.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,11 +26,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from benchmarks.table import keep, trained
 from likewise.metrics.modes import modes
 from likewise.run import Run
 from likewise.training import machine
 
-_RESULTS = Path(__file__).parent / "results"
 #: every so manieth digit is kept from GAN and classifier
 _ASIDE = 10
 #: samples that are drawn and looked at together
@@ -130,19 +127,23 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     aside = np.arange(len(labels)) % _ASIDE == 0
     picked, real = stacks(args.pictures, labels[~aside], 0)
     write_stacks(folder / "stacked", pictures[~aside], picked)
-    words = ["train", str(folder / "stacked"), "--out", str(folder / "run"), "--family", "gan"]
-    given = ["--minutes", f"{args.minutes:g}", *(["--backbone", args.backbone] if args.backbone else [])]
+    given = [
+        "--family",
+        "gan",
+        "--minutes",
+        f"{args.minutes:g}",
+        *(["--backbone", args.backbone] if args.backbone else []),
+    ]
     given += [word for each in args.set for word in ("--set", each)]
-    subprocess.run([sys.executable, "-m", "likewise", *words, *given], check=True)
+    run, command = trained(folder / "stacked", folder / "run", *given)
     reader = Reader(pictures[~aside], labels[~aside], args.reader_steps)
     right = float((reader(pictures[aside]) == labels[aside]).mean())
     chosen, _ = stacks(args.samples, labels[aside], 1)
     floor = modes(real.tolist(), reader.modes(pictures[aside][chosen]).tolist())
-    run = Run(folder / "run")
     found = modes(real.tolist(), reader.modes(drawn(run, args.samples)).tolist())
     kinds = len(set(real.tolist()))
     return {
-        "command": " ".join(["likewise train stacked --family gan", *given]),
+        "command": command,
         "modes": round(found["modes"].value * kinds),
         "of": kinds,
         "KL, nats": round(found["modes_kl"].value, 4),
@@ -153,20 +154,6 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "steps": max((line.get("step", 0) for line in run.metrics()), default=0),
         "parameters": run.info.get("parameters"),
     }
-
-
-def write(row: dict[str, Any], name: str) -> None:
-    """Put a row into results/modes.json, beside those that were not run again, and all of them into modes.md."""
-    _RESULTS.mkdir(exist_ok=True)
-    path = _RESULTS / "modes.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    rows[name] = row
-    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    lines = ["## modes of stacked digits", "", "| what | command | found |", "|---|---|---|"]
-    for each, found in rows.items():
-        said = "; ".join(f"{key}: {value}" for key, value in found.items() if key != "command")
-        lines.append(f"| {each} | `{found['command']}` | {said} |")
-    (_RESULTS / "modes.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -189,8 +176,7 @@ def main() -> None:
     finally:
         if args.work is None:
             shutil.rmtree(folder)
-    print(json.dumps(row, indent=1, ensure_ascii=False))
-    write(row, args.name)
+    keep("modes", args.name, row)
 
 
 if __name__ == "__main__":

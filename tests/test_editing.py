@@ -136,3 +136,9 @@ def test_what_is_refused_in_one_line(run, digits, files, tmp_path, monkeypatch, 
     table.write_text("a,b\n" + "".join(f"{i},{i * i % 7}\n" for i in range(60)))
     rows = train(table, out=tmp_path / "rows", set_={"backbone.width": 16}, steps=2, say=lambda _: None)
     assert "real values with positions" in told(rows, "--from-image", picture)
+
+
+def test_who_learns_to_jump_jumps(run):
+    sampling = run.experiment.family.sampling
+    jumps = run.experiment.family.few_step
+    assert (sampling.sampler, sampling.steps) == (("jump", 4) if jumps else ("dpm_solver_pp", 3))

@@ -93,7 +93,8 @@ def test_eulers_steps_over_the_denoiser_draw_what_the_run_draws(tmp_path, backbo
         t = np.full(count, i / steps, np.float32)
         noise, data = session.run(["noise", "data"], {"x_t": x, "t": t, **more})
         x = alpha[i + 1] * data + sigma[i + 1] * noise
-    np.testing.assert_allclose(x.clip(-1, 1), own.numpy(), atol=1e-3)
+    # what is drawn stands in the middle of its level
+    np.testing.assert_allclose(x.clip(-1, 1), own.numpy(), atol=1 / 256 + 1e-3)
 
 
 def test_jumps_over_the_denoiser_draw_what_the_run_draws(tmp_path):
@@ -108,7 +109,8 @@ def test_jumps_over_the_denoiser_draw_what_the_run_draws(tmp_path):
         told = {"t": np.full(3, t, np.float32), "level": np.ones(3, np.float32)}
         noise, data = session.run(["noise", "data"], {"x_t": x, **told, **more})
         x = (t + 0.5) * data + (0.5 - t) * noise
-    np.testing.assert_allclose(x.clip(-1, 1), own.numpy(), atol=1e-3)
+    # what is drawn stands in the middle of its level
+    np.testing.assert_allclose(x.clip(-1, 1), own.numpy(), atol=1 / 256 + 1e-3)
 
 
 def test_what_draws_in_another_way_is_refused(tmp_path):

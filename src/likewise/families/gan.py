@@ -258,7 +258,7 @@ class GANModel(Model):
 
         def generated(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
             x = self.generator(inputs[0], c).float()
-            return (x.tanh() if self.space.levels else x,)
+            return (_squashed(x) if self.space.levels else x,)
 
         return Graph({"latent": (self.settings.latent,)}, ("x",), generated)
 
@@ -272,7 +272,7 @@ class GANModel(Model):
     def _generate(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         x = self.generator(z, c).float()
         if self.space.levels:
-            x = x.tanh()
+            x = _squashed(x)
         if not self.space.choices:
             return x
         noise = gumbel(draws, *x.shape[1:])
@@ -285,6 +285,11 @@ class GANModel(Model):
             parts.append(choice + soft - soft.detach() if soft.requires_grad else choice)
             done = stop
         return torch.cat([*parts, x[:, done:]], 1)
+
+
+def _squashed(x: Tensor) -> Tensor:
+    """Into [-1, 1], both ends included: a tanh alone leaves a faint shade on what should be black or white."""
+    return (1.1 * x.tanh()).clamp(-1, 1)
 
 
 def mismatched(c: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:

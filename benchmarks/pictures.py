@@ -1,0 +1,90 @@
+"""Pictures, end to end: the command a user types, minutes on this machine, and what its report says.
+
+    python -m benchmarks.pictures --data DATA digits-flow digits-gan digits-few-step emoji-flow
+
+DATA holds digits/ (a folder of pictures for each digit) and emoji/ (pictures with metadata.jsonl, whose field "text" is
+the caption). A row is written to results/pictures.json as soon as it is there, and the table to results/pictures.md;
+rows that were not run again stay. Each figure has beside it what as many real pictures reach, and its interval. A quiet
+machine is assumed: nothing else may run beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import keep, trained
+from likewise.run import Run
+from likewise.verbs.evaluate import evaluate
+
+#: metrics of a report that are in the table, without what they are of
+_SHOWN = ("kid", "precision", "recall", "coverage", "judge_accuracy", "agreement", "modes", "r_precision", "copies")
+
+#: data, minutes and further arguments of `likewise train`, and what the samples of each column are drawn with
+_ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
+    "digits-flow": ("digits", 10, ["--family", "flow", "--unconditional"], [{}]),
+    "digits-gan": ("digits", 10, ["--family", "gan", "--unconditional"], [{}]),
+    "digits-flow-given": ("digits", 10, ["--family", "flow"], [{"steps": 8}]),
+    "digits-gan-given": ("digits", 10, ["--family", "gan"], [{}]),
+    "digits-few-step": (
+        "digits", 10, ["--family", "flow", "--few-step"],
+        [{"steps": 1}, {"steps": 2}, {"steps": 4}, {"sampler": "dpm_solver_pp", "steps": 16}],
+    ),
+    "emoji-flow": ("emoji", 40, ["--family", "flow", "--given", "text"], [{}]),
+    "emoji-gan": ("emoji", 40, ["--family", "gan", "--given", "text"], [{}]),
+}  # fmt: skip
+
+
+def measured(run: Run, count: int, features: str, settings: dict[str, Any]) -> dict[str, str]:
+    """What the report of a run says, each with the same of real pictures and its interval, and pictures a second."""
+    report = evaluate(run, count, features=features, settings=settings or None)
+    found = {}
+    for metric in report["metrics"]:
+        if metric["name"].split(":")[0] not in _SHOWN or metric["value"] is None:
+            continue
+        floor = metric["floor"] or {}
+        beside = "" if floor.get("value") is None else f" (real {floor['value']:.3g}"
+        if beside and floor.get("low") is not None:
+            beside += f", {floor['low']:.3g} to {floor['high']:.3g}"
+        found[metric["name"]] = f"{metric['value']:.3g}" + (f"{beside})" if beside else "")
+    start = time.perf_counter()
+    run.sample(200, seed=1, settings=settings or None)
+    return {**found, "drawn a second": f"{200 / (time.perf_counter() - start):.3g}"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="+", choices=sorted(_ROWS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs/benchmarks"),
+        help="where the runs are kept; one that is there is not trained again",
+    )
+    parser.add_argument("--minutes", type=float, help="other than the row's own")
+    parser.add_argument("-n", type=int, default=1000, help="pictures that are drawn and compared")
+    parser.add_argument("--features", default="pca", help="as of likewise evaluate: pca or efficientnet")
+    parser.add_argument("--note", help="what else is to be known of these rows, such as what ran beside them")
+    args = parser.parse_args()
+    for name in args.rows:
+        data, minutes, arguments, drawn = _ROWS[name]
+        words, folder = ["--minutes", f"{args.minutes or minutes:g}", *arguments], args.runs / name
+        if folder.exists():
+            run, command = Run(folder), " ".join(["likewise train", data, *words])
+        else:
+            run, command = trained(args.data / data, folder, *words)
+        for settings in drawn:
+            how = " ".join(f"{k}={v}" for k, v in settings.items())
+            row: dict[str, Any] = {"command": command, "features": args.features}
+            row |= {"steps": max((line.get("step", 0) for line in run.metrics()), default=0)}
+            row |= measured(run, args.n, args.features, settings)
+            keep("pictures", f"{name} {how}".strip(), row | ({"note": args.note} if args.note else {}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Rows of what the command a user types came to: kept in results/NAME.json, and as a table in results/NAME.md."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import likewise
+from likewise.run import Run
+
+_RESULTS = Path(__file__).parent / "results"
+
+
+def trained(path: Path, out: Path, *arguments: str) -> tuple[Run, str]:
+    """The run that `likewise train path arguments` makes, and the command."""
+    words = ["train", str(path), "--out", str(out), *arguments]
+    subprocess.run([sys.executable, "-m", "likewise", *words], check=True)
+    shown = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
+    return Run(out), " ".join(["likewise train", shown, *arguments])
+
+
+def keep(table: str, name: str, row: dict[str, Any]) -> None:
+    """Put a row into a table, beside those that were not run again. row: "command", and what was found, in words."""
+    _RESULTS.mkdir(exist_ok=True)
+    file = _RESULTS / f"{table}.json"
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    rows[name] = {"likewise": likewise.__version__, "torch": torch.__version__, **row}
+    file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    lines = [f"## {table}", "", "| what | command | found |", "|---|---|---|"]
+    for each, found in rows.items():
+        said = "; ".join(f"{k}: {v}" for k, v in found.items() if k not in ("command", "likewise", "torch"))
+        lines.append(f"| {each} | `{found['command']}` | {said} |")
+    (_RESULTS / f"{table}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(json.dumps({name: row}, indent=1, ensure_ascii=False), flush=True)
