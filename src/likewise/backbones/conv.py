@@ -305,7 +305,7 @@ class _UNet(nn.Module):
         self.head = conv(dims, width, pixels, scale=0.0)
         # Noise fills all numbers of a patch, of which there may be more than channels: past the network goes the share
         # of x that each time's output has, so that the channels hold what is left.
-        self.past = linear(steer, space.channels, scale=0.0)
+        self.past_head = linear(steer, space.channels, scale=0.0)
         self.blocks = sizes.blocks
         _channels_last(self)
 
@@ -327,7 +327,7 @@ class _UNet(nn.Module):
             size = self.sizes[-1 - i // self.blocks]
             h = block(torch.cat((grow(h, size), skips.pop()), 1), steer)
         h = self.last(torch.cat((h, skips.pop()), 1), steer)
-        past = self.past(steer).view(x.shape[0], -1, *[1] * (x.dim() - 2)).float()
+        past = self.past_head(steer).view(x.shape[0], -1, *[1] * (x.dim() - 2)).float()
         return torch.addcmul(unfold(self.head(F.silu(self.norm(h))), self.patch, self.positions).float(), past, x)
 
 
