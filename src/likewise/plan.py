@@ -264,7 +264,7 @@ def _learned(
                 views.settings(modality, name, settings),
             )
         kind = catalog.find("modality", records.modalities[name])
-        conditions[name] = kind.fit(column, settings, experiment.training.seed)
+        conditions[name] = kind.fit(column, kind.given_settings(settings), experiment.training.seed)
     return modality, conditions
 
 

@@ -155,6 +155,11 @@ class Modality(ABC):
     def fit(cls, values: Sequence[Any], settings: Any, seed: int = 0) -> Modality:
         """Learn from the training values (never the held-out ones). Raises ValueError that says what to do."""
 
+    @classmethod
+    def given_settings(cls, settings: Any) -> Any:
+        """The settings of a field that is given, so only read, where a user leaves something open: as they are."""
+        return settings
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Everything `from_state` needs, as JSON."""

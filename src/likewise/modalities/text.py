@@ -72,6 +72,12 @@ class Text(Modality):
                 fitted._in_windows = whole
         return fitted
 
+    @classmethod
+    def given_settings(cls, settings: TextSettings) -> TextSettings:
+        # What is only read need not be spelt: one token for a word says sooner what is meant.
+        open_ = settings.tokenizer == "auto" and settings.pretrained is None
+        return settings.model_copy(update={"tokenizer": "words"}) if open_ else settings
+
     def in_windows(self) -> Text:
         return self._in_windows or self
 

@@ -20,13 +20,16 @@ from likewise.modalities.borrowed import byte_letters as byte_letters
 #: of larger data, a vocabulary is learned from so many texts, and at most so many characters of them
 _LEARNED, _MOST_CHARACTERS = 50_000, 32 * 2**20
 
-Kind = Literal["auto", "characters", "bytes", "bpe"]
+Kind = Literal["auto", "words", "characters", "bytes", "bpe"]
 
 
 class TokenizerSettings(ModalitySettings):
     """What a user may choose about a tokenizer."""
 
-    tokenizer: Kind = "auto"
+    tokenizer: Kind = Field(
+        default="auto",
+        description="auto: by the size of the data; words: bpe even of little text, if it has words (auto of a given)",
+    )
     vocabulary: int | None = Field(
         default=None, ge=257, le=65536, description="of bpe; default by the size of the data"
     )
@@ -72,16 +75,18 @@ class Tokenizer:
         total = sum(count.values())
         if not total:
             raise ValueError("the text is empty")
-        if kind == "auto":
+        some_merges = 2048 if kind == "words" or total >= 2_000_000 else 1024
+        if kind in ("auto", "words"):
             # Big alphabets are read by character, and so are strings without words (molecules, proteins, DNA), where
             # a ring that is opened must be closed by the same character. Byte pairs need some text to be learned from.
             wordless = count[" "] < 1e-3 * total
-            kind = "characters" if len(count) > 500 or wordless or total < 300_000 else "bpe"
+            little = total < (300_000 if kind == "auto" else 5_000)
+            kind = "characters" if len(count) > 500 or wordless or little else "bpe"
         known: Any = None
         if kind == "characters":
             known = sorted(c for c, n in count.items() if n > 1 or total < 10_000)
         elif kind == "bpe":
-            known = _learn(values, vocabulary or (1024 if total < 2_000_000 else 2048))
+            known = _learn(values, vocabulary or some_merges)
         return cls(kind, known)
 
     def tokenize(self, values: Sequence[str]) -> list[list[int]]:
