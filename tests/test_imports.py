@@ -105,6 +105,7 @@ SIBLINGS = {
         "paths",
         "quantise",
         "reservoir",
+        "way_back",
         "windows",
     },
 }

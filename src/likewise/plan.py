@@ -215,6 +215,7 @@ def make_plan(
     }
     if any(part.get("family", {}).get("few_step") for part in (asked, own)):
         base.get("family", {}).get("sampling", {}).pop("sampler", None)  # who learns to jump jumps
+        base.get("training", {}).pop("optimizer", None)  # by Muon, jumps that learn from jumps go astray
     base = _merge(base, {"data": inherited.get("data", {})})
     whole = _merge(_merge(_merge(base, asked), stated), own)
     if encoder:

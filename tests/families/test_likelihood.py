@@ -12,7 +12,7 @@ from toys import Returns, draws
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU
 from likewise.families.autoregressive import Autoregressive
-from likewise.families.flow import Flow
+from likewise.families.flow import _MARGIN, Flow
 from likewise.families.likelihoods import Likelihood, dequantise
 from likewise.families.vae import VAE
 from likewise.spaces import Continuous, Tokens, from_index, to_index
@@ -149,10 +149,13 @@ def test_a_flow_over_levels_counts_in_the_datas_own_units():
     x = from_index(torch.tensor([0, 1, 2, 3]), 4)[:, None].repeat(500, 1)
     found = model.log_likelihood(x, None, draws(2000)).exp()
     assert found.isfinite().all()
-    # The four bins cover [-1, 1]: their mean densities times their width make up that share of the whole.
+    # The mean densities of the four bins times their width make up what a normal law has between their ends, of which
+    # the first and the last bin stand a margin further out.
     share = float((found.view(500, 4).mean(0) * 0.5).sum())
-    inside = math.erf(1 / 0.5 / math.sqrt(2))
+    below = [0.5 * math.erf(end / 0.5 / math.sqrt(2)) for end in (0.5, 0.5 + _MARGIN, 1 + _MARGIN)]
+    inside = 2 * (below[0] + below[2] - below[1])
     assert share == pytest.approx(inside, abs=0.03)
+    assert share <= 1
 
 
 def test_one_hot_channels_have_no_flow_likelihood():

@@ -68,11 +68,24 @@ def level_of(length: float) -> int:
 
 @dataclass(frozen=True)
 class Jumps:
-    """How jumps along a path are learned. interval: the times at which the flow's steps are guided."""
+    """How jumps along a path are learned. interval: the times at which the flow's steps are guided.
+
+    bound: of the data's numbers, None if they have none. No jump leads beyond it: as jumps learn from jumps, what is
+    too far would soon be further.
+    """
 
     path: Path
     guidance: float
     interval: tuple[float, float]
+    bound: float | None = None
+
+    def step(self, x: Tensor, output: Tensor, here: Stop, there: Stop) -> Tensor:
+        """Where a jump leads: `Path.step`, within the bound."""
+        if self.bound is None:
+            return self.path.step(x, output, here, there)
+        _, x_1 = self.path.ends(x, output, *here)
+        x_1 = x_1.clamp(-self.bound, self.bound)
+        return there[0] * x_1 + there[1] * (x - here[0] * x_1) / here[1]
 
     def draw(self, t: Tensor, draws: Draws, done: float, most: float = SHARE) -> tuple[Tensor, Tensor, Tensor]:
         """Which items jump, when the share `done` of training is: their times, levels, whether they learn a jump.
@@ -99,9 +112,9 @@ class Jumps:
         inner = torch.where(shortest, FLOW, level + 1)
         here, middle, there = (self._stop(s, x) for s in (t, t + half, t + length))
         first = self._guided(predict, x, t, inner, c)
-        between = self.path.step(x, first, here, middle)
+        between = self.step(x, first, here, middle)
         second = self._guided(predict, between, t + half, inner, c)
-        landed = self.path.step(between, second, middle, there)
+        landed = self.step(between, second, middle, there)
         # Heun's rule for the shortest, but for the last of them, as the flow's own sampler does.
         (x_0, x_1), (y_0, y_1) = self.path.ends(x, first, *here), self.path.ends(between, second, *middle)
         heun = x + (there[0] - here[0]) * (x_1 + y_1) / 2 + (there[1] - here[1]) * (x_0 + y_0) / 2

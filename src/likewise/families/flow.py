@@ -131,7 +131,8 @@ class FlowModel(Model):
         self.jumps: few_step.Jumps | None = None
         if settings.few_step:
             drawing = settings.sampling
-            self.jumps = few_step.Jumps(self.path, drawing.guidance, drawing.guidance_interval)
+            bound = 1 + _MARGIN if target.levels else None
+            self.jumps = few_step.Jumps(self.path, drawing.guidance, drawing.guidance_interval, bound)
         self.network = backbone.denoiser(target, few_step.told(condition) if self.jumps else condition)
         #: share of the training steps that are done
         self._done = 1.0
@@ -277,7 +278,8 @@ class FlowModel(Model):
                 level = few_step.level_of(float(times[i + 1] - times[i]))
                 given = few_step.telling(c, torch.full((len(x),), level, device=x.device))
                 output = self._network(x, times[i].expand(len(x)), given)
-                x = self.path.step(x, output, (alpha, sigma), (alpha_next, sigma_next))
+                assert self.jumps is not None
+                x = self.jumps.step(x, output, (alpha, sigma), (alpha_next, sigma_next))
                 continue
             x_0, x_1 = self._ends(x, times[i], alpha, sigma, c, settings)
             last = float(times[i + 1]) == 1
