@@ -79,13 +79,18 @@ class Jumps:
     interval: tuple[float, float]
     bound: float | None = None
 
-    def step(self, x: Tensor, output: Tensor, here: Stop, there: Stop) -> Tensor:
-        """Where a jump leads: `Path.step`, within the bound."""
+    def ends(self, x: Tensor, output: Tensor, here: Stop) -> tuple[Tensor, Tensor]:
+        """The noise and the data that a jump is between: `Path.ends`, the data within the bound."""
+        x_0, x_1 = self.path.ends(x, output, *here)
         if self.bound is None:
-            return self.path.step(x, output, here, there)
-        _, x_1 = self.path.ends(x, output, *here)
+            return x_0, x_1
         x_1 = x_1.clamp(-self.bound, self.bound)
-        return there[0] * x_1 + there[1] * (x - here[0] * x_1) / here[1]
+        return (x - here[0] * x_1) / here[1], x_1
+
+    def step(self, x: Tensor, output: Tensor, here: Stop, there: Stop) -> Tensor:
+        """Where a jump leads: both ends, mixed as they are `there`."""
+        x_0, x_1 = self.ends(x, output, here)
+        return there[0] * x_1 + there[1] * x_0
 
     def draw(self, t: Tensor, draws: Draws, done: float, most: float = SHARE) -> tuple[Tensor, Tensor, Tensor]:
         """Which items jump, when the share `done` of training is: their times, levels, whether they learn a jump.

@@ -360,7 +360,13 @@ class FlowModel(Model):
             x_t, t, *level = inputs
             alpha, sigma = (_wide(s, x_t) for s in self.path.alpha_sigma(t))
             given = few_step.telling(c, level[0].long()) if level else c
-            return self.path.ends(x_t, self._network(x_t, t, given), alpha, sigma)
+            output = self._network(x_t, t, given)
+            found = self.path.ends(x_t, output, alpha, sigma)
+            if self.jumps is None:
+                return found
+            jumping = _wide(level[0] >= 0, x_t)
+            jump = self.jumps.ends(x_t, output, (alpha, sigma))
+            return tuple(torch.where(jumping, a, b) for a, b in zip(jump, found, strict=True))
 
         # level: of a jump of 2^-level of the way, or -1 for none
         shapes = {"x_t": self.space.shape, "t": (), **({"level": ()} if self.jumps else {})}
