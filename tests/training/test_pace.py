@@ -1,8 +1,11 @@
 """Runs by minutes end on time, whatever happens to the speed."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from likewise.config import Training
+from likewise.training.loop import _watch_held_out
 from likewise.training.pace import replan
 from likewise.training.progress import Progress
 
@@ -37,3 +40,16 @@ def test_ends_within_five_percent(speed, guess):
 
 def test_a_steady_run_is_not_corrected_all_the_time():
     assert len(simulated(5, lambda t: 0.1, 2940).replanned) <= 2
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, 160), ({"evaluate_every": 4}, 32), ({"patience": None}, None)])
+def test_patience_is_of_steps_too(settings, expected):
+    """Planned for 98 steps, so that a held-out loss is taken every fourth, a run turns out to have 800."""
+    learner = SimpleNamespace(settings=Training(steps=800, **settings), held_out=lambda _: 1.0)
+    progress = Progress(steps=800, evaluate_every=4, best=0.5, best_step=0)
+    for step in range(4, 801, 4):
+        progress.step = step
+        _watch_held_out(learner, None, progress, lambda _: None)  # pyright: ignore[reportArgumentType]
+        if progress.stopped_early:
+            break
+    assert (progress.step if progress.stopped_early else None) == expected

@@ -108,7 +108,7 @@ def fit(
                 steps, _ = plan_steps(learner, train, order, settings.minutes)
             progress.steps = -int(world.agree(-steps)[0])  # the slowest process's
         # What is counted is not fitted before it is asked for, and only the whole of it is of interest.
-        often = progress.steps if learner.observing else max(1, min(1000, progress.steps // 20))
+        often = progress.steps if learner.observing else _how_often(progress.steps)
         progress.evaluate_every = settings.evaluate_every or often
         progress.save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
     log = (folder / "metrics.jsonl" if world.first else Path(os.devnull)).open("a", encoding="utf-8")
@@ -329,6 +329,11 @@ def _go_on(
     return progress
 
 
+def _how_often(steps: int) -> int:
+    """Steps from one held-out loss to the next."""
+    return max(1, min(1000, steps // 20))
+
+
 def _watch_held_out(
     learner: Learner, held_out: Batches, progress: Progress, write: Callable[[dict[str, Any]], None]
 ) -> float | None:
@@ -339,8 +344,11 @@ def _watch_held_out(
         progress.best, progress.best_step, progress.worse = loss, progress.step, 0
     else:
         progress.worse += 1
-    patience = learner.settings.patience
-    progress.stopped_early = patience is not None and progress.worse >= patience
+    settings, since = learner.settings, progress.step - (progress.best_step or 0)
+    if settings.patience is not None and progress.worse >= settings.patience:
+        # Where steps turn out to be far more than planned, held-out losses are taken far more often than usual.
+        usual = 0 if settings.evaluate_every else _how_often(progress.steps) / 2
+        progress.stopped_early = since >= settings.patience * usual
     line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
     write({**line, "split": "held_out", "loss": loss, "best": progress.best, "best_step": progress.best_step})
     return loss
