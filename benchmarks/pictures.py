@@ -83,7 +83,8 @@ def main() -> None:
             row: dict[str, Any] = {"command": command, "features": args.features}
             row |= {"steps": max((line.get("step", 0) for line in run.metrics()), default=0)}
             row |= measured(run, args.n, args.features, settings)
-            keep("pictures", f"{name} {how}".strip(), row | ({"note": args.note} if args.note else {}))
+            by = "" if args.features == "pca" else f" by {args.features}"
+            keep("pictures", f"{name} {how}".strip() + by, row | ({"note": args.note} if args.note else {}))
 
 
 if __name__ == "__main__":
