@@ -10,6 +10,7 @@ from PIL import Image
 
 from commands import command
 from likewise.editing import Edit
+from likewise.plan import make_plan
 from likewise.training.distributed import join
 from likewise.verbs.demo import lay_out
 from likewise.verbs.sample import again, in_bulk, sample
@@ -142,3 +143,17 @@ def test_who_learns_to_jump_jumps(run):
     sampling = run.experiment.family.sampling
     jumps = run.experiment.family.few_step
     assert (sampling.sampler, sampling.steps) == (("jump", 4) if jumps else ("dpm_solver_pp", 3))
+
+
+@pytest.mark.parametrize("preset", [None, "image-flow", "flow-few-step"])
+def test_what_a_preset_says_of_drawing_gives_way_to_jumps_and_they_to_the_user(digits, preset):
+    def planned(**more):
+        made = make_plan(digits, family="flow", preset=preset, steps=1, set_={"family.few_step": True, **more})
+        return made.experiment
+
+    plan = planned()
+    assert (plan.family.sampling.sampler, plan.family.sampling.steps) == ("jump", 4)
+    assert (plan.training.optimizer, plan.family.sampling.guidance) == ("adamw", 1.5)
+    own = planned(**{"family.sampling.sampler": "heun", "training.optimizer": "muon"})
+    assert (own.family.sampling.sampler, own.family.sampling.steps) == ("heun", 16)
+    assert own.training.optimizer == "muon"

@@ -214,8 +214,9 @@ def make_plan(
         "training": timing,
     }
     if any(part.get("family", {}).get("few_step") for part in (asked, own)):
-        base.get("family", {}).get("sampling", {}).pop("sampler", None)  # who learns to jump jumps
-        base.get("training", {}).pop("optimizer", None)  # by Muon, jumps that learn from jumps go astray
+        if preset in preset_names():  # a shipped one gives way, too
+            base, asked = _merge(base, asked), {}
+        base = _merge(base, _preset("flow-few-step"))
     base = _merge(base, {"data": inherited.get("data", {})})
     whole = _merge(_merge(_merge(base, asked), stated), own)
     if encoder:
