@@ -73,10 +73,13 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.rows:
         data, minutes, arguments, drawn = _ROWS[name]
-        words, folder = ["--minutes", f"{args.minutes or minutes:g}", *arguments], args.runs / name
+        folder = args.runs / name
         if folder.exists():
-            run, command = Run(folder), " ".join(["likewise train", data, *words])
+            run = Run(folder)
+            took = run.experiment.training.minutes
+            command = " ".join(["likewise train", data, "--minutes", f"{took:g}", *arguments])
         else:
+            words = ["--minutes", f"{args.minutes or minutes:g}", *arguments]
             run, command = trained(args.data / data, folder, *words)
         for settings in drawn:
             how = " ".join(f"{k}={v}" for k, v in settings.items())
