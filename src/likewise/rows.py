@@ -5,8 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+#: letters of scripts that put no spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han
+_UNSPACED = re.compile(
+    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+#: as many of them are more than one word: names of kinds have up to four
+_SENTENCE = 5
 
 
 def read_text(path: Path) -> tuple[str, list[str]]:
@@ -77,6 +85,10 @@ def _ragged(path: Path) -> str:
 
 
 def is_text(values: list[Any]) -> bool:
-    """Whether a column is one of texts rather than of names: most of its first values have a space in them."""
+    """Whether a column is one of texts rather than of names: most of its first values are of several words."""
     some = [v for v in values[:1000] if v is not None]
-    return bool(some) and all(isinstance(v, str) for v in some) and sum(" " in v for v in some) > 0.5 * len(some)
+    return bool(some) and all(isinstance(v, str) for v in some) and sum(map(_wordy, some)) > 0.5 * len(some)
+
+
+def _wordy(value: str) -> bool:
+    return " " in value or len(_UNSPACED.findall(value)) >= _SENTENCE
