@@ -35,14 +35,15 @@ def test_the_preset_of_texts_says_tokens_and_a_batch_of_ones_own_wins(lines):
     assert make_plan(lines, steps=1, set_={"training.batch": 20}).experiment.training.batch == 20
 
 
-@pytest.mark.parametrize(("epochs", "dropout"), [(1.2, 0.0), (6.0, 0.1)])
-def test_what_is_seen_hardly_once_needs_no_dropout(lines, monkeypatch, epochs, dropout):
+@pytest.mark.parametrize(("epochs", "dropout"), [(1.2, 0.0), (6.0, 0.1), (12.0, 0.3)])
+def test_dropout_goes_by_how_often_items_are_seen(lines, monkeypatch, epochs, dropout):
     monkeypatch.setattr(budget, "measure", lambda plan, size, trial: Tried(size, 0.1, 3000, epochs, 10**6))
     plan, said = make_plan(lines, minutes=5), []
     fitted = budget.fit(plan, {}, said.append)
     assert fitted.experiment.backbone.dropout == dropout
     assert ("no dropout" in said[0]) == (dropout == 0)
+    assert ("dropout 0.3" in said[0]) == (dropout == 0.3)
     # what a user sets stays
-    own = {"backbone.dropout": 0.3}
+    own = {"backbone.dropout": 0.2}
     kept = budget.fit(make_plan(lines, minutes=5, set_=own), {"set_": own}, said.append)
-    assert kept.experiment.backbone.dropout == 0.3
+    assert kept.experiment.backbone.dropout == 0.2

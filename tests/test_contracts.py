@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise import catalog
+from likewise import catalog, sentences
 from likewise.assemble import assemble, unfit
 from likewise.config import Training
 from likewise.draws import Draws
@@ -30,6 +30,7 @@ VALUES = {
         for i in range(COUNT)
     ],
     "palette": ["#ff0000", "#00ff00,#0000ff"] * (COUNT // 2),
+    "sentence": ["a" * (1 + i % 5) + "b" for i in range(COUNT)],
     "table": [{"age": None if i % 8 == 3 else i, "kind": "xyz"[i % 3] if i % 5 else None} for i in range(COUNT)],
 }
 SMALL = {
@@ -43,8 +44,16 @@ SMALL = {
     "pretrained": {"width": 16, "depth": 1, "hidden": 32, "groups": 2},
     "none": {},
 }
-TARGETS = [(m, e) for m in catalog.names("modality") for e in catalog.find("modality", m).encodings]
+KINDS = {m: catalog.find("modality", m) for m in catalog.names("modality")}
+TARGETS = [(m, e) for m, kind in KINDS.items() if not kind.only_given for e in kind.encodings]
 CONDITIONS = [None, *catalog.names("modality")]
+
+
+@pytest.fixture(autouse=True)
+def quick_sentences(monkeypatch):
+    """The network that reads sentences takes seconds to load; any numbers will do here."""
+    monkeypatch.setattr(sentences, "digest", lambda: "stub")
+    monkeypatch.setattr(sentences, "_embed", lambda text: np.full(384, len(text) / 384, np.float32))
 
 
 def channel(name, encoding=None):

@@ -14,13 +14,14 @@ ALLOWED = {
     "draws": set(),
     "version": set(),
     "conversations": {"rows"},
-    "modalities": {"spaces", "draws", "conversations"},
+    "modalities": {"spaces", "draws", "conversations", "sentences"},
     "backbones": {"spaces", "draws"},
     "classical": {"spaces", "draws"},
-    "metrics": {"spaces", "draws", "version", "classical", "cache"},
+    "metrics": {"spaces", "draws", "version", "classical", "cache", "sentences"},
     "families": {"spaces", "draws", "backbones.base", "classical"},
     "streams": set(),
     "cache": set(),
+    "sentences": {"cache"},
     "sources": {"cache", "streams"},
     "rows": set(),
     "sequences": {"rows"},
@@ -91,7 +92,7 @@ ALLOWED = {
 }
 SIBLINGS = {
     "backbones": {"base", "block", "causal", "context", "convolutions", "grids", "layers", "maps", "prefix", "rows"},
-    "modalities": {"base", "borrowed", "footage", "letters", "palette", "patches", "pictures", "tokenizer"},
+    "modalities": {"base", "borrowed", "footage", "letters", "palette", "patches", "pictures", "tokenizer", "written"},
     "families": {
         "augment",
         "base",

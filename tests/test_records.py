@@ -47,9 +47,12 @@ def test_tables(tmp_path):
 
 def test_texts_without_spaces_are_texts_and_names_are_not(tmp_path):
     file = tmp_path / "pairs.tsv"
-    file.write_text("en\tzh\nThe files are here:\t文件在这里：\nNothing is lost.\t没有任何东西丢失。\n", encoding="utf-8")
+    file.write_text(
+        "en\tzh\nThe files are here:\t文件在这里：\nNothing is lost.\t没有任何东西丢失。\n", encoding="utf-8"
+    )
     records = read_records(file)
-    assert records.modalities == {"en": "text", "zh": "text"} and (records.given, records.target) == (("en",), "zh")
+    assert records.modalities == {"en": "text", "zh": "text"}
+    assert (records.given, records.target) == (("en",), "zh")
     file.write_text("性别\t职业\n女\t技术人员\n男\t农民\n", encoding="utf-8")
     assert read_records(file).modalities == {"row": "table"}
 

@@ -5,7 +5,7 @@ is updated in it and how often it sees each item: a network needs some hundred u
 compute for many more a larger one is the better use of it (Kaplan et al., 2020; Hoffmann et al., 2022), unless it would
 see the same items over and over. So: the preset's size while its updates are in a wide middle, a smaller one below it,
 a larger one above it while items are seen few times. What is seen hardly more than once cannot be learned by heart, and
-dropout would only slow learning down: then there is none.
+dropout would only slow learning down: then there is none. What is seen many times gets more of it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Size = Literal["tiny", "small", "base", "large"]
 SIZES: dict[Size, float] = {"tiny": 0.5, "small": 0.75, "base": 1.0, "large": 1.5}
 #: updates below which a smaller model is tried, and above which a larger one is
 _FEW, _MANY = 500, 15_000
-#: times each item is seen above which a larger model would only learn it by heart
-_OFTEN = 10.0
+#: times each item is seen above which a larger model would only learn it by heart, and the dropout a preset of some has
+_OFTEN, _MORE = 10.0, 0.3
 #: times each item is seen below which a preset's dropout is left out
 _SELDOM = 1.5
 #: items that are tried
@@ -110,9 +110,10 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
             break
     found = _with(plan, chosen.size)
     sizes = found.experiment.backbone.model_dump()
-    seldom = chosen.epochs < _SELDOM and sizes.get("dropout", 0) > 0
-    if seldom:
-        found = dataclasses.replace(found, experiment=_without_dropout(found.experiment))
+    dropout = sizes.get("dropout", 0)
+    if dropout > 0 and not _SELDOM <= chosen.epochs <= _OFTEN:
+        dropout = 0.0 if chosen.epochs < _SELDOM else max(dropout, _MORE)
+        found = dataclasses.replace(found, experiment=_with_dropout(found.experiment, dropout))
     shape = ", ".join(f"{k} {sizes[k]}" for k in ("width", "depth") if k in sizes)
     why = {
         "base": "the preset's size",
@@ -124,14 +125,14 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
         f"budget: {settings.minutes:g} min here are about {chosen.steps:,} steps of {settings.batch} "
         f"({chosen.seconds * 1000:.3g} ms each), every item {chosen.epochs:.1f} times: {why} ({shape}, "
         f"{chosen.parameters:,} parameters), lr {found.experiment.training.lr:g}, {settings.schedule}"
-        + (", no dropout" if seldom else "")
+        + (f", {f'dropout {dropout:g}' if dropout else 'no dropout'}" if dropout != sizes.get("dropout", 0) else "")
     )
     return found
 
 
-def _without_dropout(experiment: Experiment) -> Experiment:
+def _with_dropout(experiment: Experiment, dropout: float) -> Experiment:
     whole = experiment.to_dict()
-    whole["backbone"]["dropout"] = 0.0
+    whole["backbone"]["dropout"] = dropout
     return validate(whole)
 
 

@@ -17,6 +17,7 @@ MODALITIES = {
     "dialogue": "likewise.modalities.dialogue:Dialogue",
     "table": "likewise.modalities.table:Table",
     "palette": "likewise.modalities.palette:Palette",
+    "sentence": "likewise.modalities.sentence:Sentence",
 }
 
 BACKBONES = {

@@ -173,11 +173,13 @@ def make_plan(
         if encoder is None:
             raise
         raise ValueError(f"{error} (read as for --through {encoder.path}, which was trained on {as_})") from None
+    records = _read_as(records, _merge(asked, own).get("condition", {}))
     kind = records.modalities[records.target]
+    if catalog.find("modality", kind).only_given:
+        raise ValueError(f"--as {kind}: it is only read, and cannot be made; give another modality")
     start: dict[str, Any] = {}
     if origin is not None:
         start = huggingface.settings(origin, lora or own.get("backbone", {}).get("lora"))
-    catalog.find("modality", kind)
     seen = encoder.as_autoencoder() if encoder else None
     family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name")
     family = family or (("autoregressive" if seen.codes else "flow") if seen else _FAMILY[kind])
@@ -248,6 +250,12 @@ def make_plan(
     with torch.device("meta") if origin else nullcontext():  # a pretrained model may be large, and this one is not used
         plan.untrained()  # refuses what does not fit
     return plan
+
+
+def _read_as(records: Records, conditions: Mapping[str, Any]) -> Records:
+    """The records with given fields read as what a user says they are (`--set condition.text.modality=sentence`)."""
+    said = {k: v["modality"] for k, v in conditions.items() if k in records.given and v.get("modality")}
+    return replace(records, modalities={**records.modalities, **said}) if said else records
 
 
 def _learned(

@@ -240,7 +240,8 @@ class Run:
         cut: list[int] = []
         device = model.device
         # Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
-        whole = not (start % block or n % block) or not model.draws_alone(chosen, block)
+        with machine.autocast(device, chosen.precision):
+            whole = not (start % block or n % block) or not model.draws_alone(chosen, block)
         for first in range(start - start % block, start + n, block):
             items = range(first, first + block)
             if not whole:
@@ -251,7 +252,8 @@ class Run:
             wanted = [start <= i < start + n for i in items]
             inside = [i for i, one in enumerate(wanted) if one]
             steered = reins and reins.batch(wanted, live)
-            with torch.no_grad(), seamless(self) if tile else nullcontext():
+            computing = machine.autocast(device, chosen.precision)
+            with torch.no_grad(), computing, seamless(self) if tile else nullcontext():
                 extra: dict[str, Any] = steered.arguments(device) if steered else {}
                 if edit is not None:
                     extra["edited"] = edit.batch(modality, self.encoding, len(rows), device)
@@ -285,8 +287,9 @@ class Run:
             part = x[first : first + size].to(device)
             draws = Draws(derive_seed(0, "reconstruct"), torch.arange(first, first + len(part)), device)
             given = None if c is None else {k: v[first : first + size].to(device) for k, v in c.items()}
-            z = model.encode(part, given, settings)
-            parts.append(model.from_latent(z, given, draws, settings).cpu())
+            with machine.autocast(device, settings.precision):
+                z = model.encode(part, given, settings)
+                parts.append(model.from_latent(z, given, draws, settings).cpu())
         made = torch.cat(parts)
         return self.modality.decode(made, self.encoding), made
 

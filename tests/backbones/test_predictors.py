@@ -100,6 +100,22 @@ def test_a_row_has_the_same_bits_in_any_batch(name: str, space: str, given: str)
         assert torch.equal(logits(rows[some]), whole[some])
 
 
+@CASES
+@torch.no_grad()
+def test_steps_in_bfloat16_are_near_and_as_repeatable(name: str, space: str, given: str) -> None:
+    net, x, c = build(name, space, given)
+    whole = net(x, c)
+    with torch.autocast("cpu", torch.bfloat16):
+        state, exact = net.start(len(x), c), True
+        for i in range(x.shape[1]):
+            logits, state = net.step(x[:, i - 1] if i else None, state)
+            torch.testing.assert_close(logits, whole[:, i], rtol=0, atol=0.2)
+            exact = exact and torch.equal(logits, whole[:, i])
+        assert logits.dtype == torch.float32
+        assert not exact
+        assert net.independent(SPACES[space].vocabulary, 64) or name.startswith("pretrained")
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 @torch.no_grad()
 def test_reordered_rows_go_on_as_what_they_were(name: str) -> None:

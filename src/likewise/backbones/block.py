@@ -66,4 +66,4 @@ class Block(nn.Module):
         return self.cross.keys(given.sequence), given.mask
 
     def _look(self, h: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor] | None, twice: bool) -> Tensor:
-        return h if self.cross is None or given is None else h + self.cross(h, *given, twice=twice)
+        return h if self.cross is None or given is None else h + self.dropout(self.cross(h, *given, twice=twice))

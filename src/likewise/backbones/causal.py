@@ -14,7 +14,7 @@ from likewise.backbones.block import Block
 from likewise.backbones.context import Context
 from likewise.backbones.layers import Dropout, coordinates, kept_rows, linear, rms_norm, rotation, watch
 from likewise.backbones.prefix import Prefix, is_text, visible
-from likewise.backbones.rows import BlockRows, Product, filled_up, norm, read_alone, take
+from likewise.backbones.rows import BlockRows, Product, as_packed, filled_up, norm, read_alone, take
 from likewise.spaces import MISSING_TOKEN, Condition, Tokens
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Causal(Predictor):
         self.length, self.heads, self.size = space.length, sizes.head_count(), sizes.width // sizes.head_count()
         before = {k: v for k, v in condition.items() if sizes.given == "prefix" and is_text(v)}
         self.prefix = Prefix(before, sizes.width) if before else None
-        self.context = Context({k: v for k, v in condition.items() if k not in before}, sizes.width)
+        self.context = Context({k: v for k, v in condition.items() if k not in before}, sizes.width, sizes.dropout)
         self.embed = nn.Embedding(space.vocabulary, sizes.width)
         self.embed_start = nn.Parameter(torch.randn(sizes.width))
         # Items that all have one length (pixels, columns) are about places: say which place comes next.
@@ -112,6 +112,7 @@ class Causal(Predictor):
             read = block(read, table, mask=visible(mask, 0), given=own, cache=(keys, values, 0))
         return given.vector, reads, mask, memory
 
+    @as_packed
     def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
         assert isinstance(state, _State)
         if token is None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likewise.backbones.convolutions import conv, fold
-from likewise.backbones.layers import FeedForward, SelfAttention, heads_of, linear, rms_norm, rotation
+from likewise.backbones.layers import Dropout, FeedForward, SelfAttention, heads_of, linear, rms_norm, rotation
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 
@@ -32,11 +32,12 @@ class Context(nn.Module):
     None is read exactly as a condition all of whose fields are missing.
     """
 
-    def __init__(self, condition: Condition, width: int) -> None:
+    def __init__(self, condition: Condition, width: int, dropout: float = 0.0) -> None:
+        """dropout: rate in what reads sequences of tokens."""
         super().__init__()
         self.width = width
         self.names = list(condition)  # not keys of a ModuleDict: names of columns may have dots in them
-        self.fields = nn.ModuleList(_field(space, width) for space in condition.values())
+        self.fields = nn.ModuleList(_field(space, width, dropout) for space in condition.values())
         self.empty = not condition
         self.has_sequence = any(isinstance(field, (_Sequence, _Map)) for field in self.fields)
 
@@ -70,9 +71,9 @@ class Context(nn.Module):
         return found
 
 
-def _field(space: Space, width: int) -> nn.Module:
+def _field(space: Space, width: int, dropout: float) -> nn.Module:
     if isinstance(space, Tokens):
-        return _OneToken(space, width) if space.length == 1 else _Sequence(space, width)
+        return _OneToken(space, width) if space.length == 1 else _Sequence(space, width, dropout)
     return _Map(space, width) if space.positions else _Vector(space, width)
 
 
@@ -93,9 +94,10 @@ class _OneToken(nn.Module):
 class _Sequence(nn.Module):
     """Several tokens: embeddings mixed by two attention blocks, behind a learned "any" that is always there."""
 
-    def __init__(self, space: Tokens, width: int) -> None:
+    def __init__(self, space: Tokens, width: int, dropout: float) -> None:
         super().__init__()
         self.space = space
+        self.dropout = Dropout(dropout)
         heads = heads_of(width, 32)
         self.embed = nn.Embedding(space.vocabulary, width)
         nn.init.normal_(self.embed.weight)
@@ -114,12 +116,12 @@ class _Sequence(nn.Module):
     def forward(self, x: Tensor) -> Embedded:
         mask = token_mask(x, self.space)
         h = self.embed(x.clamp(min=0)) + self.embed_place[: x.shape[1]]
-        h = torch.cat((self.embed_any.expand(x.shape[0], -1, -1), h), 1)
+        h = self.dropout(torch.cat((self.embed_any.expand(x.shape[0], -1, -1), h), 1))
         mask = F.pad(mask, (1, 0), value=True)
         table = rotation(torch.arange(h.shape[1], device=h.device, dtype=torch.float32)[:, None], self.size)
         for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):
-            h = h + attention(rms_norm(h), table, mask=mask)
-            h = h + feed_forward(rms_norm(h))
+            h = h + self.dropout(attention(rms_norm(h), table, mask=mask))
+            h = h + self.dropout(feed_forward(rms_norm(h)))
         h = rms_norm(h)
         weight = mask.unsqueeze(-1).to(h.dtype)
         return Embedded(self.out((h * weight).sum(1) / weight.sum(1)), h, mask)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Attention, Backbone, Predictor, Role
 from likewise.backbones.context import Context
 from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, watch
-from likewise.backbones.rows import CrossRows, Product, filled_up, read_alone, take
+from likewise.backbones.rows import CrossRows, Product, as_packed, filled_up, read_alone, take
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 Cell = Literal["lstm", "gru"]
@@ -134,6 +134,7 @@ class _Predictor(Predictor):
         parts = hidden if isinstance(hidden, tuple) else (hidden,)
         return vector, tuple(zip(*(part.unbind() for part in parts), strict=True)), read
 
+    @as_packed
     def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
         batch, rows, place, vector, hidden, read, net = state
         if token is None:

@@ -7,6 +7,8 @@ same bits in any batch, which `Predictor.independent` tries instead of assuming.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,11 +25,15 @@ def whole(weight: Tensor) -> Tensor:
 
 
 class Product:
-    """x W^T + b of a linear layer's weights as they are now, without gradients."""
+    """x W^T + b of a linear layer's weights as they are now, without gradients.
+
+    In bfloat16 where it is made under autocast, and then so is what is not added to something else.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """weight: shape (outputs, inputs). bias: shape (outputs,)."""
-        self.weight, self.bias = whole(weight), None if bias is None else whole(bias)
+        self.dtype = torch.bfloat16 if torch.is_autocast_enabled(weight.device.type) else weight.dtype
+        self.weight, self.bias = (None if each is None else whole(each).to(self.dtype) for each in (weight, bias))
         self.packed = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
         self.packed = self.packed and torch.backends.mkldnn.is_available()
         if self.packed:  # the layout made for 16 rows is as fast for 4 and for 64
@@ -37,9 +43,11 @@ class Product:
         self, x: Tensor, *, plus: Tensor | None = None, times: Tensor | None = None, silu: bool = False
     ) -> Tensor:
         """x: shape (B, inputs). At most one of: plus or times that, shape (B, outputs), or silu of the result."""
+        if plus is not None and not (self.packed and plus.dtype == self.dtype):
+            return plus + self(x)  # in the precision of what it is added to
+        x = x.to(self.dtype)
         if not self.packed:
             y = F.linear(x, self.weight, self.bias)
-            y = y if plus is None else y + plus
             return F.silu(y) if silu else y if times is None else y * times
         other, name = (plus, "add") if times is None else (times, "mul")
         if other is not None:
@@ -63,7 +71,7 @@ class CrossRows:
     def __call__(self, h: Tensor, rows: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor]) -> Tensor:
         """h, rows: as of `BlockRows`. given: keys and values as `CrossAttention.keys` has them, and which count."""
         keys, mask = given
-        q = self.query(norm(h)).view(len(h), self.heads, 1, -1)[: len(mask)]
+        q = self.query(norm(h)).float().view(len(h), self.heads, 1, -1)[: len(mask)]
         seen = attend(q, *keys, mask=mask).reshape(len(mask), -1)
         return self.out(seen if len(h) == len(mask) else seen[rows], plus=h)
 
@@ -105,7 +113,7 @@ class BlockRows:
         """
         keys, values, filled = cache
         batch = len(keys)
-        qkv = self.qkv(norm(h)).view(len(h), 3, self.heads, -1)
+        qkv = self.qkv(norm(h)).float().view(len(h), 3, self.heads, -1)
         qk = norm(qkv[:, :2]) if self.normed else qkv[:, :2]
         qk = torch.addcmul(qk * self.cos[place], qk.roll(self.half, -1), self.sin[place])
         # Each item reads a memory of its own: rows that only fill up would cost as much as others here.
@@ -123,6 +131,20 @@ class BlockRows:
         return self.down(F.relu(self.up(x)).square_(), plus=h)
 
 
+def as_packed(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step in the precision that its `Product`s were made in, and in float32 otherwise, whatever autocast says."""
+
+    @functools.wraps(step)
+    def wrapped(self: Any, token: Tensor | None, state: Any) -> Any:
+        kind = self.embed_start.device.type
+        if not torch.is_autocast_enabled(kind):
+            return step(self, token, state)
+        with torch.autocast(kind, enabled=False):
+            return step(self, token, state)
+
+    return wrapped
+
+
 def filled_up(index: Tensor) -> Tensor:
     """Row numbers, the last one repeated so that there are 4, 8, 16, 32 or a multiple of 64 of them.
 
@@ -136,9 +158,13 @@ def filled_up(index: Tensor) -> Tensor:
 
 def take(state: Any, index: Tensor) -> Any:
     """The rows `index` of all tensors in tuples in tuples; None stays None."""
+    return _change(state, lambda tensor: tensor[index])
+
+
+def _change(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if state is None:
         return None
-    return state[index] if isinstance(state, Tensor) else tuple(take(each, index) for each in state)
+    return change(state) if isinstance(state, Tensor) else tuple(_change(each, change) for each in state)
 
 
 def join(states: list[Any]) -> Any:
@@ -154,8 +180,14 @@ def join(states: list[Any]) -> Any:
 def read_alone(read: Any, batch: int, c: dict[str, Tensor] | None, device: torch.device) -> Any:
     """read(batch, c) for each row by itself, so that no row's bits depend on others; once if all are equal.
 
-    On an accelerator all rows are read at once: there, small products round differently anyway.
+    On an accelerator all rows are read at once: there, small products round differently anyway. What is read in
+    bfloat16 is kept in float32, as a memory is: attention to few rows is not faster in bfloat16.
     """
+    found = _read_alone(read, batch, c, device)
+    return _change(found, lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+
+
+def _read_alone(read: Any, batch: int, c: dict[str, Tensor] | None, device: torch.device) -> Any:
     if device.type != "cpu":
         return read(batch, c)
     if c is None or all(bool((value == value[:1]).all()) for value in c.values()):

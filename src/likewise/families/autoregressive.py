@@ -87,7 +87,7 @@ class AutoregressiveModel(Model):
         self.space = target
         self.predictor = backbone.predictor(target, condition)
         self.register_buffer("possible", allowed(target), persistent=False)
-        self._alone: dict[tuple[int, int], bool] = {}
+        self._alone: dict[tuple[int, int, str], bool] = {}
         if target.windows:
             self.likelihood_how += f", {how(self.predictor, target)}"
 
@@ -146,7 +146,7 @@ class AutoregressiveModel(Model):
 
     def draws_alone(self, settings: Sampling, block: int) -> bool:
         assert isinstance(settings, AutoregressiveSampling)
-        key = block, torch.get_num_threads()
+        key = block, torch.get_num_threads(), settings.precision
         if key not in self._alone:
             self._alone[key] = self.predictor.independent(self.space.vocabulary, block)
         return settings.beams is None and self._alone[key]

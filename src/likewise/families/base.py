@@ -8,7 +8,7 @@ from itertools import chain
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Role
@@ -20,6 +20,10 @@ class Sampling(BaseModel):
     """How a family draws: the settings that can still be changed when the model is trained (`--set steps=8`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of products and convolutions; bfloat16 is faster where hardware has it"
+    )
 
 
 class Graph(NamedTuple):

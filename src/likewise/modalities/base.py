@@ -147,6 +147,8 @@ class Modality(ABC):
     lead: bytes = b""
     #: what a user should know of how the data were taken, for example how many texts had to be cut
     notes: tuple[str, ...] = ()
+    #: whether it is for what is given alone: values are read, and none are made
+    only_given: ClassVar[bool] = False
     #: whether values can be longer than the space's length; `windows` has all of them
     windowed: bool = False
 

