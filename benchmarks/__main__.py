@@ -1,4 +1,4 @@
-"""`python -m benchmarks lm decode vae unet overhead --nanogpt PATH`: a table for each track, printed and put in results/."""
+"""`python -m benchmarks lm decode vae unet overhead --nanogpt PATH`: a table each, printed and put in results/."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A U-Net on 32x32 pictures: a training step and a drawn picture, likewise beside diffusers, networks of one size.
 
-Training: batches of 32; diffusers by its own tutorial's loop (DDPM's noise, mean squared error, AdamW). Drawing: batches
-of 16; diffusers by DPM-Solver++ in 20 steps, likewise by its default, 16 steps of the same, and by 4 jumps of a flow that
-learned them (weights are random: what they would draw is another table's matter, see pictures.py).
+Training: batches of 32; diffusers by its own tutorial's loop (DDPM's noise, mean squared error, AdamW). Drawing:
+batches of 16; diffusers by DPM-Solver++ in 20 steps, likewise by its default, 16 steps of the same, and by 4 jumps of a
+flow that learned them (weights are random: what they would draw is another table's matter, see pictures.py).
 """
 
 from __future__ import annotations
