@@ -58,9 +58,8 @@ def bits_per_byte(run: Run, texts: list[str]) -> float:
 
 def kjv(data: Path, runs: Path, minutes: float, backbone: str) -> dict[str, Any]:
     run, command = trained(
-        data / "kjv/kjv.txt", runs / f"kjv-{backbone}", "--minutes", f"{minutes:g}", "--backbone", backbone,
-        "--set", "data.split=tail",
-    )  # fmt: skip
+        data / "kjv/kjv.txt", runs / f"kjv-{backbone}", minutes, "--backbone", backbone, "--set", "data.split=tail"
+    )
     _, held_out = splits(run)
     bits = bits_per_byte(run, held_out[""])
     return {"command": command, "bits per byte, last 5% of the lines": round(bits, 4), "lines": len(held_out[""])}
@@ -125,7 +124,7 @@ def kjv_nanogpt(data: Path, minutes: float, path: Path) -> dict[str, Any]:
 
 
 def tang(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
-    run, command = trained(data / "tang/tang.txt", runs / "tang", "--minutes", f"{minutes:g}")
+    run, command = trained(data / "tang/tang.txt", runs / "tang", minutes)
     poems = run.sample(1000, seed=1).values
 
     def regular(poem: str) -> bool:
@@ -143,7 +142,7 @@ def tang(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
 
 
 def dialogue(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
-    run, command = trained(data / "dialogue/dialogue.jsonl", runs / "dialogue", "--minutes", f"{minutes:g}")
+    run, command = trained(data / "dialogue/dialogue.jsonl", runs / "dialogue", minutes)
     train, held_out = splits(run)
     space = run.modality.space(run.encoding)
     name = next(iter(run.conditions))
@@ -166,7 +165,7 @@ def dialogue(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
 
 
 def translation(data: Path, runs: Path, minutes: float, pair: str, *more: str, name: str = "") -> dict[str, Any]:
-    run, command = trained(data / pair / "pairs.tsv", runs / f"{pair}{name}", "--minutes", f"{minutes:g}", *more)
+    run, command = trained(data / pair / "pairs.tsv", runs / f"{pair}{name}", minutes, *more)
     train, held_out = splits(run)
     given = next(iter(run.conditions))
     wanted, sources = held_out[""], held_out[given]
@@ -187,7 +186,7 @@ def translation(data: Path, runs: Path, minutes: float, pair: str, *more: str, n
 
 
 def molecules(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
-    run, command = trained(data / "molecules/molecules.txt", runs / "molecules", "--minutes", f"{minutes:g}")
+    run, command = trained(data / "molecules/molecules.txt", runs / "molecules", minutes)
     train, _ = splits(run)
     drawn = run.sample(10_000, seed=1).values
     found = measures(canonical(drawn), {m for m in canonical(train[""]) if m is not None})
@@ -198,7 +197,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.language", description=__doc__)
     parser.add_argument("rows", nargs="+", help="kjv-transformer kjv-lstm kjv-gru kjv-nanogpt tang dialogue en-de ...")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"), help="where the runs are kept")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs/benchmarks"),
+        help="where the runs are kept; one that is there is not trained again",
+    )
+    parser.add_argument("--note", help="what else is to be known of these rows, such as what ran beside them")
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
     parser.add_argument("--minutes", type=float, help="instead of the 10 (20 for translation) of the table")
     args = parser.parse_args()
@@ -217,7 +222,7 @@ def main() -> None:
     for name in args.rows:
         if name not in known:
             parser.error(f"{name}: the rows are {', '.join(known)}")
-        keep("language", name, known[name]())
+        keep("language", name, known[name]() | ({"note": args.note} if args.note else {}))
 
 
 if __name__ == "__main__":

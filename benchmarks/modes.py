@@ -127,15 +127,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     aside = np.arange(len(labels)) % _ASIDE == 0
     picked, real = stacks(args.pictures, labels[~aside], 0)
     write_stacks(folder / "stacked", pictures[~aside], picked)
-    given = [
-        "--family",
-        "gan",
-        "--minutes",
-        f"{args.minutes:g}",
-        *(["--backbone", args.backbone] if args.backbone else []),
-    ]
+    given = ["--family", "gan", *(["--backbone", args.backbone] if args.backbone else [])]
     given += [word for each in args.set for word in ("--set", each)]
-    run, command = trained(folder / "stacked", folder / "run", *given)
+    run, command = trained(folder / "stacked", folder / "run", args.minutes, *given)
     reader = Reader(pictures[~aside], labels[~aside], args.reader_steps)
     right = float((reader(pictures[aside]) == labels[aside]).mean())
     chosen, _ = stacks(args.samples, labels[aside], 1)

@@ -73,14 +73,7 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.rows:
         data, minutes, arguments, drawn = _ROWS[name]
-        folder = args.runs / name
-        if folder.exists():
-            run = Run(folder)
-            took = run.experiment.training.minutes
-            command = " ".join(["likewise train", data, "--minutes", f"{took:g}", *arguments])
-        else:
-            words = ["--minutes", f"{args.minutes or minutes:g}", *arguments]
-            run, command = trained(args.data / data, folder, *words)
+        run, command = trained(args.data / data, args.runs / name, args.minutes or minutes, *arguments)
         for settings in drawn:
             how = " ".join(f"{k}={v}" for k, v in settings.items())
             row: dict[str, Any] = {"command": command, "features": args.features}

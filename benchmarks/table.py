@@ -16,12 +16,15 @@ from likewise.run import Run
 _RESULTS = Path(__file__).parent / "results"
 
 
-def trained(path: Path, out: Path, *arguments: str) -> tuple[Run, str]:
-    """The run that `likewise train path arguments` makes, and the command."""
-    words = ["train", str(path), "--out", str(out), *arguments]
-    subprocess.run([sys.executable, "-m", "likewise", *words], check=True)
+def trained(path: Path, out: Path, minutes: float, *arguments: str) -> tuple[Run, str]:
+    """The run that `likewise train path --minutes M arguments` makes, and the command. One that is there is taken."""
+    if not out.exists():
+        words = ["train", str(path), "--out", str(out), "--minutes", f"{minutes:g}", *arguments]
+        subprocess.run([sys.executable, "-m", "likewise", *words], check=True)
+    run = Run(out)
     shown = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
-    return Run(out), " ".join(["likewise train", shown, *arguments])
+    took = run.experiment.training.minutes
+    return run, " ".join(["likewise train", shown, "--minutes", f"{took:g}", *arguments])
 
 
 def keep(table: str, name: str, row: dict[str, Any]) -> None:
