@@ -21,13 +21,14 @@ from likewise.assemble import assemble, choose_encoding
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import Data, Experiment, Training, read_toml, set_key, validate
 from likewise.families.base import Family, Model
-from likewise.latents import Autoencoder, Latents
+from likewise.latents import Latents
 from likewise.layouts import read_records
 from likewise.modalities.base import BadValue, Encoding, Modality
 from likewise.records import Records
 from likewise.run import Run
 from likewise.scan import Scan, scan
 from likewise.spaces import Space, Tokens
+from likewise.through import autoencoder, backbone_over, inherited
 
 #: which family is tried first for a modality
 _FAMILY = {
@@ -150,20 +151,20 @@ def make_plan(
     if lora is not None and lora < 1:
         raise ValueError(f"--lora {lora}: a rank is at least 1")
     asked = _preset(preset) if preset else {}
-    encoder = _autoencoder(Path(through)) if through else None
+    encoder = autoencoder(Path(through)) if through else None
     own: dict[str, Any] = {}
     for key, value in (set_ or {}).items():
         set_key(own, key, value)
     timing = {k: v for k, v in (("minutes", minutes), ("steps", steps), ("seed", seed)) if v is not None}
     _early(asked, _merge({"training": timing}, own))
-    inherited = _inherited(encoder, as_, own) if encoder else {}
-    data = {**inherited.get("data", {}), **asked.get("data", {}), **own.get("data", {})}
+    taken = inherited(encoder, as_, own) if encoder else {}
+    data = {**taken.get("data", {}), **asked.get("data", {}), **own.get("data", {})}
     given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
     family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name")
     if given is None and family is not None and not catalog.find("family", family).draws:
         given = []  # what only makes codes of items is given nothing else
-    as_ = as_ or inherited.get("target", asked.get("target", {})).get("modality")
-    target = target or inherited.get("target_field")
+    as_ = as_ or taken.get("target", asked.get("target", {})).get("modality")
+    target = target or taken.get("target_field")
     try:
         records = read_records(
             path, unit=unit or data.get("unit"), as_=as_, target=target, given=given,
@@ -191,7 +192,7 @@ def make_plan(
     networks = catalog.find("family", family).has_networks
     if not networks:  # one pass, as fast as the data can be read
         base = _merge({"training": {"batch": 1024}}, base)
-    usual = (_over(family, seen) if seen else "transformer") if networks else "none"
+    usual = (backbone_over(family, seen) if seen else "transformer") if networks else "none"
     backbone = backbone or (start or base.get("backbone", {})).get("name") or usual
     if (backbone == "pretrained") != (origin is not None):
         raise ValueError(
@@ -219,10 +220,10 @@ def make_plan(
         if preset in preset_names():  # a shipped one gives way, too
             base, asked = _merge(base, asked), {}
         base = _merge(base, _preset("flow-few-step"))
-    base = _merge(base, {"data": inherited.get("data", {})})
+    base = _merge(base, {"data": taken.get("data", {})})
     whole = _merge(_merge(_merge(base, asked), stated), own)
     if encoder:
-        whole["target"] = inherited["target"]  # a preset's are of another modality's items
+        whole["target"] = taken["target"]  # a preset's are of another modality's items
     experiment = validate(whole)
     scanned = scan(records, tell)
     rows, held = scanned.records.split(experiment.data.held_out, experiment.data.split)
@@ -327,47 +328,6 @@ def _reading(kind: str, origin: Path | None) -> dict[str, Any]:
     """The settings of a modality, which reads text as the pretrained model does if there is one."""
     borrows = origin is not None and "pretrained" in catalog.find("modality", kind).Settings.model_fields
     return {"modality": kind, **({"pretrained": str(origin)} if borrows else {})}
-
-
-def _autoencoder(path: Path) -> Run:
-    """The run that data are seen through. Raises ValueError if it is none that can be."""
-    run = Run(path)
-    family = getattr(run.experiment.family, "name", "")
-    if not run.experiment.family.autoencodes:
-        raise ValueError(f"--through {path}: {family} finds no latents of items; train one with --family vae or codec")
-    if run.autoencoder is not None:
-        raise ValueError(f"--through {path}: it is itself seen through another run; give that one")
-    if run.conditions:
-        raise ValueError(
-            f"--through {path}: it is given {', '.join(run.conditions)}, and latents are decoded from nothing else; "
-            "train it with --unconditional (what is trained through it may be given anything)"
-        )
-    run.checkpoint()
-    return run
-
-
-def _over(family: str, seen: Autoencoder) -> str:
-    """The backbone of a family that learns latents or codes, where no preset names one."""
-    if seen.codes and not isinstance(catalog.find("family", family)().roles(seen.codes), str):
-        return "transformer"
-    return "conv" if seen.latents.positions else "mlp"
-
-
-def _inherited(run: Run, as_: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an autoencoder's plan holds for whoever sees through it: how items are read, divided and encoded."""
-    plan = run.experiment.to_dict()
-    kind = plan["target"]["modality"]
-    if as_ not in (None, kind):
-        raise ValueError(f"--as {as_}: {run.path} was trained on {kind}")
-    if "target" in own:
-        raise ValueError(
-            f"--set target.{next(iter(own['target']))}: items are read as {run.path} reads them; leave it out"
-        )
-    return {
-        "data": {key: value for key, value in plan["data"].items() if key != "path"},
-        "target": plan["target"],
-        "target_field": plan["target_field"],
-    }
 
 
 def _early(*plans: dict[str, Any]) -> None:
