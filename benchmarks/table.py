@@ -17,10 +17,14 @@ _RESULTS = Path(__file__).parent / "results"
 
 
 def trained(path: Path, out: Path, minutes: float, *arguments: str) -> tuple[Run, str]:
-    """The run that `likewise train path --minutes M arguments` makes, and the command. One that is there is taken."""
+    """The run that `likewise train path --minutes M arguments` makes, and the command.
+
+    One that is there is taken, and trained to its end where it was broken off.
+    """
+    words = ["--resume", str(out)]
     if not out.exists():
-        words = ["train", str(path), "--out", str(out), "--minutes", f"{minutes:g}", *arguments]
-        subprocess.run([sys.executable, "-m", "likewise", *words], check=True)
+        words = [str(path), "--out", str(out), "--minutes", f"{minutes:g}", *arguments]
+    subprocess.run([sys.executable, "-m", "likewise", "train", *words], check=True)
     run = Run(out)
     shown = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
     took = run.experiment.training.minutes

@@ -21,7 +21,8 @@ from likewise.backbones.conv import Conv
 from likewise.config import Training
 from likewise.draws import Draws
 from likewise.families.base import Model
-from likewise.families.flow import Flow, FlowSampling
+from likewise.families.flow import Flow
+from likewise.families.solvers import FlowSampling
 from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
 from likewise.training import machine

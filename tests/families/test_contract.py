@@ -11,8 +11,9 @@ from likewise.backbones.none import NoBackbone
 from likewise.backbones.recurrent import GRU
 from likewise.families.autoregressive import Autoregressive
 from likewise.families.baselines import Copula, Gaussian, Marginals, NGram, Resample
-from likewise.families.flow import Flow, FlowSampling
+from likewise.families.flow import Flow
 from likewise.families.gan import GAN
+from likewise.families.solvers import FlowSampling
 from likewise.families.vae import VAE
 from likewise.spaces import Continuous, Tokens
 

@@ -11,8 +11,9 @@ from toys import LABEL, Returns, draws, learn, modes, ring
 
 from likewise.backbones.mlp import MLP
 from likewise.families import few_step
-from likewise.families.flow import Flow, FlowSampling
+from likewise.families.flow import Flow
 from likewise.families.paths import PATHS
+from likewise.families.solvers import FlowSampling
 from likewise.spaces import Continuous
 
 POINT = Continuous((2,))

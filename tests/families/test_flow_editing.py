@@ -8,8 +8,9 @@ from toys import Returns, draws
 
 from likewise.backbones.mlp import MLP
 from likewise.families.editing import Edited
-from likewise.families.flow import Flow, FlowSampling
+from likewise.families.flow import Flow
 from likewise.families.likelihoods import dequantise
+from likewise.families.solvers import FlowSampling
 from likewise.spaces import Continuous, to_index
 
 PAIR = Continuous((1, 2))

@@ -7,8 +7,9 @@ import torch
 from toys import LABEL, draws, learn, modes, ring
 
 from likewise.backbones.mlp import MLP
-from likewise.families.flow import Flow, FlowSampling
+from likewise.families.flow import Flow
 from likewise.families.gan import GAN
+from likewise.families.solvers import FlowSampling
 from likewise.families.vae import VAE
 from likewise.spaces import Continuous
 
@@ -61,6 +62,31 @@ def test_a_condition_is_obeyed_and_guidance_makes_it_more_so(labelled_flow):
     assert plain > 0.9
     assert guided >= plain
     assert _hits(labelled_flow, FlowSampling(steps=8, guidance=0.0)) < 0.3  # p(x): the label is not looked at
+
+
+def test_autoguidance_keeps_to_the_data_and_loses_no_mode():
+    """Few steps of learning leave points between the modes; away from what the network drew before, there are fewer."""
+    model = _learned(Flow(weak=0.3), 150, 4e-3)
+    found = {w: modes(model.sample(None, draws(2000, seed=7), FlowSampling(autoguidance=w))) for w in (1.0, 2.0)}
+    (plain, _, _), (guided, counts, _) = found[1.0], found[2.0]
+    assert guided > plain + 0.03
+    assert counts.min() > 0.4 * 2000 / 8
+    kept = [p.clone() for p in model.weak.parameters()]
+    model.set_progress(31, 100)
+    assert all(torch.equal(a, b) for a, b in zip(kept, model.weak.parameters(), strict=True))
+    model.set_progress(29, 100)
+    assert not all(torch.equal(a, b) for a, b in zip(kept, model.weak.parameters(), strict=True))
+
+
+def test_autoguidance_needs_a_weak_network(labelled_flow):
+    with pytest.raises(ValueError, match="this run kept none"):
+        labelled_flow.sample(None, draws(2), FlowSampling(autoguidance=2.0))
+    with pytest.raises(ValueError, match=r"keep one, with weak=0\.1"):
+        Flow(sampling=FlowSampling(autoguidance=2.0))
+    jumping = FlowSampling(sampler="jump", steps=4, autoguidance=2.0)
+    model = Flow(few_step=True, weak=0.1).build(POINT, {}, MLP(width=8))
+    with pytest.raises(ValueError, match="jumps have none"):
+        model.sample(None, draws(2), jumping)
 
 
 def test_no_condition_means_any(labelled_flow):

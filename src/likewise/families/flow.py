@@ -1,63 +1,36 @@
 """Flow matching and diffusion: noise becomes data along a path, steered by a network that has learned the way back.
 
 Paths: "linear" is flow matching (Lipman et al., 2023), "ddpm" predicts the noise (Ho et al., 2020), "edm" is Karras et
-al. (2022); see `paths`. Samplers: Euler (on every path the same as DDIM, Song et al., 2021a), Heun (Karras et al.) and
-DPM-Solver++ 2M (Lu et al., 2022). Guidance: Ho and Salimans (2022), within an interval: Kynkaanniemi et al. (2024).
-The likelihood is the change of variables along the same way (Song et al., 2021b). What else a flow can learn and do:
-`few_step` jumps, `editing`.
+al. (2022); see `paths`. The way to data is taken by `solvers`, steered by `guidance`; the likelihood is the change of
+variables along the same way (Song et al., 2021b). What else a flow can learn and do: `few_step` jumps, `editing`.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
-from likewise.families import editing, few_step, way_back
+from likewise.families import editing, few_step, solvers, way_back
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
+from likewise.families.guidance import follow, guided
 from likewise.families.likelihoods import dequantise
 from likewise.families.paths import PATHS, PathName
-from likewise.spaces import Condition, Continuous, Space, drop, from_index, to_index
+from likewise.families.solvers import FlowSampling
+from likewise.spaces import Condition, Continuous, Space, from_index, to_index
 
 #: How far beyond the range the first and the last level are learned. Much of a drawing, a logo or a scan is its plain
 #: ground, and the error of a network there is a faint noise that shows; beyond the range it is cut off. The map keeps
 #: volumes, so that a likelihood is still one.
 _MARGIN = 0.1
-
-
-class FlowSampling(Sampling):
-    """How a flow draws."""
-
-    steps: int = Field(default=16, ge=1, description="stops on the way from noise to data")
-    sampler: Literal["euler", "heun", "dpm_solver_pp", "jump"] = Field(
-        default="heun", description="heun asks the network twice a step; jump, of a few_step flow, once"
-    )
-    guidance: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
-    )
-    guidance_interval: tuple[float, float] = Field(
-        default=(0.0, 1.0), description="times, noise 0 to data 1, with guidance"
-    )
-    resample: int = Field(
-        default=4,
-        ge=1,
-        description="with --keep: times that each step is taken, so that what is drawn fits what is kept",
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> FlowSampling:
-        low, high = self.guidance_interval
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"guidance_interval {low}, {high}: two rising times in [0, 1] are needed")
-        if self.sampler == "jump" and few_step.FINEST % self.steps:
-            raise ValueError(f"steps {self.steps}: sampler=jump takes 1, 2, 4, 8 or 16; sampler=heun any number")
-        return self
 
 
 class Flow(Family):
@@ -86,6 +59,12 @@ class Flow(Family):
     weighting: Literal["plain", "min_snr"] = Field(
         default="plain", description="of the errors at different times; min_snr: Hang et al. (2023)"
     )
+    weak: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the training whose network is kept, too, for sampling.autoguidance, such as 0.1",
+    )
     sampling: FlowSampling = FlowSampling()
 
     @model_validator(mode="before")
@@ -106,6 +85,8 @@ class Flow(Family):
             raise ValueError("few_step: ddpm predicts the noise, and a jump is to the data; set path to linear or edm")
         if self.sampling.sampler == "jump" and not self.few_step:
             raise ValueError("sampling.sampler jump: only a flow that was trained with few_step=true jumps")
+        if self.sampling.autoguidance != 1 and not self.weak:
+            raise ValueError("sampling.autoguidance: it leads away from a weaker network; keep one, with weak=0.1")
         return self
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
@@ -134,6 +115,10 @@ class FlowModel(Model):
             bound = 1 + _MARGIN if target.levels else None
             self.jumps = few_step.Jumps(self.path, drawing.guidance, drawing.guidance_interval, bound)
         self.network = backbone.denoiser(target, few_step.told(condition) if self.jumps else condition)
+        #: what autoguidance leads away from
+        self.weak: nn.Module | None = None
+        if settings.weak:
+            self.weak = copy.deepcopy(self.network).requires_grad_(False)
         #: share of the training steps that are done
         self._done = 1.0
         self.editable = bool(target.positions)
@@ -155,8 +140,10 @@ class FlowModel(Model):
         return 2 * self.settings.likelihood_steps
 
     def set_progress(self, step: int, steps: int) -> None:
-        """Say how far the training is: jumps are learned when the flow is (see `few_step`)."""
+        """Say how far the training is: jumps are learned when the flow is (see `few_step`), and `weak` stays behind."""
         self._done = step / steps
+        if self.weak is not None and self._done < self.settings.weak:
+            follow(self.weak, self.network)
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
         """{"error": the mean squared error of what the network predicts, per number}.
@@ -255,11 +242,18 @@ class FlowModel(Model):
 
     def stops(self, settings: FlowSampling, start: float = 0.0, device: torch.device | None = None) -> Tensor:
         """The times on the way from `start` to the data, both included: as many as are that share of all steps."""
+        if settings.autoguidance != 1 and self.weak is None:
+            raise ValueError(
+                f"autoguidance={settings.autoguidance:g}: it leads away from a weaker network, and this run kept none; "
+                "train one with --set family.weak=0.1"
+            )
         if settings.sampler != "jump":
             count = max(1, round(settings.steps * (1 - start))) if start < 1 else 0
             return torch.linspace(start, 1, count + 1, device=device)
         if self.jumps is None:
             raise ValueError("sampler=jump: this flow has not learned to jump; train one with --few-step, or take heun")
+        if settings.autoguidance != 1:
+            raise ValueError("autoguidance: jumps have none; draw along the whole way, with sampler=heun steps=16")
         if settings.guidance != self.jumps.guidance:
             raise ValueError(
                 f"guidance={settings.guidance:g}: jumps have {self.jumps.guidance:g} learned in; draw along the whole "
@@ -270,44 +264,22 @@ class FlowModel(Model):
     @torch.no_grad()
     def travel(self, x: Tensor, times: Tensor, c: dict[str, Tensor] | None, settings: FlowSampling) -> Tensor:
         """From x at the first of the times to the last of them; shape (B, *shape), one-hot channels as -1 and 1."""
+        if settings.sampler != "jump":
+            return solvers.travel(self.path, x, times, settings.sampler, self._drawn_ends(c, settings))
+        assert self.jumps is not None
         alphas, sigmas = self.path.alpha_sigma(times)
-        x_1 = x_1_before = torch.zeros_like(x)
         for i in range(len(times) - 1):
-            alpha, sigma, alpha_next, sigma_next = alphas[i], sigmas[i], alphas[i + 1], sigmas[i + 1]
-            if settings.sampler == "jump":
-                level = few_step.level_of(float(times[i + 1] - times[i]))
-                given = few_step.telling(c, torch.full((len(x),), level, device=x.device))
-                output = self._network(x, times[i].expand(len(x)), given)
-                assert self.jumps is not None
-                x = self.jumps.step(x, output, (alpha, sigma), (alpha_next, sigma_next))
-                continue
-            x_0, x_1 = self._ends(x, times[i], alpha, sigma, c, settings)
-            last = float(times[i + 1]) == 1
-            if settings.sampler == "dpm_solver_pp" and i > 0 and not last:
-                # Lu et al., algorithm 2: x_1 drawn out in log(alpha / sigma); the first and last step are of order 1.
-                rise = [(alphas[j] / sigmas[j]).log() for j in (i - 1, i, i + 1)]
-                ratio = (rise[2] - rise[1]) / (rise[1] - rise[0])
-                x_1 = torch.lerp(x_1, 2 * x_1 - x_1_before, ratio / 2)
-                x_0 = (x - alpha * x_1) / sigma
-            elif settings.sampler == "heun" and not last:
-                # The trapezoid rule for dx = x_1 d alpha + x_0 d sigma, which is Karras et al., algorithm 1, for edm.
-                tried = alpha_next * x_1 + sigma_next * x_0
-                y_0, y_1 = self._ends(tried, times[i + 1], alpha_next, sigma_next, c, settings)
-                x = x + (alpha_next - alpha) * (x_1 + y_1) / 2 + (sigma_next - sigma) * (x_0 + y_0) / 2
-                continue
-            x_1_before = x_1
-            x = alpha_next * x_1 + sigma_next * x_0
+            level = few_step.level_of(float(times[i + 1] - times[i]))
+            given = few_step.telling(c, torch.full((len(x),), level, device=x.device))
+            output = self._network(x, times[i].expand(len(x)), given)
+            x = self.jumps.step(x, output, (alphas[i], sigmas[i]), (alphas[i + 1], sigmas[i + 1]))
         return x
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The noise that items come from: the same way backwards, by the trapezoid rule, in the likelihood's steps."""
         assert isinstance(settings, FlowSampling)
-
-        def ends(x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-            return self._ends(x, t, alpha, sigma, c, settings)
-
-        return way_back.noise_of(self.path, self._way_back(x), self._enter(x), ends)
+        return way_back.noise_of(self.path, self._way_back(x), self._enter(x), self._drawn_ends(c, settings))
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """log p(x|c) in nats, shape (B,), of a density in x's units; values on levels are dequantised.
@@ -332,24 +304,18 @@ class FlowModel(Model):
         share = torch.linspace(1, 0, self.settings.likelihood_steps + 1, device=x.device)
         return (share * math.pi / 2).sin().square() if self.settings.path == "linear" else share
 
-    def _ends(
-        self, x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor, c: dict[str, Tensor] | None, settings: FlowSampling
-    ) -> tuple[Tensor, Tensor]:
-        """Noise and data as the network sees them from x at time t, guided."""
-        times = t.expand(len(x))
-        low, high = settings.guidance_interval
-        if c and settings.guidance != 1 and low <= float(t) <= high:
-            free = drop(c, torch.ones(len(x), dtype=torch.bool, device=x.device)) or {}
-            both = {name: torch.cat((value, free[name])) for name, value in c.items()}
-            given, free = self._network(torch.cat((x, x)), torch.cat((times, times)), both).chunk(2)
-            output = free + settings.guidance * (given - free)
-        else:
-            output = self._network(x, times, c)
-        x_0, x_1 = self.path.ends(x, output, alpha, sigma)
-        if self.space.levels and self.path.clips:
-            x_1 = x_1.clamp(-1 - _MARGIN, 1 + _MARGIN)
-            x_0 = (x - alpha * x_1) / sigma
-        return x_0, x_1
+    def _drawn_ends(self, c: dict[str, Tensor] | None, settings: FlowSampling) -> solvers.Ends:
+        """Noise and data as the network sees them, guided."""
+        weak = None if self.weak is None else partial(self._scaled, self.weak)
+
+        def ends(x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+            x_0, x_1 = self.path.ends(x, guided(self._network, weak, x, t, c, settings), alpha, sigma)
+            if self.space.levels and self.path.clips:
+                x_1 = x_1.clamp(-1 - _MARGIN, 1 + _MARGIN)
+                x_0 = (x - alpha * x_1) / sigma
+            return x_0, x_1
+
+        return ends
 
     def graph(self) -> Graph:
         """The denoiser, from x_t at time t to both ends of the path through it: all that samplers ask for."""
@@ -373,8 +339,11 @@ class FlowModel(Model):
         return Graph(shapes, ("noise", "data"), ends)
 
     def _network(self, x_t: Tensor, t: Tensor, c: dict[str, Tensor] | None) -> Tensor:
+        return self._scaled(self.network, x_t, t, c)
+
+    def _scaled(self, network: nn.Module, x_t: Tensor, t: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         scale = _wide(self.path.input_scale(*self.path.alpha_sigma(t)), x_t)
-        return self.network(x_t * scale, t, c).float()
+        return network(x_t * scale, t, c).float()
 
     def _enter(self, x: Tensor) -> Tensor:
         """Items as the path has them: choices are -1 and 1, and the first and last level stand off from the others."""

@@ -1,0 +1,81 @@
+"""The way from noise to data in steps, and what can be said about it when the flow is trained.
+
+Euler (on every path the same as DDIM, Song et al., 2021a), Heun (Karras et al., 2022) and DPM-Solver++ 2M (Lu et al.,
+2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from likewise.families import few_step
+from likewise.families.base import Sampling
+from likewise.families.paths import Path
+
+#: (x, its time, alpha, sigma) -> the noise and the data at both ends of the way through it
+Ends = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class FlowSampling(Sampling):
+    """How a flow draws."""
+
+    steps: int = Field(default=16, ge=1, description="stops on the way from noise to data")
+    sampler: Literal["euler", "heun", "dpm_solver_pp", "jump"] = Field(
+        default="heun", description="heun asks the network twice a step; jump, of a few_step flow, once"
+    )
+    guidance: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
+    )
+    autoguidance: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="above 1 keeps away from what the network drew while it was weak (family.weak)",
+    )
+    guidance_interval: tuple[float, float] = Field(
+        default=(0.0, 1.0), description="times, noise 0 to data 1, with guidance"
+    )
+    resample: int = Field(
+        default=4,
+        ge=1,
+        description="with --keep: times that each step is taken, so that what is drawn fits what is kept",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FlowSampling:
+        low, high = self.guidance_interval
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"guidance_interval {low}, {high}: two rising times in [0, 1] are needed")
+        if self.sampler == "jump" and few_step.FINEST % self.steps:
+            raise ValueError(f"steps {self.steps}: sampler=jump takes 1, 2, 4, 8 or 16; sampler=heun any number")
+        return self
+
+
+def travel(path: Path, x: Tensor, times: Tensor, sampler: str, ends: Ends) -> Tensor:
+    """From x, shape (B, *shape), at the first of the times to the last of them."""
+    alphas, sigmas = path.alpha_sigma(times)
+    x_1 = x_1_before = torch.zeros_like(x)
+    for i in range(len(times) - 1):
+        alpha, sigma, alpha_next, sigma_next = alphas[i], sigmas[i], alphas[i + 1], sigmas[i + 1]
+        x_0, x_1 = ends(x, times[i], alpha, sigma)
+        last = float(times[i + 1]) == 1
+        if sampler == "dpm_solver_pp" and i > 0 and not last:
+            # Lu et al., algorithm 2: x_1 drawn out in log(alpha / sigma); the first and last step are of order 1.
+            rise = [(alphas[j] / sigmas[j]).log() for j in (i - 1, i, i + 1)]
+            ratio = (rise[2] - rise[1]) / (rise[1] - rise[0])
+            x_1 = torch.lerp(x_1, 2 * x_1 - x_1_before, ratio / 2)
+            x_0 = (x - alpha * x_1) / sigma
+        elif sampler == "heun" and not last:
+            # The trapezoid rule for dx = x_1 d alpha + x_0 d sigma, which is Karras et al., algorithm 1, for edm.
+            tried = alpha_next * x_1 + sigma_next * x_0
+            y_0, y_1 = ends(tried, times[i + 1], alpha_next, sigma_next)
+            x = x + (alpha_next - alpha) * (x_1 + y_1) / 2 + (sigma_next - sigma) * (x_0 + y_0) / 2
+            continue
+        x_1_before = x_1
+        x = alpha_next * x_1 + sigma_next * x_0
+    return x
