@@ -166,6 +166,8 @@ def test_a_wrong_condition_counts_as_a_generated_item(loss):
 def test_matching_is_on_for_sequences_and_can_be_said():
     text, label = {"text": Tokens(4, 9, end=8)}, {"label": Tokens(1, 3)}
     assert GAN().matches(text)
+    assert GAN().matches({"meaning": Continuous((384,))})
     assert not GAN().matches(label)
+    assert not GAN().matches({"small": Continuous((1, 8, 8))})
     assert GAN(matching=True).matches(label)
     assert not GAN(matching=False).matches(text)

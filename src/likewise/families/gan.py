@@ -59,8 +59,8 @@ class GAN(Family):
     )
     matching: bool | None = Field(
         default=None,
-        description="a real item with another's condition counts as generated too; by default where the condition is "
-        "a sequence, such as a text",
+        description="a real item with another's condition counts as generated too; by default where the condition says "
+        "more than a label or a map does, such as a text",
     )
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
@@ -84,7 +84,9 @@ class GAN(Family):
         """Whether the discriminator is shown real items with wrong conditions."""
         if self.matching is not None:
             return self.matching
-        return any(isinstance(space, Tokens) and space.length > 1 for space in condition.values())
+        return any(
+            space.length > 1 if isinstance(space, Tokens) else not space.positions for space in condition.values()
+        )
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
         assert isinstance(target, Continuous)
