@@ -8,7 +8,9 @@ import sys
 import time
 
 import pytest
+import torch
 
+from likewise.run import Run
 from likewise.training import checkpoint
 from likewise.verbs.demo import lay_out
 
@@ -53,6 +55,16 @@ def test_first_samples_are_the_same_however_many(run, tmp_path):
     assert line == {"index": 19, "seed": 7, "given": {"label": "3"}, "file": "000019.png"}
     likewise("sample", "--from", tmp_path / "many/000017.png", "--out", tmp_path / "again")
     assert (tmp_path / "again/000017.png").read_bytes() == (tmp_path / "many/000017.png").read_bytes()
+
+
+def test_samples_in_bfloat16_are_near_and_repeat(run):
+    drawn = Run(run)
+    exact = drawn.sample(3, seed=7, settings={"precision": "float32"})
+    low = drawn.sample(3, seed=7, settings={"precision": "bfloat16"})
+    assert low.provenance["settings"] == {"precision": "bfloat16"}
+    assert torch.equal(low.x, drawn.sample(20, seed=7, settings={"precision": "bfloat16"}).x[:3])
+    assert not torch.equal(low.x, exact.x)
+    assert (low.x - exact.x).abs().mean() < 0.05
 
 
 def test_killed_and_resumed_equals_uninterrupted(digits, run, tmp_path):

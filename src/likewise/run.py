@@ -240,7 +240,8 @@ class Run:
         cut: list[int] = []
         device = model.device
         # Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
-        with machine.autocast(device, chosen.precision):
+        precision = machine.precision(chosen.precision, device)
+        with machine.autocast(device, precision):
             whole = not (start % block or n % block) or not model.draws_alone(chosen, block)
         for first in range(start - start % block, start + n, block):
             items = range(first, first + block)
@@ -252,8 +253,7 @@ class Run:
             wanted = [start <= i < start + n for i in items]
             inside = [i for i, one in enumerate(wanted) if one]
             steered = reins and reins.batch(wanted, live)
-            computing = machine.autocast(device, chosen.precision)
-            with torch.no_grad(), computing, seamless(self) if tile else nullcontext():
+            with torch.no_grad(), machine.autocast(device, precision), seamless(self) if tile else nullcontext():
                 extra: dict[str, Any] = steered.arguments(device) if steered else {}
                 if edit is not None:
                     extra["edited"] = edit.batch(modality, self.encoding, len(rows), device)
@@ -287,7 +287,7 @@ class Run:
             part = x[first : first + size].to(device)
             draws = Draws(derive_seed(0, "reconstruct"), torch.arange(first, first + len(part)), device)
             given = None if c is None else {k: v[first : first + size].to(device) for k, v in c.items()}
-            with machine.autocast(device, settings.precision):
+            with machine.autocast(device, machine.precision(settings.precision, device)):
                 z = model.encode(part, given, settings)
                 parts.append(model.from_latent(z, given, draws, settings).cpu())
         made = torch.cat(parts)

@@ -21,8 +21,8 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of products and convolutions; bfloat16 is faster where hardware has it"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="float32", description="of products and convolutions; auto: bfloat16 where hardware has it"
     )
 
 
