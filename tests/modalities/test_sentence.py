@@ -60,6 +60,7 @@ def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
     file.write_text("said\treply\n" + "".join(f"{'no ' * (i % 9)}?\tyes {i}\n" for i in range(60)))
     plan = make_plan(file, steps=1, set_={"condition.said.modality": "sentence"})
     assert isinstance(plan.conditions["said"], Sentence)
+    assert plan.conditions["said"].like == "text"
     with pytest.raises(ValueError, match="--as sentence: it is only read"):
         make_plan(file, steps=1, as_="sentence", given=[])
 

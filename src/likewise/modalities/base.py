@@ -149,6 +149,8 @@ class Modality(ABC):
     notes: tuple[str, ...] = ()
     #: whether it is for what is given alone: values are read, and none are made
     only_given: ClassVar[bool] = False
+    #: of one that is, the modality that makes such values
+    like: ClassVar[str] = ""
     #: whether values can be longer than the space's length; `windows` has all of them
     windowed: bool = False
 

@@ -33,6 +33,7 @@ class Sentence(Written):
     Settings = SentenceSettings
     encodings = ("continuous",)
     only_given = True
+    like = "text"
 
     def __init__(self, network: str) -> None:
         """network: hash of the weights that read."""

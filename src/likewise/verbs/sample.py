@@ -83,7 +83,8 @@ def read_given(run: Run, files: Sequence[str], given: dict[str, Any]) -> tuple[l
 
 def _only_field(run: Run, item: str) -> str:
     """The field that a file without a field's name is for."""
-    names = [name for name, modality in run.conditions.items() if modality.name == "text"] or list(run.conditions)
+    texts = [name for name, modality in run.conditions.items() if "text" in (modality.name, modality.like)]
+    names = texts or list(run.conditions)
     if len(names) != 1:
         known = f"one of {', '.join(names)}" if names else "nothing"
         raise ValueError(f"--given-file {item}: this run is given {known}" + "; write FIELD=FILE" * bool(names))
