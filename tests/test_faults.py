@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from likewise import cli
-from likewise.training import checkpoint, learner, loop
+from likewise.training import checkpoint, learner, loop, pace
 from likewise.training.stop import Stop
 from likewise.verbs import prove
 
@@ -202,7 +202,7 @@ def test_8_and_26_the_first_signal_asks_and_the_second_ends():
 @pytest.mark.parametrize("moment", ["measuring", "evaluating", "a preview", "saving"])
 def test_26_sigterm_at_any_moment_leaves_a_run_that_goes_on(moment, tmp_path, capsys, monkeypatch):
     place = {
-        "measuring": (loop, "plan_steps"),
+        "measuring": (pace, "plan_steps"),
         "evaluating": (learner.Learner, "held_out"),
         "a preview": (loop, "_preview"),
         "saving": (checkpoint, "commit"),

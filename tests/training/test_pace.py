@@ -6,7 +6,7 @@ import pytest
 
 from likewise.config import Training
 from likewise.training.loop import _watch_held_out
-from likewise.training.pace import replan
+from likewise.training.pace import replan, rhythm
 from likewise.training.progress import Progress
 
 
@@ -40,6 +40,17 @@ def test_ends_within_five_percent(speed, guess):
 
 def test_a_steady_run_is_not_corrected_all_the_time():
     assert len(simulated(5, lambda t: 0.1, 2940).replanned) <= 2
+
+
+def test_held_out_losses_and_checkpoints_follow_the_steps_that_there_turn_out_to_be():
+    """Planned for a fortieth of its steps, as while another program has the machine."""
+    progress = simulated(3, lambda t: 0.05, 90)
+    assert progress.steps > 3000
+    assert progress.evaluate_every == pytest.approx(progress.steps / 20, rel=0.2)
+    assert progress.save_every == pytest.approx(progress.steps / 5, rel=0.2)
+    own = Progress(steps=100)
+    rhythm(Training(evaluate_every=7, checkpoint_every=9), own)
+    assert (own.evaluate_every, own.save_every) == (7, 9)
 
 
 @pytest.mark.parametrize(("settings", "expected"), [({}, 160), ({"evaluate_every": 4}, 32), ({"patience": None}, None)])

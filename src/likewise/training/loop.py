@@ -22,12 +22,11 @@ from torch import Tensor
 
 from likewise.draws import derive_seed
 from likewise.families.base import Model
-from likewise.training import checkpoint
+from likewise.training import checkpoint, pace
 from likewise.training.batches import Batches
 from likewise.training.distributed import World
 from likewise.training.learner import Learner, NonFinite, try_compile
 from likewise.training.order import Order
-from likewise.training.pace import plan_steps, replan
 from likewise.training.progress import Progress
 from likewise.training.saver import Saver
 from likewise.training.stop import Interrupted, Stop
@@ -105,12 +104,12 @@ def fit(
             progress.steps = settings.steps
         else:
             with stop.interruptible():
-                steps, _ = plan_steps(learner, train, order, settings.minutes)
+                steps, _ = pace.plan_steps(learner, train, order, settings.minutes)
             progress.steps = -int(world.agree(-steps)[0])  # the slowest process's
+        pace.rhythm(settings, progress)
         # What is counted is not fitted before it is asked for, and only the whole of it is of interest.
-        often = progress.steps if learner.observing else _how_often(progress.steps)
-        progress.evaluate_every = settings.evaluate_every or often
-        progress.save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
+        if learner.observing and settings.evaluate_every is None:
+            progress.evaluate_every = progress.steps
     log = (folder / "metrics.jsonl" if world.first else Path(os.devnull)).open("a", encoding="utf-8")
     last = 0.0  # seconds since this process began to train
     items = tokens = broken = 0
@@ -212,7 +211,7 @@ def fit(
                 last = time.perf_counter() - began
                 (last,) = world.agree(last)
             if settings.steps is None and not learner.observing:
-                replan(settings, progress)
+                pace.replan(settings, progress)
     return progress
 
 
@@ -329,11 +328,6 @@ def _go_on(
     return progress
 
 
-def _how_often(steps: int) -> int:
-    """Steps from one held-out loss to the next."""
-    return max(1, min(1000, steps // 20))
-
-
 def _watch_held_out(
     learner: Learner, held_out: Batches, progress: Progress, write: Callable[[dict[str, Any]], None]
 ) -> float | None:
@@ -346,8 +340,8 @@ def _watch_held_out(
         progress.worse += 1
     settings, since = learner.settings, progress.step - (progress.best_step or 0)
     if settings.patience is not None and progress.worse >= settings.patience:
-        # Where steps turn out to be far more than planned, held-out losses are taken far more often than usual.
-        usual = 0 if settings.evaluate_every else _how_often(progress.steps) / 2
+        # Until steps that are far more than planned are seen to be so, held-out losses are taken far more often.
+        usual = 0 if settings.evaluate_every else pace.how_often(progress.steps) / 2
         progress.stopped_early = since >= settings.patience * usual
     line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
     write({**line, "split": "held_out", "loss": loss, "best": progress.best, "best_step": progress.best_step})

@@ -40,6 +40,17 @@ def plan_steps(
     return max(1, int(60 * minutes * (1 - _SPARE) / each)), each
 
 
+def how_often(steps: int) -> int:
+    """Steps from one held-out loss to the next."""
+    return max(1, min(1000, steps // 20))
+
+
+def rhythm(settings: Training, progress: Progress) -> None:
+    """Settle after how many steps held-out losses and checkpoints come, by the steps that are planned now."""
+    progress.evaluate_every = settings.evaluate_every or how_often(progress.steps)
+    progress.save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
+
+
 def replan(settings: Training, progress: Progress) -> None:
     """Correct the number of steps by the speed seen lately, so that the run ends on time.
 
@@ -63,3 +74,4 @@ def replan(settings: Training, progress: Progress) -> None:
     if abs(steps - progress.steps) > 0.01 * progress.steps:
         progress.replanned.append((progress.step, progress.seconds, steps))
         progress.steps = steps
+        rhythm(settings, progress)
