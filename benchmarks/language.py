@@ -65,6 +65,25 @@ def kjv(data: Path, runs: Path, minutes: float, backbone: str) -> dict[str, Any]
     return {"command": command, "bits per byte, last 5% of the lines": round(bits, 4), "lines": len(held_out[""])}
 
 
+def kjv_document(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
+    """The same verses as one running text: what goes before a verse is read, too. Bits of newlines are in no sum."""
+    run, command = trained(
+        data / "kjv/kjv.txt", runs / "kjv-document", minutes,
+        "--unit", "document", "--set", "data.split=tail", "--set", "target.length=256",
+    )  # fmt: skip
+    _, held_out = splits(run)
+    whole, newline = (
+        run.modality.windows(held_out[""], run.encoding).whole,
+        torch.tensor([not piece.strip(b"\n") for piece in run.modality.token_bytes()]),
+    )
+    nats = 0.0
+    for i in range(len(whole)):
+        x = torch.from_numpy(whole.take(np.array([i]))).long()
+        nats += float(run.model.surprisal(x, None)[~newline[x]].double().sum())
+    size = len("".join(held_out[""]).replace("\n", "").encode())
+    return {"command": command, "bits per byte, last 5% of the text": round(nats / math.log(2) / size, 4)}
+
+
 def kjv_nanogpt(data: Path, minutes: float, path: Path) -> dict[str, Any]:
     """nanoGPT's own recipe for a CPU (its README, "I only have a macbook"), stretched to as many minutes.
 
@@ -211,6 +230,7 @@ def main() -> None:
     prefix = ("--set", "backbone.given=prefix")
     known: dict[str, Callable[[], dict[str, Any]]] = {
         **{f"kjv-{b}": lambda b=b: kjv(args.data, args.runs, ten, b) for b in ("transformer", "lstm", "gru")},
+        "kjv-document": lambda: kjv_document(args.data, args.runs, ten),
         "kjv-nanogpt": lambda: kjv_nanogpt(args.data, ten, args.nanogpt),
         "tang": lambda: tang(args.data, args.runs, ten),
         "dialogue": lambda: dialogue(args.data, args.runs, ten),

@@ -106,6 +106,21 @@ def test_an_endless_record_is_refused_before_it_is_read(tmp_path, monkeypatch, u
         read_records(tmp_path / "a.txt", unit=unit)
 
 
+def test_one_document_is_taken_as_parts_in_their_order(tmp_path):
+    text = "\n".join(f"line {i}" + ("\n" if i % 7 == 0 else "") for i in range(500))
+    (tmp_path / "novel.txt").write_text(text)
+    found = read_records(tmp_path / "novel.txt", unit="document")
+    parts = found.columns["text"]
+    assert len(parts) == 57
+    assert "\n".join(parts).replace("\n\n", "\n") == text.strip().replace("\n\n", "\n")
+    assert "as 57 parts" in found.notes[-1]
+    train, held = found.split(0.05, "tail")
+    assert [*train, *held] == list(range(57))
+    assert len(held) == 3
+    (tmp_path / "note.txt").write_text("only\nthree\nlines")
+    assert read_records(tmp_path / "note.txt", unit="document").columns["text"] == ["only\nthree\nlines"]
+
+
 def test_a_long_file_of_short_records_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(layouts, "_MOST_BYTES", 64)
     (tmp_path / "a.txt").write_text("some line\n" * 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ _DOCUMENTS = 20
 _MANY_FILES = 20_000
 _ENDS = {"line": "\n", "paragraph": "\n\n"}
 _TABLES = {".csv", ".tsv", ".parquet", ".jsonl"}
+#: parts of a single document, at most, and lines of each, at least
+_MOST_PARTS, _FEWEST_LINES = 200, 10
 #: what holds text in a folder of it: prose, then source code in the languages most of it is written in
 _PROSE = {".txt", ".text", ".md", ".rst"}
 _CODE = {
@@ -110,6 +113,17 @@ def _units(text: str, unit: str) -> list[str]:
     return [p.strip() for p in parts if p.strip()]
 
 
+def _parts(text: str) -> list[str]:
+    """A long text in up to `_MOST_PARTS` parts of about as many lines each, in order; itself if it has few lines."""
+    lines = text.strip().split("\n")
+    count = min(_MOST_PARTS, len(lines) // _FEWEST_LINES)
+    if count < 2:
+        return [text]
+    ends = [round(i * len(lines) / count) for i in range(count + 1)]
+    parts = ["\n".join(lines[a:b]).strip("\n") for a, b in itertools.pairwise(ends)]
+    return [part for part in parts if part]
+
+
 def _large(files: Sequence[Path], memory: int) -> bool:
     """Whether texts take more memory than they may."""
     return _TEXT_MEMORY * sum(f.stat().st_size for f in files) > memory * 2**20
@@ -175,7 +189,11 @@ def _file(path: Path, unit: str | None, memory: int, fields: Sequence[str] = ())
         return Records(path, "text file", {"text": "text"}, {"text": lines}, "text", (), lines.notes)
     _bounded(path, unit or "line")
     text, notes = read_text(path)
-    return Records(path, "text file", {"text": "text"}, {"text": _units(text, unit or "line")}, "text", (), notes)
+    found = _units(text, unit or "line")
+    if unit == "document" and len(parts := _parts(text)) > 1:
+        found = parts
+        notes = [*notes, f"one document, taken as {len(parts)} parts, one after another, so that some can be held out"]
+    return Records(path, "text file", {"text": "text"}, {"text": found}, "text", (), notes)
 
 
 def _sequences(path: Path, files: Sequence[Path]) -> Records:
