@@ -33,6 +33,10 @@ _ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
         [{"steps": 1}, {"steps": 2}, {"steps": 4}, {"sampler": "dpm_solver_pp", "steps": 16}],
     ),
     "emoji-flow": ("emoji", 40, ["--family", "flow", "--given", "text"], [{}]),
+    "emoji-flow-sentence": (
+        "emoji", 40, ["--family", "flow", "--given", "text", "--set", "condition.text.modality=sentence"],
+        [{"guidance": 4}],
+    ),
     "emoji-gan": ("emoji", 40, ["--family", "gan", "--given", "text"], [{}]),
 }  # fmt: skip
 
