@@ -1,5 +1,8 @@
 """A U-Net on 32x32 pictures: a training step and a drawn picture, likewise beside diffusers, networks of one size.
 
+likewise has its own network (backbone `conv`), and the peer's to the weight (backbone `unet`): what is left between
+that and diffusers is the programs around it.
+
 Training: batches of 32; diffusers by its own tutorial's loop (DDPM's noise, mean squared error, AdamW). Drawing:
 batches of 16; diffusers by DPM-Solver++ in 20 steps, likewise by its default, 16 steps of the same, and by 4 jumps of a
 flow that learned them (weights are random: what they would draw is another table's matter, see pictures.py).
@@ -17,7 +20,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 from benchmarks.rounds import Result, Side, alternate
+from likewise.backbones.base import Backbone
 from likewise.backbones.conv import Conv
+from likewise.backbones.unet import UNet
 from likewise.config import Training
 from likewise.draws import Draws
 from likewise.families.base import Model
@@ -33,6 +38,8 @@ from likewise.training.order import Order
 SIDE, TRAINED, DRAWN = 32, 32, 16
 #: widths at which both networks have about as many weights
 OURS, THEIRS = Conv(width=48), (64, 96, 128)
+#: the network that UNet2DModel is with the widths `THEIRS` and its own defaults
+SAME = UNet(width=32, multipliers=(2, 3, 4), head=8, groups=32)
 
 
 def run(rounds: int) -> list[Result]:
@@ -59,7 +66,7 @@ def run(rounds: int) -> list[Result]:
     ]
 
 
-def _build(backbone: Conv, **settings: object) -> Model:
+def _build(backbone: Backbone, **settings: object) -> Model:
     torch.manual_seed(0)
     family = Flow.model_validate({"name": "flow", **settings})
     return family.build(Image(SIDE, "L", 1, None).space("continuous"), {}, backbone)
@@ -73,6 +80,7 @@ def _ours_training(batches: Batches) -> tuple[dict[str, Side], dict[str, str]]:
         ("likewise", OURS, {"optimizer": "muon"}),
         ("likewise, AdamW", OURS, plain),
         ("likewise, AdamW, each pixel a place", OURS.model_copy(update={"patch": 1}), plain),
+        ("likewise, AdamW, diffusers' network", SAME, plain),
     ):
         model = _build(backbone)
         settings = Training.model_validate({"batch": TRAINED, "ema": 0.999, **how})
@@ -96,9 +104,8 @@ def _steps(learner: Learner, batches: Batches, steps: int = 8) -> Side:
 
 
 def _ours_drawing() -> tuple[dict[str, Side], dict[str, str]]:
-    flow, jumper = _build(OURS), _build(OURS, few_step=True)
-    size = f"{parameters(flow) / 1e6:.1f}M"
-    for model in (flow, jumper):
+    flow, jumper, same = _build(OURS), _build(OURS, few_step=True), _build(SAME)
+    for model in (flow, jumper, same):
         machine.to_channels_last(model)
     sides: dict[str, Side] = {}
     notes: dict[str, str] = {}
@@ -107,10 +114,13 @@ def _ours_drawing() -> tuple[dict[str, Side], dict[str, str]]:
         ("likewise, bfloat16", flow, "dpm_solver_pp", 16, "bfloat16"),
         ("likewise, 4 jumps", jumper, "jump", 4, "float32"),
         ("likewise, 4 jumps, bfloat16", jumper, "jump", 4, "bfloat16"),
+        ("likewise, diffusers' network", same, "dpm_solver_pp", 16, "float32"),
+        ("likewise, diffusers' network, bfloat16", same, "dpm_solver_pp", 16, "bfloat16"),
     ):
         settings = FlowSampling.model_validate({"sampler": sampler, "steps": steps, "precision": precision})
         sides[name] = _drawn(model.eval(), settings)
-        notes[name] = f"{size}, {precision}, " + (f"{steps} jumps" if sampler == "jump" else "DPM-Solver++ in 16 steps")
+        how = f"{steps} jumps" if sampler == "jump" else "DPM-Solver++ in 16 steps"
+        notes[name] = f"{parameters(model) / 1e6:.1f}M, {precision}, {how}"
     return sides, notes
 
 

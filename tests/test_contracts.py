@@ -36,6 +36,7 @@ VALUES = {
 SMALL = {
     "mlp": {"width": 16},
     "conv": {"width": 8, "multipliers": (1, 2)},
+    "unet": {"width": 8, "multipliers": (1, 2), "groups": 4},
     "dcgan": {"width": 8},
     "style": {"width": 8, "multipliers": (1, 2), "style": 16},
     "transformer": {"width": 16, "depth": 1},

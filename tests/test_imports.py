@@ -88,12 +88,27 @@ ALLOWED = {
         "backbones",
         "families.autoregressive",
         "families.base",
+        "families.flow",
+        "modalities.image",
+        "modalities.label",
         "modalities.text",
         "modalities.tokenizer",
     },
 }
 SIBLINGS = {
-    "backbones": {"base", "block", "causal", "context", "convolutions", "grids", "layers", "maps", "prefix", "rows"},
+    "backbones": {
+        "base",
+        "block",
+        "causal",
+        "context",
+        "convolutions",
+        "grids",
+        "group_norm",
+        "layers",
+        "maps",
+        "prefix",
+        "rows",
+    },
     "modalities": {"base", "borrowed", "footage", "letters", "palette", "patches", "pictures", "tokenizer", "written"},
     "families": {
         "augment",

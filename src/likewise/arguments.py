@@ -224,13 +224,14 @@ def parser() -> argparse.ArgumentParser:
     p = verb(
         "export", "write a run's model for other tools", "runs/digits --out digits.safetensors",
         "runs/books --to hf --out books", "runs/books --to onnx --out books.onnx",
+        "runs/faces --to diffusers --out faces",
     )  # fmt: skip
     p.add_argument("run")
     p.add_argument(
-        "--to", default="safetensors", choices=("safetensors", "hf", "onnx", "gguf"),
-        help="all weights as they are (default); or what transformers, onnxruntime or llama.cpp load",
+        "--to", default="safetensors", choices=("safetensors", "hf", "diffusers", "onnx", "gguf"),
+        help="all weights as they are (default); or what transformers, diffusers, onnxruntime or llama.cpp load",
     )  # fmt: skip
-    p.add_argument("--out", required=True, help="the file to write; a folder for hf")
+    p.add_argument("--out", required=True, help="the file to write; a folder for hf and diffusers")
     p = verb("verify", "check every file of a run, and draw its stored samples again", "runs/digits")
     p.add_argument("run")
     p = verb(

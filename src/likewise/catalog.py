@@ -23,6 +23,7 @@ MODALITIES = {
 BACKBONES = {
     "mlp": "likewise.backbones.mlp:MLP",
     "conv": "likewise.backbones.conv:Conv",
+    "unet": "likewise.backbones.unet:UNet",
     "dcgan": "likewise.backbones.dcgan:DCGAN",
     "style": "likewise.backbones.style:Style",
     "transformer": "likewise.backbones.transformer:Transformer",

@@ -13,11 +13,13 @@ from likewise.backbones.conv import Conv
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU, LSTM
 from likewise.backbones.transformer import Transformer
+from likewise.backbones.unet import UNet
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, Unfit, drop
 
 BACKBONES: dict[str, Backbone] = {
     "mlp": MLP(width=32, depth=2),
     "conv": Conv(width=16, multipliers=(1, 2)),
+    "unet": UNet(width=16, multipliers=(1, 2), groups=4),
     "transformer": Transformer(width=32, depth=2, heads=2),
     "lstm": LSTM(width=32),
     "gru": GRU(width=32, depth=1),

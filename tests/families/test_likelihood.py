@@ -12,7 +12,7 @@ from toys import Returns, draws
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU
 from likewise.families.autoregressive import Autoregressive
-from likewise.families.flow import _MARGIN, Flow
+from likewise.families.flow import MARGIN, Flow
 from likewise.families.likelihoods import Likelihood, dequantise
 from likewise.families.vae import VAE
 from likewise.spaces import Continuous, Tokens, from_index, to_index
@@ -152,7 +152,7 @@ def test_a_flow_over_levels_counts_in_the_datas_own_units():
     # The mean densities of the four bins times their width make up what a normal law has between their ends, of which
     # the first and the last bin stand a margin further out.
     share = float((found.view(500, 4).mean(0) * 0.5).sum())
-    below = [0.5 * math.erf(end / 0.5 / math.sqrt(2)) for end in (0.5, 0.5 + _MARGIN, 1 + _MARGIN)]
+    below = [0.5 * math.erf(end / 0.5 / math.sqrt(2)) for end in (0.5, 0.5 + MARGIN, 1 + MARGIN)]
     inside = 2 * (below[0] + below[2] - below[1])
     assert share == pytest.approx(inside, abs=0.03)
     assert share <= 1

@@ -54,10 +54,15 @@ class ConvTranspose3d(nn.ConvTranspose3d):
         return more[:, :, most:-most]
 
 
-def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1, scale: float = 1.0) -> nn.Module:
-    """A same-size convolution over `dims` (1 to 3) position dimensions, scaled like `linear`; its bias starts at 0."""
+def conv(
+    dims: int, inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, scale: float = 1.0
+) -> nn.Module:
+    """A convolution over `dims` (1 to 3) position dimensions, scaled like `linear`; its bias starts at 0.
+
+    The size stays, or is divided by the stride.
+    """
     kind = (nn.Conv1d, nn.Conv2d, Conv3d)[dims - 1]
-    layer = kind(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+    layer = kind(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups)
     nn.init.normal_(layer.weight, std=scale / math.sqrt(inputs // groups * kernel**dims))
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

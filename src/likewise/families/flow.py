@@ -30,7 +30,7 @@ from likewise.spaces import Condition, Continuous, Space, from_index, to_index
 #: How far beyond the range the first and the last level are learned. Much of a drawing, a logo or a scan is its plain
 #: ground, and the error of a network there is a faint noise that shows; beyond the range it is cut off. The map keeps
 #: volumes, so that a likelihood is still one.
-_MARGIN = 0.1
+MARGIN = 0.1
 
 
 class Flow(Family):
@@ -112,7 +112,7 @@ class FlowModel(Model):
         self.jumps: few_step.Jumps | None = None
         if settings.few_step:
             drawing = settings.sampling
-            bound = 1 + _MARGIN if target.levels else None
+            bound = 1 + MARGIN if target.levels else None
             self.jumps = few_step.Jumps(self.path, drawing.guidance, drawing.guidance_interval, bound)
         self.network = backbone.denoiser(target, few_step.told(condition) if self.jumps else condition)
         #: what autoguidance leads away from
@@ -311,7 +311,7 @@ class FlowModel(Model):
         def ends(x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
             x_0, x_1 = self.path.ends(x, guided(self._network, weak, x, t, c, settings), alpha, sigma)
             if self.space.levels and self.path.clips:
-                x_1 = x_1.clamp(-1 - _MARGIN, 1 + _MARGIN)
+                x_1 = x_1.clamp(-1 - MARGIN, 1 + MARGIN)
                 x_0 = (x - alpha * x_1) / sigma
             return x_0, x_1
 
@@ -351,7 +351,7 @@ class FlowModel(Model):
         if not self.space.levels:
             return x
         edge = 1 - 2 / self.space.levels
-        return x + _MARGIN * ((x >= edge).to(x.dtype) - (x < -edge).to(x.dtype))
+        return x + MARGIN * ((x >= edge).to(x.dtype) - (x < -edge).to(x.dtype))
 
     def _leave(self, x: Tensor) -> Tensor:
         """The inverse; what is near no level, or beyond them all, is moved to the nearest."""

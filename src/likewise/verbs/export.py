@@ -12,15 +12,15 @@ from safetensors.torch import save_file
 from likewise.run import PRETRAINED, Run
 from likewise.training import checkpoint
 
-#: the formats, and how what is written must be called; a folder for hf
-FORMATS = {"safetensors": ".safetensors", "hf": "", "onnx": ".onnx", "gguf": ".gguf"}
+#: the formats, and how what is written must be called; a folder for hf and diffusers
+FORMATS = {"safetensors": ".safetensors", "hf": "", "diffusers": "", "onnx": ".onnx", "gguf": ".gguf"}
 
 
 def export(run: Run, out: Path, to: str = "safetensors") -> Path:
     """Write the weights that sample to `out`, in one of `FORMATS`. Returns `out`.
 
-    safetensors holds the weights as they are and the plan as metadata; the others are what transformers, onnxruntime
-    and llama.cpp load.
+    safetensors holds the weights as they are and the plan as metadata; the others are what transformers, diffusers,
+    onnxruntime and llama.cpp load.
     """
     if to not in FORMATS:
         raise ValueError(f"--to {to}: there are {', '.join(FORMATS)}")
@@ -42,6 +42,8 @@ def _writer(to: str) -> Callable[[Run, Path], Path]:
     """What writes a format; what it needs is imported here. Raises ModuleNotFoundError if that is not installed."""
     if to == "hf":
         from likewise.export.hf import write
+    elif to == "diffusers":
+        from likewise.export.diffusers import write
     elif to == "onnx":
         from likewise.export.onnx import write
     elif to == "gguf":

@@ -1,0 +1,210 @@
+"""The U-Net of DDPM (Ho et al., 2020, appendix B; Song et al., 2021), as `UNet2DModel` of diffusers lays it out.
+
+`conv` has a U-Net of its own, which is faster: patches, one group per norm, steering by scale. This one computes what
+others compute, so that its weights can be taken there: `export --to diffusers`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from likewise.backbones.base import Backbone, Role
+from likewise.backbones.context import Context
+from likewise.backbones.convolutions import conv
+from likewise.backbones.group_norm import GroupNorm
+from likewise.backbones.layers import Dropout, attend, linear
+from likewise.backbones.maps import Maps
+from likewise.spaces import Condition, Continuous, Space, Tokens
+
+#: levels of noise that times are counted in, as diffusers has them: level 999 is noise alone, and -1 would be the data
+LEVELS = 1000
+#: of every norm
+EPSILON = 1e-5
+
+
+class UNet(Backbone):
+    """Sizes of a U-Net."""
+
+    name: Literal["unet"] = "unet"
+    width: int = Field(default=32, ge=8, multiple_of=8, description="channels that the multipliers multiply")
+    multipliers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(1, 2, 4),
+        min_length=1,
+        description="channels at each scale, as multiples of width; each scale halves the size",
+    )
+    blocks: int = Field(default=1, ge=1, description="residual blocks at each scale on the way down; one more on it up")
+    attention: int = Field(
+        default=1, ge=0, description="how many of the coarsest scales have self-attention; 0: nor has the middle"
+    )
+    head: int | None = Field(
+        default=None, ge=1, description="channels of a head of attention; by default there is one head, of all"
+    )
+    groups: int = Field(default=8, ge=1, description="groups of channels that are normalised together")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="in the blocks")
+
+    @model_validator(mode="after")
+    def _divided(self) -> UNet:
+        if self.attention > len(self.multipliers):
+            raise ValueError(f"attention {self.attention}: there are {len(self.multipliers)} scales (multipliers)")
+        for channels in self.widths():
+            if channels % self.groups:
+                raise ValueError(f"groups {self.groups}: {channels} channels are not divided by it; take 8")
+        for channels in self.widths()[len(self.multipliers) - self.attention :]:
+            if channels % (self.head or 1):
+                raise ValueError(f"head {self.head}: {channels} channels are not divided by it; leave it out")
+        return self
+
+    def widths(self) -> list[int]:
+        """The channels at each scale, the finest first."""
+        return [self.width * multiplier for multiplier in self.multipliers]
+
+    def unfit(self, role: Role, space: Space) -> str | None:
+        if role != "denoiser":
+            return f"unet has a denoiser, no {role}; conv has encoders and decoders, transformer predicts tokens"
+        if isinstance(space, Tokens):
+            return f"unet needs continuous values with positions and {space} are tokens; mlp and transformer fit"
+        if len(space.positions) != 2:
+            return f"unet needs two dimensions of positions and {space} has {len(space.positions)}; conv takes 1 to 3"
+        halved = 2 ** (len(self.multipliers) - 1)
+        if any(n % halved for n in space.positions):
+            nearest = "x".join(str(max(1, round(n / halved)) * halved) for n in reversed(space.positions))
+            return (
+                f"unet halves positions {len(self.multipliers) - 1} times and those of {space} are no multiples of "
+                f"{halved}; take target.size={nearest}, fewer backbone.multipliers, or conv"
+            )
+        return None
+
+    def no_tiles(self, space: Continuous) -> str | None:
+        return None  # all sides are halved evenly
+
+    def denoiser(self, space: Continuous, condition: Condition) -> nn.Module:
+        return _UNet(self, space, condition)
+
+
+class _UNet(nn.Module):
+    """Down and up again with skip connections; time and condition are added within every block."""
+
+    def __init__(self, sizes: UNet, space: Continuous, condition: Condition) -> None:
+        super().__init__()
+        widths = sizes.widths()
+        steer = 4 * widths[0]
+        looking = [len(widths) - i <= sizes.attention for i in range(len(widths))]
+        self.time = _Time(widths[0], steer)
+        self.context = Context(condition, steer)
+        self.embed = conv(2, space.channels, widths[0])
+        self.maps = Maps.of(condition, space.positions, [(space.positions, 1, widths[0])])
+        # what each block on the way down, each halving and the entrance leave for the way up
+        self.down, skips = nn.ModuleList(), [widths[0]]
+        for i, width in enumerate(widths):
+            last = i == len(widths) - 1
+            entering = [skips[-1], *[width] * (sizes.blocks - 1)]
+            change = None if last else conv(2, width, width, stride=2)
+            self.down.append(_Stage(sizes, entering, width, steer, sizes.blocks * looking[i], change))
+            skips += [width] * (sizes.blocks + (not last))
+        coarsest = widths[-1]
+        self.middle = _Stage(sizes, [coarsest] * 2, coarsest, steer, int(sizes.attention > 0))
+        self.up, before = nn.ModuleList(), coarsest
+        for i, width in reversed([*enumerate(widths)]):
+            entering = [before + skips.pop(), *(width + skips.pop() for _ in range(sizes.blocks))]
+            change = conv(2, width, width) if i else None
+            self.up.append(_Stage(sizes, entering, width, steer, (sizes.blocks + 1) * looking[i], change))
+            before = width
+        self.norm = GroupNorm(sizes.groups, widths[0], EPSILON)
+        self.head = conv(2, widths[0], space.channels, scale=0.0)
+
+    def forward(self, x: Tensor, t: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
+        steer = F.silu(self.time(t) + self.context(c, x).vector)
+        h = self.embed(x)
+        if self.maps is not None:
+            h = h + self.maps(c, x)[0]
+        skips = [h]
+        for stage in self.down:
+            for i in range(len(stage.blocks)):
+                h = stage.step(i, h, steer)
+                skips.append(h)
+            if stage.change is not None:
+                h = stage.change(h)
+                skips.append(h)
+        for i in range(2):
+            h = self.middle.step(i, h, steer)
+        for stage in self.up:
+            for i in range(len(stage.blocks)):
+                h = stage.step(i, torch.cat((h, skips.pop()), 1), steer)
+            if stage.change is not None:
+                h = stage.change(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return self.head(F.silu(self.norm(h))).float()
+
+
+class _Time(nn.Module):
+    """Times in [0, 1], shape (B,), as vectors, shape (B, outputs): waves of the level of noise through a small MLP."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.register_buffer("frequency", 10_000.0 ** (-torch.arange(half) / half), persistent=False)
+        self.hidden = linear(width, outputs, scale=math.sqrt(2))
+        self.out = linear(outputs, outputs, scale=math.sqrt(2))
+
+    def forward(self, t: Tensor) -> Tensor:
+        level = LEVELS * (1 - t.float()) - 1
+        angle = level[:, None] * self.get_buffer("frequency").float()
+        return self.out(F.silu(self.hidden(torch.cat((angle.sin(), angle.cos()), 1))))
+
+
+class _Stage(nn.Module):
+    """What happens at one scale: blocks, each with attention behind it or not, and the change to the next scale."""
+
+    def __init__(
+        self, sizes: UNet, entering: list[int], width: int, steer: int, looks: int, change: nn.Module | None = None
+    ) -> None:
+        """entering: the channels that enter each block. looks: behind how many blocks there is attention."""
+        super().__init__()
+        self.blocks = nn.ModuleList(_Block(inputs, width, steer, sizes) for inputs in entering)
+        self.looks = nn.ModuleList(_Attention(width, sizes) for _ in range(looks))
+        self.change = change
+
+    def step(self, i: int, x: Tensor, steer: Tensor) -> Tensor:
+        h = self.blocks[i](x, steer)
+        return self.looks[i](h) if i < len(self.looks) else h
+
+
+class _Block(nn.Module):
+    """Norm, SiLU, convolution, twice; what steers is added between them."""
+
+    def __init__(self, inputs: int, outputs: int, steer: int, sizes: UNet) -> None:
+        super().__init__()
+        self.norm_in = GroupNorm(sizes.groups, inputs, EPSILON)
+        self.conv_in = conv(2, inputs, outputs)
+        self.steer = linear(steer, outputs)
+        self.norm_out = GroupNorm(sizes.groups, outputs, EPSILON)
+        self.dropout = Dropout(sizes.dropout)
+        self.conv_out = conv(2, outputs, outputs, scale=0.0)
+        self.skip = conv(2, inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, steer: Tensor) -> Tensor:
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        h = h + self.steer(steer)[:, :, None, None]
+        return self.skip(x) + self.conv_out(self.dropout(F.silu(self.norm_out(h))))
+
+
+class _Attention(nn.Module):
+    """Every position looks at all others."""
+
+    def __init__(self, width: int, sizes: UNet) -> None:
+        super().__init__()
+        self.heads = width // (sizes.head or width)
+        self.norm = GroupNorm(sizes.groups, width, EPSILON)
+        self.query, self.key, self.value = (linear(width, width) for _ in range(3))
+        self.out = linear(width, width, scale=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = (f(h).unflatten(2, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value))
+        found = self.out(attend(q, k, v).transpose(1, 2).flatten(2))
+        return x + found.transpose(1, 2).unflatten(2, x.shape[2:])

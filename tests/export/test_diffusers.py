@@ -1,0 +1,181 @@
+"""`diffusers` loads what is exported, computes the same, and draws the same pictures by its own scheduler's steps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from safetensors import safe_open
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from likewise.families.flow import FlowModel
+from likewise.run import Run
+from likewise.training import checkpoint
+from likewise.verbs.export import export
+from likewise.verbs.train import train
+
+SIZES = {"width": 16, "multipliers": (1, 2), "groups": 4}
+
+
+def digits(folder: Path, classes: bool) -> Path:
+    pixels, labels = load_digits(return_X_y=True)
+    for i in range(60):
+        file = folder / (str(labels[i]) if classes else "") / f"{i}.png"
+        file.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray((pixels[i].reshape(8, 8) * 15).astype(np.uint8)).save(file)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """A function that trains a little, once for each of the settings it is asked for."""
+    known: dict[str, Run] = {}
+
+    def made(backbone: str = "unet", classes: bool = False, given: str | None = None, **settings: Any) -> Run:
+        key = repr((backbone, classes, given, settings))
+        if key not in known:
+            sizes = {f"backbone.{k}": v for k, v in SIZES.items()} if backbone == "unet" else {"backbone.width": 16}
+            own = {"training.batch": 16, "training.threads": 1, "training.lr": 0.01, **sizes, **settings}
+            folder = tmp_path_factory.mktemp("digits")
+            known[key] = train(
+                digits(folder / "data", classes), out=folder / "run", family="flow", backbone=backbone, steps=3,
+                given=[given] if given else None, set_=own, say=lambda _: None,
+            )  # fmt: skip
+        return known[key]
+
+    return made
+
+
+def stirred(run: Run) -> FlowModel:
+    """The run's model with weights that are nowhere near zero, as three steps leave those that begin so."""
+    torch.manual_seed(0)
+    model: Any = run.model
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    return model
+
+
+def loaded(run: Run, folder: Path) -> Any:
+    return DiffusionPipeline.from_pretrained(export(run, folder, "diffusers"))
+
+
+def level_of(t: Tensor) -> Tensor:
+    """What diffusers calls a time."""
+    return 1000 * (1 - t) - 1
+
+
+@pytest.mark.parametrize(
+    ("path", "classes", "sizes"),
+    [
+        ("linear", False, {}),
+        ("linear", True, {"backbone.blocks": 2, "backbone.head": 8, "backbone.attention": 2}),
+        ("ddpm", False, {"backbone.attention": 0}),
+    ],
+)
+def test_the_network_is_theirs(tmp_path, trained, path, classes, sizes):
+    run = trained(classes=classes, **{"family.path": path}, **sizes)
+    model = stirred(run)
+    unet = loaded(run, tmp_path / "out").unet
+    assert type(unet).__name__ == "UNet2DModel"
+    assert sum(p.numel() for p in unet.parameters()) == sum(p.numel() for p in model.network.parameters())
+    x, t = torch.randn(4, 1, 8, 8), torch.tensor([0.0, 0.1, 0.634, 1.0])
+    sign = 1 if path == "ddpm" else -1
+    label = torch.tensor([0, 3, 9, 10])  # ten classes, and any of them
+    with torch.no_grad():
+        given = {"class_labels": label} if classes else {}
+        theirs = unet(x, level_of(t), **given).sample
+        c = {"label": label.where(label < 10, -1)[:, None]} if classes else None
+        own = model.network(x, t, c)
+        assert own.std() > 0.05
+        torch.testing.assert_close(sign * theirs, own, atol=1e-4, rtol=0)
+        if classes:
+            none = unet(x, level_of(t), class_labels=torch.full((4,), 10)).sample
+            torch.testing.assert_close(sign * none, model.network(x, t, None), atol=1e-4, rtol=0)
+            assert not torch.allclose(none, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize(("path", "near"), [("linear", 1e-3), ("ddpm", 1e-3), ("edm", 4e-3)])
+def test_their_steps_are_eulers(tmp_path, trained, path, near):
+    """edm ends at a noise of 0.002, theirs at none."""
+    run = trained(**{"family.path": path})
+    model = stirred(run)
+    pipe = loaded(run, tmp_path / "out")
+    assert type(pipe).__name__ == "DDIMPipeline"
+    z = torch.randn(3, 1, 8, 8)
+    for steps in (5, 20):
+        how: Any = run.sampling({"steps": steps, "sampler": "euler"})
+        times = model.stops(how)
+        start = z / model.path.input_scale(*model.path.alpha_sigma(times[0]))
+        own = model.travel(start, times, None, how)
+        pipe.scheduler.set_timesteps(steps)
+        torch.testing.assert_close(pipe.scheduler.timesteps.float(), level_of(times[:-1]).round())
+        x = z
+        with torch.no_grad():
+            for t in pipe.scheduler.timesteps:
+                found = pipe.unet(x, t).sample
+                x = pipe.scheduler.step(found, t, x, use_clipped_model_output=model.path.clips).prev_sample
+        torch.testing.assert_close(x, own, atol=near, rtol=0)
+        assert own.std() > 0.1
+
+
+@pytest.mark.parametrize(("path", "classes"), [("ddpm", False), ("linear", True)])
+def test_the_lines_of_the_readme_draw(tmp_path, trained, monkeypatch, path, classes):
+    run = trained(classes=classes, **{"family.path": path})
+    out = export(run, tmp_path / "my digits", "diffusers")
+    text = (out / "README.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert [(p.size, p.mode) for p in found["pictures"]] == [((8, 8), "L")] * 16
+    with Image.open("picture.png") as picture:
+        assert picture.size == (8, 8)
+    assert run.weights_hash in text
+    if classes:
+        labels = json.loads((out / "labels.json").read_text(encoding="utf-8"))
+        assert labels == {**{str(i): str(i) for i in range(10)}, "10": "(any)"}
+
+
+def test_what_sampled_is_what_is_written(tmp_path, trained):
+    """The averaged weights, in float32, with the plan beside them."""
+    run = Run(trained(**{"family.path": "linear"}).path)
+    out = export(run, tmp_path / "out", "diffusers")
+    with safe_open(out / "unet" / "diffusion_pytorch_model.safetensors", "pt") as file:
+        written = file.get_tensor("conv_in.weight")
+        assert json.loads(file.metadata()["experiment"])["backbone"]["name"] == "unet"
+    averaged = checkpoint.load(run.checkpoint())[0]["network.embed.weight"]
+    torch.testing.assert_close(written, averaged)
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        (
+            {"backbone": "conv"},
+            "has the backbone conv; what --to diffusers exports is a flow of pictures on the backbone",
+        ),
+        ({"family.data_scale": 0.5}, "train with --set family.data_scale=1, or take --to onnx"),
+        ({"family.few_step": True}, r"learned to jump \(few_step\).* --to onnx exports any flow"),
+        ({"given": "grey"}, "is given grey, and UNet2DModel takes one label; .* --to onnx exports any flow"),
+    ],
+)
+def test_what_has_no_counterpart_is_refused(tmp_path, trained, how, named):
+    with pytest.raises(ValueError, match=named):
+        export(trained(**how), tmp_path / "out", "diffusers")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_families_are_refused(tmp_path):
+    run = train(digits(tmp_path / "data", False), out=tmp_path / "run", family="resample", say=lambda _: None)
+    with pytest.raises(ValueError, match="is of family resample; what --to diffusers exports"):
+        export(run, tmp_path / "out", "diffusers")
