@@ -93,6 +93,7 @@ ALLOWED = {
         "modalities.label",
         "modalities.text",
         "modalities.tokenizer",
+        "version",
     },
 }
 SIBLINGS = {
