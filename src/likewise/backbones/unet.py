@@ -125,19 +125,10 @@ class _UNet(nn.Module):
             h = h + self.maps(c, x)[0]
         skips = [h]
         for stage in self.down:
-            for i in range(len(stage.blocks)):
-                h = stage.step(i, h, steer)
-                skips.append(h)
-            if stage.change is not None:
-                h = stage.change(h)
-                skips.append(h)
-        for i in range(2):
-            h = self.middle.step(i, h, steer)
+            skips += stage(skips[-1], steer)
+        h = self.middle(skips[-1], steer)[-1]
         for stage in self.up:
-            for i in range(len(stage.blocks)):
-                h = stage.step(i, torch.cat((h, skips.pop()), 1), steer)
-            if stage.change is not None:
-                h = stage.change(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+            h = stage(h, steer, skips)[-1]
         return self.head(F.silu(self.norm(h))).float()
 
 
@@ -169,9 +160,20 @@ class _Stage(nn.Module):
         self.looks = nn.ModuleList(_Attention(width, sizes) for _ in range(looks))
         self.change = change
 
-    def step(self, i: int, x: Tensor, steer: Tensor) -> Tensor:
-        h = self.blocks[i](x, steer)
-        return self.looks[i](h) if i < len(self.looks) else h
+    def forward(self, x: Tensor, steer: Tensor, skips: list[Tensor] | None = None) -> list[Tensor]:
+        """What each block makes, then what the change makes of it.
+
+        skips: on the way up, what was made on the way down; each block takes the last of it away.
+        """
+        made = []
+        for i, block in enumerate(self.blocks):
+            x = block(x if skips is None else torch.cat((x, skips.pop()), 1), steer)
+            if i < len(self.looks):
+                x = self.looks[i](x)
+            made.append(x)
+        if self.change is not None:
+            made.append(self.change(x if skips is None else F.interpolate(x, scale_factor=2.0)))
+        return made
 
 
 class _Block(nn.Module):
