@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from PIL import Image
 from safetensors import safe_open
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from likewise.export.diffusers import scheduler_config
 from likewise.families.flow import FlowModel
 from likewise.run import Run
 from likewise.training import checkpoint
@@ -126,6 +127,29 @@ def test_their_steps_are_eulers(tmp_path, trained, path, near):
                 x = pipe.scheduler.step(found, t, x, use_clipped_model_output=model.path.clips).prev_sample
         torch.testing.assert_close(x, own, atol=near, rtol=0)
         assert own.std() > 0.1
+
+
+def test_other_schedulers_take_the_settings(tmp_path, trained):
+    """Of the second order, as the run's own; edm's noise is finite, so that both begin alike."""
+    run = trained(**{"family.path": "edm"})
+    model = stirred(run)
+    pipe = loaded(run, tmp_path / "out")
+    how: Any = run.sampling({"steps": 20, "sampler": "dpm_solver_pp"})
+    times = model.stops(how)
+    z = torch.randn(3, 1, 8, 8)
+    own = model.travel(z / model.path.input_scale(*model.path.alpha_sigma(times[0])), times, None, how)
+    torch.testing.assert_close(by_dpm_solver(pipe.unet, pipe.scheduler.config, z), own, atol=4e-3, rtol=0)
+    endless = scheduler_config(trained(**{"family.path": "linear"}).model)  # no data at all in its noise
+    assert by_dpm_solver(pipe.unet, endless, z).isfinite().all()
+
+
+def by_dpm_solver(unet: Any, settings: Any, x: Tensor) -> Tensor:
+    scheduler: Any = DPMSolverMultistepScheduler.from_config(settings)
+    scheduler.set_timesteps(20)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            x = scheduler.step(unet(x, t).sample, t, x).prev_sample
+    return x
 
 
 @pytest.mark.parametrize(("path", "classes"), [("ddpm", False), ("linear", True)])

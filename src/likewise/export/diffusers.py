@@ -27,6 +27,8 @@ from likewise.run import Run
 #: the oldest version whose files these are
 _VERSION = "0.30.0"
 _CAN = "what --to diffusers exports is a flow of pictures on the backbone unet; --to onnx exports any flow"
+#: share of the data in pure noise, squared: what diffusers takes for none, as some schedulers divide by it
+_LEAST = 2.0**-24
 #: how parts are called there; the first that is found at a place is taken
 _PARTS = {
     r"^embed\.": "conv_in.",
@@ -167,6 +169,7 @@ def scheduler_config(model: FlowModel) -> dict[str, Any]:
     times = 1 - torch.arange(LEVELS + 1, dtype=torch.float64) / LEVELS
     alpha, sigma = model.path.alpha_sigma(times)
     kept = (alpha * model.path.input_scale(alpha, sigma)).square()  # cos^2 a, from the data (level -1) to the noise
+    kept.clamp_(min=_LEAST)
     kept[0] = 1  # of edm, too, whose data keep a noise of 0.002
     betas = (1 - kept[1:] / kept[:-1]).clamp(0, 1)
     clips = model.path.clips

@@ -45,7 +45,7 @@ has no label, so the lines above ask its parts; `{guidance:g}` is the guidance t
 _TEXT = """\
 # {name}
 
-{what}, a flow that likewise {version} learned, as a U-Net and a scheduler of [diffusers](https://github.com/huggingface/diffusers).
+{what}, a flow that likewise {version} learned, as a U-Net and a scheduler of diffusers.
 In the folder that holds this one:
 
 ```python
@@ -54,7 +54,9 @@ In the folder that holds this one:
 `DDIMScheduler` takes the same steps as `likewise sample --set sampler=euler`, exactly so where their number divides
 1,000 (10, 20, 25, 40, 50).{clips}
 
-A picture x has values in [-1, 1], of {channels}; level k of 256 is (2 k + 1) / 256 - 1. The first and the last level
+`DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)` is as good in fewer steps.
+
+A picture x has values in [-1, 1] ({channels}); level k of 256 is (2 k + 1) / 256 - 1. The first and the last level
 were learned a tenth beyond the range, so that plain black and white come out plain: cut off what is outside, as the
 pipeline does. To have whole levels: `((x + 1) * 128).floor().clamp(0, 255)`.
 
