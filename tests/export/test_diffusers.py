@@ -129,27 +129,18 @@ def test_their_steps_are_eulers(tmp_path, trained, path, near):
         assert own.std() > 0.1
 
 
-def test_other_schedulers_take_the_settings(tmp_path, trained):
-    """Of the second order, as the run's own; edm's noise is finite, so that both begin alike."""
-    run = trained(**{"family.path": "edm"})
-    model = stirred(run)
-    pipe = loaded(run, tmp_path / "out")
-    how: Any = run.sampling({"steps": 20, "sampler": "dpm_solver_pp"})
-    times = model.stops(how)
-    z = torch.randn(3, 1, 8, 8)
-    own = model.travel(z / model.path.input_scale(*model.path.alpha_sigma(times[0])), times, None, how)
-    torch.testing.assert_close(by_dpm_solver(pipe.unet, pipe.scheduler.config, z), own, atol=4e-3, rtol=0)
-    endless = scheduler_config(trained(**{"family.path": "linear"}).model)  # no data at all in its noise
-    assert by_dpm_solver(pipe.unet, endless, z).isfinite().all()
-
-
-def by_dpm_solver(unet: Any, settings: Any, x: Tensor) -> Tensor:
-    scheduler: Any = DPMSolverMultistepScheduler.from_config(settings)
-    scheduler.set_timesteps(20)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")  # of its own use of numpy
+def test_other_schedulers_take_the_settings(trained):
+    """Those that divide by the share of the data, too, of which there is none in the noise of straight lines."""
+    model = stirred(trained(**{"family.path": "linear"}))
+    scheduler: Any = DPMSolverMultistepScheduler.from_config(scheduler_config(model))
+    scheduler.set_timesteps(10)
+    x = torch.randn(3, 1, 8, 8)
     with torch.no_grad():
         for t in scheduler.timesteps:
-            x = scheduler.step(unet(x, t).sample, t, x).prev_sample
-    return x
+            found = -model.network(x, 1 - (t.float().expand(3) + 1) / 1000)
+            x = scheduler.step(found, t, x).prev_sample
+    assert x.isfinite().all()
 
 
 @pytest.mark.parametrize(("path", "classes"), [("ddpm", False), ("linear", True)])
