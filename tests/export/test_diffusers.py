@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from likewise.export.diffusers import scheduler_config
 from likewise.families.flow import FlowModel
+from likewise.families.paths import EDM
+from likewise.families.solvers import travel
 from likewise.run import Run
 from likewise.training import checkpoint
 from likewise.verbs.export import export
@@ -141,6 +144,28 @@ def test_other_schedulers_take_the_settings(trained):
             found = -model.network(x, 1 - (t.float().expand(3) + 1) / 1000)
             x = scheduler.step(found, t, x).prev_sample
     assert x.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")  # of its own use of numpy
+def test_steps_of_the_second_order_are_theirs():
+    """DPM-Solver++ on the path edm, whose noise is finite, so that both begin alike; any function is a network."""
+    path, steps = EDM(1.0), 20
+
+    def output(x: Tensor, t: Any) -> Tensor:
+        return torch.tanh(2 * x + 3 * t)
+
+    def ends(x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return path.ends(x, output(x * path.input_scale(alpha, sigma), t), alpha, sigma)
+
+    model: Any = SimpleNamespace(path=path, settings=SimpleNamespace(path="edm"))
+    scheduler: Any = DPMSolverMultistepScheduler.from_config(scheduler_config(model))
+    scheduler.set_timesteps(steps)
+    x = z = torch.randn(50)
+    for t in scheduler.timesteps:
+        x = scheduler.step(-output(x, 1 - (t + 1) / 1000), t, x).prev_sample
+    times = torch.linspace(0, 1, steps + 1)
+    own = travel(path, z / path.input_scale(*path.alpha_sigma(times[0])), times, "dpm_solver_pp", ends)
+    torch.testing.assert_close(x, own, atol=6e-3, rtol=0)  # edm ends at a noise of 0.002
 
 
 @pytest.mark.parametrize(("path", "classes"), [("ddpm", False), ("linear", True)])

@@ -63,6 +63,7 @@ def travel(path: Path, x: Tensor, times: Tensor, sampler: str, ends: Ends) -> Te
     for i in range(len(times) - 1):
         alpha, sigma, alpha_next, sigma_next = alphas[i], sigmas[i], alphas[i + 1], sigmas[i + 1]
         x_0, x_1 = ends(x, times[i], alpha, sigma)
+        said = x_1
         last = float(times[i + 1]) == 1
         if sampler == "dpm_solver_pp" and i > 0 and not last:
             # Lu et al., algorithm 2: x_1 drawn out in log(alpha / sigma); the first and last step are of order 1.
@@ -76,6 +77,6 @@ def travel(path: Path, x: Tensor, times: Tensor, sampler: str, ends: Ends) -> Te
             y_0, y_1 = ends(tried, times[i + 1], alpha_next, sigma_next)
             x = x + (alpha_next - alpha) * (x_1 + y_1) / 2 + (sigma_next - sigma) * (x_0 + y_0) / 2
             continue
-        x_1_before = x_1
+        x_1_before = said
         x = alpha_next * x_1 + sigma_next * x_0
     return x
