@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -240,8 +240,7 @@ class Run:
         cut: list[int] = []
         device = model.device
         # Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
-        precision = machine.precision(chosen.precision, device)
-        with machine.autocast(device, precision):
+        with self.computing(chosen, device):
             whole = not (start % block or n % block) or not model.draws_alone(chosen, block)
         for first in range(start - start % block, start + n, block):
             items = range(first, first + block)
@@ -253,7 +252,7 @@ class Run:
             wanted = [start <= i < start + n for i in items]
             inside = [i for i, one in enumerate(wanted) if one]
             steered = reins and reins.batch(wanted, live)
-            with torch.no_grad(), machine.autocast(device, precision), seamless(self) if tile else nullcontext():
+            with torch.no_grad(), self.computing(chosen, device), seamless(self) if tile else nullcontext():
                 extra: dict[str, Any] = steered.arguments(device) if steered else {}
                 if edit is not None:
                     extra["edited"] = edit.batch(modality, self.encoding, len(rows), device)
@@ -287,7 +286,7 @@ class Run:
             part = x[first : first + size].to(device)
             draws = Draws(derive_seed(0, "reconstruct"), torch.arange(first, first + len(part)), device)
             given = None if c is None else {k: v[first : first + size].to(device) for k, v in c.items()}
-            with machine.autocast(device, machine.precision(settings.precision, device)):
+            with self.computing(settings, device):
                 z = model.encode(part, given, settings)
                 parts.append(model.from_latent(z, given, draws, settings).cpu())
         made = torch.cat(parts)
@@ -322,6 +321,10 @@ class Run:
             return type(chosen).model_validate({**chosen.model_dump(), **settings})
         except ValidationError as error:
             raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
+
+    def computing(self, settings: Sampling, device: torch.device) -> AbstractContextManager[object]:
+        """In this context products are computed as precisely as `settings` have samples drawn."""
+        return machine.autocast(device, machine.precision(settings.precision, device))
 
     def how_drawn(self, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What of how the run draws, with `settings` changed, is not the family's own default: what a report names."""

@@ -97,7 +97,7 @@ def _frames(
         same = torch.zeros(block, dtype=torch.long)
         draws = Draws(derive_seed(seed, "sample"), same, device)
         model.latent(draws)
-        with torch.no_grad():
+        with torch.no_grad(), run.computing(chosen, device):
             x = model.from_latent(whole, run.condition([asked] * block, device), draws, chosen).cpu()
         decoded = modality.decode(x, run.encoding, Draws(derive_seed(seed, "decode"), same))
         values += decoded[: len(part)]

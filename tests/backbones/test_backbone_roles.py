@@ -153,7 +153,7 @@ def test_roles_without_a_network(name: str, role: str) -> None:
         build(name, role, space, {})
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "unet"])  # which has no encoder
 def test_some_missing_fields(name: str) -> None:
     """A row may lack one field of two, or some numbers of a field; leaving the field out says the same."""
     space = SPACES["picture"] if name == "conv" else SPACES["pixels"]

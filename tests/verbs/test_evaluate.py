@@ -27,7 +27,7 @@ VOID = {"meta", "link", "img", "br", "line", "circle", "rect", "polyline"}
 
 
 class Pictures:
-    name, unit, suffix, resize = "image", "dimension", ".png", "none"
+    name, unit, suffix, resize, like = "image", "dimension", ".png", "none", ""
 
     def features(self, values: list) -> np.ndarray:
         return np.stack([value.ravel() / 16 for value in values])

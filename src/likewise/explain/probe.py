@@ -107,7 +107,7 @@ class Probe:
         Rows with one index get the same noise, so that what differs is due to the rows or the latents.
         """
         draws, c = self.noise(indices), self.condition(rows)
-        with torch.no_grad():
+        with torch.no_grad(), self.run.computing(self.settings, self.device):
             if z is None:
                 x = self.model.sample(c, draws, self.settings)
             else:
