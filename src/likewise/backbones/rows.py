@@ -33,7 +33,8 @@ class Product:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """weight: shape (outputs, inputs). bias: shape (outputs,)."""
         self.dtype = torch.bfloat16 if torch.is_autocast_enabled(weight.device.type) else weight.dtype
-        self.weight, self.bias = (None if each is None else whole(each).to(self.dtype) for each in (weight, bias))
+        self.weight = whole(weight).to(self.dtype)
+        self.bias = None if bias is None else whole(bias).to(self.dtype)
         self.packed = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
         self.packed = self.packed and torch.backends.mkldnn.is_available()
         if self.packed:  # the layout made for 16 rows is as fast for 4 and for 64
