@@ -72,10 +72,8 @@ def kjv_document(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
         "--unit", "document", "--set", "data.split=tail", "--set", "target.length=256",
     )  # fmt: skip
     _, held_out = splits(run)
-    whole, newline = (
-        run.modality.windows(held_out[""], run.encoding).whole,
-        torch.tensor([not piece.strip(b"\n") for piece in run.modality.token_bytes()]),
-    )
+    whole = run.modality.windows(held_out[""], run.encoding).whole
+    newline = torch.tensor([not piece.strip(b"\n") for piece in run.modality.token_bytes()])
     nats = 0.0
     for i in range(len(whole)):
         x = torch.from_numpy(whole.take(np.array([i]))).long()

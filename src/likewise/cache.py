@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def folder() -> Path:
@@ -16,3 +17,14 @@ def folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "likewise"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likewise"
+
+
+def keep(file: Path, array: Any) -> None:
+    """Write a numpy array, whole or not at all. Raises OSError where it cannot be written."""
+    import numpy as np
+
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with draft.open("wb") as out:
+        np.save(out, array, allow_pickle=False)
+    draft.replace(file)

@@ -255,7 +255,11 @@ def make_plan(
 
 def _read_as(records: Records, conditions: Mapping[str, Any]) -> Records:
     """The records with given fields read as what a user says they are (`--set condition.text.modality=sentence`)."""
-    said = {k: v["modality"] for k, v in conditions.items() if k in records.given and v.get("modality")}
+    said = {
+        k: v["modality"]
+        for k, v in conditions.items()
+        if k in records.given and isinstance(v, Mapping) and v.get("modality")
+    }
     return replace(records, modalities={**records.modalities, **said}) if said else records
 
 

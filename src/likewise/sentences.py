@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.cache import folder
+from likewise.cache import folder, keep
 
 SIZE = 384
-#: texts from which on what was read is kept on disk: it takes some 5 ms each to read
-_MANY = 64
+#: texts from which on what was read is kept on disk: each takes some 5 ms
+_MANY = 256
 
 
 class Missing(ValueError):
@@ -43,7 +43,8 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     if found is None:
         found = np.stack([_embed(text) for text in own])
         if file is not None:
-            _keep(file, found)
+            with suppress(OSError):  # a cache that cannot be written costs only time
+                keep(file, found)
     place = {text: row for row, text in enumerate(own)}
     return found[[place[text] for text in texts]]
 
@@ -83,14 +84,3 @@ def _kept(file: Path, count: int) -> NDArray[np.float32] | None:
     except (OSError, ValueError, EOFError):  # not there, or cut off: it is read again
         return None
     return found if found.shape == (count, SIZE) else None
-
-
-def _keep(file: Path, found: NDArray[np.float32]) -> None:
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as out:
-            np.save(out, found, allow_pickle=False)
-        draft.replace(file)
-    except OSError:  # a cache that cannot be written costs only time
-        pass

@@ -45,6 +45,7 @@ def test_another_network_or_none_is_refused(lengths, monkeypatch):
 
 def test_what_many_texts_mean_is_read_once(lengths, monkeypatch, tmp_path):
     monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path))
+    monkeypatch.setattr(sentences, "_MANY", 64)
     texts = ["x" * (i % 70) for i in range(140)]
     first = sentences.embed(texts)
     monkeypatch.setattr(sentences, "_embed", None)
@@ -61,6 +62,10 @@ def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
     plan = make_plan(file, steps=1, set_={"condition.said.modality": "sentence"})
     assert isinstance(plan.conditions["said"], Sentence)
     assert plan.conditions["said"].like == "text"
+    for wrong in ({"condition.said": "sentence"}, {"condition.said.modality": "sentense"}):
+        with pytest.raises(ValueError) as caught:
+            make_plan(file, steps=1, set_=wrong)
+        assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="--as sentence: it is only read"):
         make_plan(file, steps=1, as_="sentence", given=[])
 

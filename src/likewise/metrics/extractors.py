@@ -76,12 +76,8 @@ def extractor(name: str) -> Extractor | None:
 
 
 def _keep(file: Path, features: NDArray[np.float64]) -> None:
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as out:
-            np.save(out, features, allow_pickle=False)
-        draft.replace(file)
+        cache.keep(file, features)
     except OSError as error:
         raise ValueError(f"{file.parent}: cannot keep features here ({error.strerror}); set LIKEWISE_CACHE") from None
 
