@@ -2,10 +2,10 @@
 
     python -m benchmarks.pictures --data DATA digits-flow digits-gan digits-few-step emoji-flow
 
-DATA holds digits/ (a folder of pictures for each digit) and emoji/ (pictures with metadata.jsonl, whose field "text" is
-the caption). A row is written to results/pictures.json as soon as it is there, and the table to results/pictures.md;
-rows that were not run again stay. Each figure has beside it what as many real pictures reach, and its interval. A quiet
-machine is assumed: nothing else may run beside it.
+DATA holds digits/ (a folder of pictures for each digit), emoji/ (pictures with metadata.jsonl, whose fields "text" and
+"text_zh" are captions) and clips/ (animated GIFs with such a file). A row is written to results/pictures.json as soon
+as it is there, and the table to results/pictures.md; rows that were not run again stay. Each figure has beside it what
+as many real pictures reach, and its interval. A quiet machine is assumed: nothing else may run beside it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from likewise.run import Run
 from likewise.verbs.evaluate import evaluate
 
 #: metrics of a report that are in the table, without what they are of
-_SHOWN = ("kid", "precision", "recall", "coverage", "judge_accuracy", "agreement", "modes", "r_precision", "copies")
+_SHOWN = (
+    "kid", "precision", "recall", "coverage", "judge_accuracy", "agreement", "modes", "r_precision", "copies",
+    "motion", "motion_distance", "smoothness", "frozen",
+)  # fmt: skip
 
 #: data, minutes and further arguments of `likewise train`, and what the samples of each column are drawn with
 _ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
@@ -37,6 +40,8 @@ _ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
         "emoji", 40, ["--family", "flow", "--given", "text", "--set", "condition.text.modality=sentence"],
         [{"guidance": 4}],
     ),
+    "emoji-flow-zh": ("emoji", 40, ["--family", "flow", "--given", "text_zh"], [{"guidance": 4}]),
+    "clips-flow": ("clips", 40, ["--family", "flow", "--set", "target.size=32"], [{}]),
     "emoji-gan": ("emoji", 40, ["--family", "gan", "--given", "text"], [{}]),
 }  # fmt: skip
 

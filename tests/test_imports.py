@@ -64,8 +64,10 @@ ALLOWED = {
     "live": set(),
     "steering": {"spaces", "constrain", "live", "modalities.base"},
     "editing": {"spaces", "families.editing", "modalities.base"},
+    "longer": {"draws", "families.base", "families.editing"},
     "run": {
         "editing",
+        "longer",
         "reference",
         "samples",
         "spaces",
@@ -89,6 +91,7 @@ ALLOWED = {
         "families.autoregressive",
         "families.base",
         "families.flow",
+        "families.paths",
         "modalities.image",
         "modalities.label",
         "modalities.text",

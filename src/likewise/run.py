@@ -23,10 +23,11 @@ from likewise.draws import Draws, derive_seed
 from likewise.editing import Edit
 from likewise.families.base import Model, Sampling
 from likewise.latents import Autoencoder, Latents
+from likewise.longer import go_on
 from likewise.modalities.base import Encoding, Modality
 from likewise.reference import Reference
 from likewise.samples import Samples
-from likewise.spaces import Tokens, missing, without_end
+from likewise.spaces import Continuous, Tokens, missing, without_end
 from likewise.steering import Reins, Steering
 from likewise.tile import seamless
 from likewise.training import checkpoint, distributed, machine
@@ -237,6 +238,9 @@ class Run:
                 f"--from-image: {family} of {self.modality.describe()} cannot edit; a flow of what has positions, such "
                 "as pictures, can"
             )
+        longer = getattr(chosen, "length", None) if isinstance(model.target, Continuous) else None
+        if longer and not modality.goes_on:
+            raise ValueError(f"length={longer}: only texts and clips go on; this run learned {modality.describe()}")
         cut: list[int] = []
         device = model.device
         # Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
@@ -256,7 +260,14 @@ class Run:
                 extra: dict[str, Any] = steered.arguments(device) if steered else {}
                 if edit is not None:
                     extra["edited"] = edit.batch(modality, self.encoding, len(rows), device)
-                x = model.sample(c, Draws(derive_seed(seed, "sample"), index, device), chosen, **extra).cpu()
+                draws = Draws(derive_seed(seed, "sample"), index, device)
+                x = model.sample(c, draws, chosen, **extra)
+                if longer:  # a view, such as the first frame, is of the first window alone
+                    c = self.condition(
+                        [{k: v for k, v in r.items() if k not in modality.views()} for r in rows], device
+                    )
+                    x = go_on(model, x, longer, c, draws, chosen)
+                x = x.cpu()
                 decoded = modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             if steered:
                 steered.finish()

@@ -71,10 +71,33 @@ def test_a_first_frame_can_be_given(tmp_path):
     assert again(folder / "000001.gif", tmp_path / "again").read_bytes() == (folder / "000001.gif").read_bytes()
 
 
+@pytest.mark.parametrize("given", [(), ("first",)])
+def test_a_flow_goes_on_beyond_the_frames_it_has_learned(given, tmp_path):
+    for i in range(30):
+        save_gif(tmp_path / "data" / f"{i:03d}.gif", square(i, 4, (8, 8)))
+    small = {k: v for k, v in SMALL.items() if k != "family.latent"} | {"family.sampling.steps": 3}
+    run = train(tmp_path / "data", out=tmp_path / "run", family="flow", given=given, steps=2, set_=small, say=print)
+    told = {"first": square(3, 1, (8, 8)).picture(0)} if given else None
+    short, long = (run.sample(3, given=told, settings=s).values for s in (None, {"length": 9}))
+    assert [len(clip) for clip in long] == [9, 9, 9]
+    for a, b in zip(short, long, strict=True):
+        assert (b.frames[:4] == a.frames).all()
+        assert (b.frames[4:8] != b.frames[:4]).any()
+    assert run.sample(1, start=1, given=told, settings={"length": 9}).values[0] == long[1]
+    assert [len(clip) for clip in run.sample(2, given=told, settings={"length": 3}).values] == [3, 3]
+    _, folder = sample(run, 2, given=told, settings={"length": 9}, out=tmp_path / "drawn")
+    assert footage.about(folder / "000001.gif").frames == 9
+    assert again(folder / "000001.gif", tmp_path / "again").read_bytes() == (folder / "000001.gif").read_bytes()
+    with pytest.raises(ValueError, match="one step"):
+        run.sample(1, given=told, settings={"length": 9, "steps": 1})
+
+
 def test_pictures_have_one_way_to_be_written(tmp_path):
     for i in range(20):
         (tmp_path / "data").mkdir(exist_ok=True)
         Pillow.new("L", (4, 4), 10 * i).save(tmp_path / "data" / f"{i}.png")
     run = train(tmp_path / "data", out=tmp_path / "run", family="vae", steps=1, set_=SMALL, say=lambda _: None)
+    with pytest.raises(ValueError, match="length"):
+        run.sample(1, settings={"length": 8})
     with pytest.raises(ValueError, match=r"target\.format: there is one way only to write image"):
         run.sample(1, settings={"target.format": "mp4"})

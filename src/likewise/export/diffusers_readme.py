@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from likewise.families.paths import Linear
 from likewise.modalities.label import Label
 from likewise.run import Run
 from likewise.version import __version__
@@ -51,8 +52,7 @@ In the folder that holds this one:
 ```python
 {code}```
 {labels}
-`DDIMScheduler` takes the same steps as `likewise sample --set sampler=euler`, exactly so where their number divides
-1,000 (10, 20, 25, 40, 50).{clips}
+{stops}{clips}
 
 `DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)` is as good in fewer steps.
 
@@ -70,6 +70,14 @@ The settings of the run stand in the metadata of `unet/diffusion_pytorch_model.s
 likewise cannot know: say it here, and set `license` above, before you share this.
 """
 
+_EVEN = """\
+`DDIMScheduler` takes the same steps as `likewise sample --set sampler=euler`, exactly so where their number divides
+1,000 (10, 20, 25, 40, 50)."""
+
+_SHIFTED = """\
+`DDIMScheduler` takes even steps; the run itself, which was trained with `family.shift = {shift:g}`, takes more of them
+where there is much noise: here, take more steps."""
+
 _CLIPS = """ Like the run, it keeps the data that it
 predicts in their range (`clip_sample`), and `use_clipped_model_output` makes the noise agree with it."""
 
@@ -80,6 +88,7 @@ def readme(run: Run, label: Label | None, folder: str) -> str:
     family: Any = run.experiment.family
     channels, height, width = model.space.shape
     clips = model.path.clips
+    shift = model.path.shift if isinstance(model.path, Linear) else 1.0
     some: dict[str, Any] = {
         "folder": folder,
         "steps": _STEPS,
@@ -99,6 +108,7 @@ def readme(run: Run, label: Label | None, folder: str) -> str:
         version=__version__,
         code=(_GIVEN if label else _ALONE).format(**some),
         labels=labels,
+        stops=_EVEN if shift == 1 else _SHIFTED.format(shift=shift),
         clips=_CLIPS if clips else "",
         channels={1: "grey", 3: "red, green, blue", 4: "red, green, blue, opacity"}[channels],
         path=family.path,

@@ -52,7 +52,9 @@ def draw(
     if len(times) == 1:
         return start
     if edited.keep is not None and len(times) == 2:
-        raise ValueError("--keep: with one step, what is drawn does not see what is kept; set steps to 4 or more")
+        raise ValueError(
+            "with one step, what is drawn does not see what is kept (--keep, length); set steps to 4 or more"
+        )
     alphas, sigmas = way.path.alpha_sigma(times)
     noise = draws.normal(*way.space.shape)
     # The path's beginning is noise alone, of a scale that hides what little it has of the data.

@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -23,7 +23,7 @@ from likewise.families import editing, few_step, solvers, way_back
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.guidance import follow, guided
 from likewise.families.likelihoods import dequantise
-from likewise.families.paths import PATHS, PathName
+from likewise.families.paths import PATHS, Linear, PathName
 from likewise.families.solvers import FlowSampling
 from likewise.spaces import Condition, Continuous, Space, from_index, to_index
 
@@ -59,6 +59,11 @@ class Flow(Family):
     weighting: Literal["plain", "min_snr"] = Field(
         default="plain", description="of the errors at different times; min_snr: Hang et al. (2023)"
     )
+    shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = Field(
+        default=1.0,
+        description="how many times as noisy the times of training and of drawing are, path=linear (Esser et al., "
+        "2024): large pictures of plain areas show through more noise; auto: by their size",
+    )
     weak: float = Field(
         default=0.0,
         ge=0,
@@ -85,6 +90,8 @@ class Flow(Family):
             raise ValueError("few_step: ddpm predicts the noise, and a jump is to the data; set path to linear or edm")
         if self.sampling.sampler == "jump" and not self.few_step:
             raise ValueError("sampling.sampler jump: only a flow that was trained with few_step=true jumps")
+        if self.path != "linear" and self.shift not in (1, "auto"):
+            raise ValueError(f"shift={self.shift:g}: the path {self.path} has times of its own; linear is shifted")
         if self.sampling.autoguidance != 1 and not self.weak:
             raise ValueError("sampling.autoguidance: it leads away from a weaker network; keep one, with weak=0.1")
         return self
@@ -108,7 +115,10 @@ class FlowModel(Model):
         super().__init__(target, condition)
         self.settings = settings
         self.space = target
-        self.path = PATHS[settings.path](settings.data_scale or (0.5 if target.levels else 1.0))
+        scale = settings.data_scale or (0.5 if target.levels else 1.0)
+        self.path = (
+            Linear(scale, _shift(settings, target)) if settings.path == "linear" else PATHS[settings.path](scale)
+        )
         self.jumps: few_step.Jumps | None = None
         if settings.few_step:
             drawing = settings.sampling
@@ -177,7 +187,7 @@ class FlowModel(Model):
         return errors, torch.ones_like(share)
 
     def _times(self, share: Tensor) -> Tensor:
-        return self.path.times(share) if self.settings.times == "path" else share
+        return self.path.times(share) if self.settings.times == "path" else self.path.placed(share)
 
     def _errors(
         self,
@@ -249,7 +259,7 @@ class FlowModel(Model):
             )
         if settings.sampler != "jump":
             count = max(1, round(settings.steps * (1 - start))) if start < 1 else 0
-            return torch.linspace(start, 1, count + 1, device=device)
+            return self.path.placed(torch.linspace(self.path.share(start), 1, count + 1, device=device))
         if self.jumps is None:
             raise ValueError("sampler=jump: this flow has not learned to jump; train one with --few-step, or take heun")
         if settings.autoguidance != 1:
@@ -357,6 +367,13 @@ class FlowModel(Model):
         """The inverse; what is near no level, or beyond them all, is moved to the nearest."""
         x = torch.lerp(x, (x + 1) / 2, self.get_buffer("one_hot"))
         return from_index(to_index(x, self.space.levels), self.space.levels) if self.space.levels else x
+
+
+def _shift(settings: Flow, target: Continuous) -> float:
+    """Where it is "auto": 1 up to 32 x 32 positions, and with the side beyond (Esser et al., 2024, section 5.3.2)."""
+    if settings.shift != "auto":
+        return settings.shift
+    return max(1.0, math.sqrt(math.prod(target.positions) / 32**2))
 
 
 def _wide(scalars: Tensor, like: Tensor) -> Tensor:

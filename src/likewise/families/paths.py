@@ -76,6 +76,14 @@ class Path(ABC):
         """The training time below which `share` of the training times lie; share: in (0, 1), shape (B,)."""
         return share
 
+    def placed(self, share: Tensor) -> Tensor:
+        """The time of a stop at that share of a sampler's steps; any shape, 0 to 1 in order."""
+        return share
+
+    def share(self, t: float) -> float:
+        """The inverse of `placed`."""
+        return t
+
     def input_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """What x_t is multiplied by so that the network sees unit variance."""
         return (alpha.square() * self.data_scale**2 + sigma.square()).rsqrt()
@@ -85,8 +93,9 @@ class Path(ABC):
 class Linear(Path):
     """Straight lines; the network predicts their velocity x_1 - x_0 (Lipman et al., 2023, equation 23)."""
 
-    #: log(alpha / sigma) in training: its mean and standard deviation
-    focus: float = 0.0
+    #: how many times as much noise there is for the data, at the times of training and of samplers
+    shift: float = 1.0
+    #: standard deviation of log(alpha / sigma) in training
     spread: float = 1.0
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +103,13 @@ class Linear(Path):
 
     def times(self, share: Tensor) -> Tensor:
         # Logit-normal times (Esser et al., 2024, section 3.1).
-        return (self.focus + self.spread * torch.special.ndtri(share)).sigmoid()
+        return self.placed((self.spread * torch.special.ndtri(share)).sigmoid())
+
+    def placed(self, share: Tensor) -> Tensor:
+        return share if self.shift == 1 else share / (share + self.shift * (1 - share))  # their equation 23
+
+    def share(self, t: float) -> float:
+        return self.shift * t / (1 - t + self.shift * t)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,10 @@ class FlowSampling(Sampling):
     resample: int = Field(
         default=4,
         ge=1,
-        description="with --keep: times that each step is taken, so that what is drawn fits what is kept",
+        description="with --keep, and length: times that each step is taken, so that what is drawn fits what is kept",
+    )
+    length: int | None = Field(
+        default=None, ge=1, description="frames of a clip: beyond those that are learned, by windows that overlap"
     )
 
     @model_validator(mode="after")

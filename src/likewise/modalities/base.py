@@ -151,6 +151,8 @@ class Modality(ABC):
     only_given: ClassVar[bool] = False
     #: of one that is, the modality that makes such values
     like: ClassVar[str] = ""
+    #: whether a drawn value may go on beyond the space's first dimension, which is time (see `likewise.longer`)
+    goes_on: bool = False
     #: whether values can be longer than the space's length; `windows` has all of them
     windowed: bool = False
 

@@ -65,6 +65,7 @@ class Video(Modality):
     Settings = VideoSettings
     encodings = ("continuous", "tokens")
     suffixes = tuple(f".{kind}" for kind in footage.WRITTEN)
+    goes_on = True
 
     def __init__(
         self, size: Sequence[int], frames: int, stride: int, mode: str, fps: float, format: str,
@@ -208,7 +209,7 @@ class Video(Modality):
         return footage.read_provenance(path)
 
     def show(self, value: Any) -> str:
-        return footage.show(value, f"clip, {self.frames} frames of {self.width} by {self.height} pixels")
+        return footage.show(value, f"clip, {len(value.frames)} frames of {self.width} by {self.height} pixels")
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         return footage.strips(values)

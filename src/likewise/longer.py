@@ -1,0 +1,31 @@
+"""Items that go on beyond what is learned of each: window after window, each beginning with the end of the last.
+
+What a window shares with the one before it is kept as it is while the rest is drawn (`families.editing`), so that it
+fits; it is half of a window. What is further back is not seen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from likewise.draws import Draws
+from likewise.families.base import Model, Sampling
+from likewise.families.editing import Edited
+
+
+def go_on(
+    model: Model, x: Tensor, length: int, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling
+) -> Tensor:
+    """x, shape (B, C, T, ...), on to `length` positions of its first dimension, or cut there; c: of what is drawn."""
+    window = x.shape[2]
+    shared = window // 2
+    keep = (torch.arange(window, device=x.device) < shared).view(1, 1, -1, *[1] * (x.dim() - 3))
+    parts, count = [x], window
+    while count < length:
+        last = parts[-1][:, :, -shared:]
+        start = torch.cat((last, torch.zeros_like(x[:, :, shared:])), 2)
+        made = model.sample(c, draws.branch("window", len(parts)), settings, edited=Edited(start, keep, 1.0))  # pyright: ignore[reportCallIssue]
+        parts.append(made[:, :, shared:])
+        count += window - shared
+    return torch.cat(parts, 2)[:, :, :length]
