@@ -47,3 +47,18 @@ def test_dropout_goes_by_how_often_items_are_seen(lines, monkeypatch, epochs, dr
     own = {"backbone.dropout": 0.2}
     kept = budget.fit(make_plan(lines, minutes=5, set_=own), {"set_": own}, said.append)
     assert kept.experiment.backbone.dropout == 0.2
+
+
+def test_a_size_of_ones_own_is_left_alone_and_the_rest_is_not(lines, monkeypatch):
+    """500 updates of the preset's size would be too few: a smaller one is chosen, unless its width was given."""
+    steps = {"base": 300, "small": 600}
+    monkeypatch.setattr(budget, "measure", lambda plan, size, trial: Tried(size, 0.1, steps[size], 12.0, 10**6))
+    usual = make_plan(lines, minutes=5).experiment.backbone
+    said = []
+    for own, width in (({"backbone.width": 96}, 96), ({"backbone.given": "cross"}, 0.75 * usual.width)):
+        plan = make_plan(lines, minutes=5, set_=own)
+        fitted = budget.fit(plan, {"set_": own}, said.append).experiment.backbone
+        assert abs(fitted.width - width) <= 16
+        assert fitted.dropout == 0.3
+    assert "the size asked for" in said[0]
+    assert "size small" in said[1]

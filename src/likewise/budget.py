@@ -36,6 +36,8 @@ _FEW, _MANY = 500, 15_000
 _OFTEN, _MORE = 10.0, 0.3
 #: times each item is seen below which a preset's dropout is left out
 _SELDOM = 1.5
+#: what a user may set of a backbone without having chosen its size
+_NO_SIZE = {"backbone.dropout", "backbone.given"}
 #: items that are tried
 _TRIED = 2048
 #: multiples that widths keep to: whole attention heads
@@ -92,13 +94,15 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
     if size is not None:
         return _with(plan, size)
     settings = plan.experiment.training
-    own = [k for k in (options.get("set_") or {}) if k.startswith("backbone.")]
-    if settings.steps is not None or own or str(options.get("preset") or "").endswith(".toml"):
+    own = {k for k in (options.get("set_") or {}) if k.startswith("backbone.")}
+    if settings.steps is not None or str(options.get("preset") or "").endswith(".toml"):
         return plan
     base = chosen = measure(plan, "base", trial)
     order: list[Size] = ["small", "tiny"] if base.steps < _FEW else []
     if base.steps > _MANY and base.epochs < _OFTEN:
         order = ["large"]
+    if own - _NO_SIZE:
+        order = []
     for other in order:
         tried = measure(plan, other, trial)
         if other == "large" and (tried.steps < _MANY / 3 or tried.epochs > _OFTEN):
@@ -111,12 +115,12 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
     found = _with(plan, chosen.size)
     sizes = found.experiment.backbone.model_dump()
     dropout = sizes.get("dropout", 0)
-    if dropout > 0 and not _SELDOM <= chosen.epochs <= _OFTEN:
+    if dropout > 0 and "backbone.dropout" not in own and not _SELDOM <= chosen.epochs <= _OFTEN:
         dropout = 0.0 if chosen.epochs < _SELDOM else max(dropout, _MORE)
         found = dataclasses.replace(found, experiment=_with_dropout(found.experiment, dropout))
     shape = ", ".join(f"{k} {sizes[k]}" for k in ("width", "depth") if k in sizes)
     why = {
-        "base": "the preset's size",
+        "base": "the size asked for" if own - _NO_SIZE else "the preset's size",
         "large": f"size large, as the preset's would be updated {base.steps:,} times",
         "small": f"size small, as the preset's would be updated {base.steps:,} times only",
         "tiny": f"size tiny, as the preset's would be updated {base.steps:,} times only",
