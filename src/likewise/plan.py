@@ -42,6 +42,8 @@ _FAMILY = {
 }
 #: held-out records of which it is asked whether what they are given is known
 _MOST_TRIED = 100_000
+#: captions below which a hint is given that their meaning can be had from elsewhere
+_FEW_CAPTIONS = 20_000
 #: items of one batch, at most, where they are chosen by their tokens
 _MOST_ITEMS = 512
 _PRESETS = files("likewise") / "presets"
@@ -280,6 +282,12 @@ def _learned(
             )
         kind = catalog.find("modality", records.modalities[name])
         conditions[name] = kind.fit(column, kind.given_settings(settings), experiment.training.seed)
+        few = kind.name == "text" and plain.name in ("image", "video") and len(column) < _FEW_CAPTIONS
+        if few and all(v.isascii() for v in itertools.islice(column, 100) if v is not None):
+            notes.append(
+                f"{len(column):,} of {name} are few to learn a language from: if they are English, --set "
+                f"condition.{name}.modality=sentence takes what they mean from MiniLM instead (extra metrics)"
+            )
     return modality, conditions
 
 

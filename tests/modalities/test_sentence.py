@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from likewise import sentences
 from likewise.modalities.sentence import Sentence, SentenceSettings
@@ -71,6 +72,18 @@ def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
 
 
 @pytest.mark.slow  # its library takes many seconds to import
+@pytest.mark.parametrize(("words", "hint"), [("a square", True), ("一个方块", False)])
+def test_few_captions_of_pictures_are_said_to_be_few(words, hint, lengths, tmp_path):
+    rows = [{"file_name": f"{i}.png", "text": f"{words} {i % 5}"} for i in range(30)]
+    for i in range(30):
+        Image.new("L", (4, 4), 8 * i).save(tmp_path / f"{i}.png")
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    plan = make_plan(tmp_path, family="flow", given=["text"], steps=1)
+    assert any("condition.text.modality=sentence" in note for note in plan.scan.notes) == hint
+    plan = make_plan(tmp_path, family="flow", given=["text"], steps=1, set_={"condition.text.modality": "sentence"})
+    assert not any("modality=sentence" in note for note in plan.scan.notes)
+
+
 def test_texts_that_mean_the_same_are_near():
     cat, kitten, stocks = sentences.embed(["a cat sleeps", "a kitten is asleep", "the stock market fell"])
     assert cat @ kitten > cat @ stocks + 0.3
