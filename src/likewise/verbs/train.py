@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from likewise.training.distributed import World
 from likewise.training.learner import Learner, NonFinite, parameters
 from likewise.training.stop import Interrupted, Stop
 from likewise.training.track import require, tracker, values_of
+from likewise.verbs import locks
 from likewise.version import __version__
 
 #: how many real items of each split are kept inside the run, for its reports, and about how many bytes
@@ -87,7 +86,7 @@ def train(
             raise ValueError(f"the first process could not begin: {failed}")
         run = Run(folder)
         train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
-    with _locked(run, world):
+    with locks.training(run, world):
         _fit(run, train_part, held_out, resume=False, say=say, world=world)
     return run
 
@@ -121,13 +120,16 @@ def _begin(
     # Laid out aside and renamed: a run is there whole, or not at all, wherever the process is killed.
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        _lay_out(aside, plan)
-    except BaseException:
+    with locks.laying_out(folder.parent):
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ValueError(f"{folder}: another process has made a run of it meanwhile; give another --out")
         shutil.rmtree(aside, ignore_errors=True)
-        raise
-    aside.rename(folder)
+        try:
+            _lay_out(aside, plan)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        aside.rename(folder)
     return Run(folder), plan.train, plan.held_out
 
 
@@ -155,7 +157,7 @@ def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
     world = _join(settings.device, settings.wait_minutes)
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
     train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
-    with _locked(run, world):
+    with locks.training(run, world):
         _fit(run, train_part, held_out, resume=True, say=say, world=world)
     return run
 
@@ -201,18 +203,6 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
         tell(f"note: {len(scan.broken)} unreadable files are left out, the first is {name}: {why}")
     if scan.duplicates:
         tell(f"note: {scan.duplicates:,} records repeat another; copies stay on one side of the split")
-
-
-@contextmanager
-def _locked(run: Run, world: World) -> Iterator[None]:
-    """One training at a time; the system drops the lock with the process, even by kill -9."""
-    with (run.path / ".lock").open("w") as lock:
-        try:
-            if world.first:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"{run.path}: another process is training this run") from None
-        yield
 
 
 def _fit(
