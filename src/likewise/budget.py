@@ -32,8 +32,10 @@ Size = Literal["tiny", "small", "base", "large"]
 SIZES: dict[Size, float] = {"tiny": 0.5, "small": 0.75, "base": 1.0, "large": 1.5}
 #: updates below which a smaller model is tried, and above which a larger one is
 _FEW, _MANY = 500, 15_000
-#: times each item is seen above which a larger model would only learn it by heart, and the dropout a preset of some has
-_OFTEN, _MORE = 10.0, 0.3
+#: times each item is seen above which a larger model would only learn it by heart
+_OFTEN = 10.0
+#: times each item is seen above which a preset's dropout is raised, and to what
+_VERY_OFTEN, _MORE = 16.0, 0.3
 #: times each item is seen below which a preset's dropout is left out
 _SELDOM = 1.5
 #: what a user may set of a backbone without having chosen its size
@@ -115,7 +117,7 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
     found = _with(plan, chosen.size)
     sizes = found.experiment.backbone.model_dump()
     dropout = sizes.get("dropout", 0)
-    if dropout > 0 and "backbone.dropout" not in own and not _SELDOM <= chosen.epochs <= _OFTEN:
+    if dropout > 0 and "backbone.dropout" not in own and not _SELDOM <= chosen.epochs <= _VERY_OFTEN:
         dropout = 0.0 if chosen.epochs < _SELDOM else max(dropout, _MORE)
         found = dataclasses.replace(found, experiment=_with_dropout(found.experiment, dropout))
     shape = ", ".join(f"{k} {sizes[k]}" for k in ("width", "depth") if k in sizes)
