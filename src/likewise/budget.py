@@ -5,7 +5,7 @@ is updated in it and how often it sees each item: a network needs some hundred u
 compute for many more a larger one is the better use of it (Kaplan et al., 2020; Hoffmann et al., 2022), unless it would
 see the same items over and over. So: the preset's size while its updates are in a wide middle, a smaller one below it,
 a larger one above it while items are seen few times. What is seen hardly more than once cannot be learned by heart, and
-dropout would only slow learning down: then there is none. What is seen many times gets more of it.
+dropout would only slow learning down: then there is none.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ SIZES: dict[Size, float] = {"tiny": 0.5, "small": 0.75, "base": 1.0, "large": 1.
 _FEW, _MANY = 500, 15_000
 #: times each item is seen above which a larger model would only learn it by heart
 _OFTEN = 10.0
-#: times each item is seen above which a preset's dropout is raised, and to what
-_VERY_OFTEN, _MORE = 16.0, 0.3
 #: times each item is seen below which a preset's dropout is left out
 _SELDOM = 1.5
 #: what a user may set of a backbone without having chosen its size
@@ -117,8 +115,8 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
     found = _with(plan, chosen.size)
     sizes = found.experiment.backbone.model_dump()
     dropout = sizes.get("dropout", 0)
-    if dropout > 0 and "backbone.dropout" not in own and not _SELDOM <= chosen.epochs <= _VERY_OFTEN:
-        dropout = 0.0 if chosen.epochs < _SELDOM else max(dropout, _MORE)
+    if dropout > 0 and "backbone.dropout" not in own and chosen.epochs < _SELDOM:
+        dropout = 0.0
         found = dataclasses.replace(found, experiment=_with_dropout(found.experiment, dropout))
     shape = ", ".join(f"{k} {sizes[k]}" for k in ("width", "depth") if k in sizes)
     why = {
@@ -131,7 +129,7 @@ def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], tri
         f"budget: {settings.minutes:g} min here are about {chosen.steps:,} steps of {settings.batch} "
         f"({chosen.seconds * 1000:.3g} ms each), every item {chosen.epochs:.1f} times: {why} ({shape}, "
         f"{chosen.parameters:,} parameters), lr {found.experiment.training.lr:g}, {settings.schedule}"
-        + (f", {f'dropout {dropout:g}' if dropout else 'no dropout'}" if dropout != sizes.get("dropout", 0) else "")
+        + (", no dropout" if dropout != sizes.get("dropout", 0) else "")
     )
     return found
 
