@@ -39,12 +39,13 @@ def test_training_times_are_shifted(times):
 
 
 def test_steps_are_shifted_and_an_edit_still_begins_where_it_is_told_to():
-    settings = FlowSampling(steps=8)
-    plain, shifted = (flow(shift=s).stops(settings) for s in (1.0, 3.0))
+    settings = FlowSampling(steps=8, shift=3.0)
+    plain, shifted = (flow().stops(s) for s in (FlowSampling(steps=8), settings))
     torch.testing.assert_close(noise_for_data(shifted[1:-1]), 3 * noise_for_data(plain[1:-1]))
     assert shifted[0] == 0
     assert shifted[-1] == 1
-    part = flow(shift=3.0).stops(settings, 0.5)
+    assert torch.equal(shifted, flow(shift=1.5).stops(FlowSampling(steps=8)))  # twice as far as in training
+    part = flow().stops(settings, 0.5)
     assert float(part[0]) == pytest.approx(0.5)
     assert len(part) == 5
     assert float(part[-1]) == 1
@@ -58,5 +59,7 @@ def test_other_paths_have_times_of_their_own():
     assert torch.equal(flow(64, path="edm", shift="auto").stops(FlowSampling(steps=4)), torch.linspace(0, 1, 5))
     with pytest.raises(ValidationError, match="linear is shifted"):
         Flow(path="edm", shift=2.0)
+    with pytest.raises(ValueError, match="linear is shifted"):
+        flow(path="edm").stops(FlowSampling(shift=2.0))
     with pytest.raises(ValidationError, match="greater than 0"):
         Flow(shift=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from likewise.families import editing, few_step, solvers, way_back
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.guidance import follow, guided
 from likewise.families.likelihoods import dequantise
-from likewise.families.paths import PATHS, Linear, PathName
+from likewise.families.paths import PATHS, Linear, Path, PathName
 from likewise.families.solvers import FlowSampling
 from likewise.spaces import Condition, Continuous, Space, from_index, to_index
 
@@ -61,8 +62,8 @@ class Flow(Family):
     )
     shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = Field(
         default=1.0,
-        description="how many times as noisy the times of training and of drawing are, path=linear (Esser et al., "
-        "2024): large pictures of plain areas show through more noise; auto: by their size",
+        description="how many times as noisy the times of training are, path=linear (Esser et al., 2024): large "
+        "pictures of plain areas show through more noise; auto: by their size",
     )
     weak: float = Field(
         default=0.0,
@@ -259,7 +260,8 @@ class FlowModel(Model):
             )
         if settings.sampler != "jump":
             count = max(1, round(settings.steps * (1 - start))) if start < 1 else 0
-            return self.path.placed(torch.linspace(self.path.share(start), 1, count + 1, device=device))
+            way = self._stepped(settings)
+            return way.placed(torch.linspace(way.share(start), 1, count + 1, device=device))
         if self.jumps is None:
             raise ValueError("sampler=jump: this flow has not learned to jump; train one with --few-step, or take heun")
         if settings.autoguidance != 1:
@@ -270,6 +272,17 @@ class FlowModel(Model):
                 "way for another, with sampler=heun steps=16"
             )
         return torch.tensor(few_step.stops(start, settings.steps), device=device)
+
+    def _stepped(self, settings: FlowSampling) -> Path:
+        """The path as samplers step along it: shifted further than in training, whose last times are rare."""
+        if not isinstance(self.path, Linear):
+            if settings.shift is not None:
+                raise ValueError(
+                    f"shift={settings.shift:g}: {self.settings.path} has times of its own; linear is shifted"
+                )
+            return self.path
+        shift = self.path.shift
+        return replace(self.path, shift=settings.shift or (2 * shift if shift > 1 else shift))
 
     @torch.no_grad()
     def travel(self, x: Tensor, times: Tensor, c: dict[str, Tensor] | None, settings: FlowSampling) -> Tensor:

@@ -45,6 +45,12 @@ class FlowSampling(Sampling):
         ge=1,
         description="with --keep, and length: times that each step is taken, so that what is drawn fits what is kept",
     )
+    shift: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="how many times as noisy the stops are; by default as family.shift, and twice that above 1",
+    )
     length: int | None = Field(
         default=None, ge=1, description="frames of a clip: beyond those that are learned, by windows that overlap"
     )
