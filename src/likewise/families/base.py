@@ -87,6 +87,8 @@ class Model(nn.Module, ABC):
     in it mean "any" too (see `spaces`).
     """
 
+    #: whether the weights of the last step draw, and not those of the least held-out loss, which then ends no training
+    draws_last: bool = False
     #: "exact": log_likelihood is log p(x|c); "bound": a lower bound of it; None: it has none. An instance may know
     #: better than its class: a density over one-hot channels, for example, means nothing.
     likelihood: Literal["exact", "bound"] | None = None

@@ -133,6 +133,9 @@ class FlowModel(Model):
         #: share of the training steps that are done
         self._done = 1.0
         self.editable = bool(target.positions)
+        # The held-out error is mostly of times where little is to be seen. It rises, as they are learned by heart, long
+        # before plain areas are plain: those come as the learning rate falls. Copies are the report's to tell.
+        self.draws_last = bool(target.positions)
         # One-hot channels are learned as -1 and 1: of the same scale as the others.
         one_hot = torch.zeros(target.shape[0], *[1] * len(target.positions))
         for start, stop in target.choices:

@@ -335,11 +335,12 @@ def _watch_held_out(
     if loss is None:
         return None
     if progress.best is None or loss < progress.best:
-        progress.best, progress.best_step, progress.worse = loss, progress.step, 0
+        progress.best, progress.worse = loss, 0
+        progress.best_step = None if learner.model.draws_last else progress.step
     else:
         progress.worse += 1
     settings, since = learner.settings, progress.step - (progress.best_step or 0)
-    if settings.patience is not None and progress.worse >= settings.patience:
+    if settings.patience is not None and progress.worse >= settings.patience and not learner.model.draws_last:
         # Until steps that are far more than planned are seen to be so, held-out losses are taken far more often.
         usual = 0 if settings.evaluate_every else pace.how_often(progress.steps) / 2
         progress.stopped_early = since >= settings.patience * usual

@@ -112,7 +112,8 @@ class Watch:
             worse = loss > best + 0.1 * abs(best)
             alarm = self._judge(
                 "overfitting", step, worse, 3, f"the held-out loss is {loss:.4g}, and was {best:.4g} at best",
-                "more data, a smaller model (--size small), dropout, or fewer minutes; the best checkpoint is kept",
+                "more data, a smaller model (--size small), dropout, or fewer minutes; the best checkpoint draws, "
+                "or of a flow of pictures the last",
             )  # fmt: skip
         return [alarm] if alarm else []
 
