@@ -56,7 +56,8 @@ def test_held_out_losses_and_checkpoints_follow_the_steps_that_there_turn_out_to
 @pytest.mark.parametrize(("settings", "expected"), [({}, 160), ({"evaluate_every": 4}, 32), ({"patience": None}, None)])
 def test_patience_is_of_steps_too(settings, expected):
     """Planned for 98 steps, so that a held-out loss is taken every fourth, a run turns out to have 800."""
-    learner = SimpleNamespace(settings=Training(steps=800, **settings), held_out=lambda _: 1.0)
+    model = SimpleNamespace(draws_last=False)
+    learner = SimpleNamespace(settings=Training(steps=800, **settings), held_out=lambda _: 1.0, model=model)
     progress = Progress(steps=800, evaluate_every=4, best=0.5, best_step=0)
     for step in range(4, 801, 4):
         progress.step = step
