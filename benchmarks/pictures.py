@@ -5,7 +5,9 @@
 DATA holds digits/ (a folder of pictures for each digit), emoji/ (pictures with metadata.jsonl, whose fields "text" and
 "text_zh" are captions) and clips/ (animated GIFs with such a file). A row is written to results/pictures.json as soon
 as it is there, and the table to results/pictures.md; rows that were not run again stay. Each figure has beside it what
-as many real pictures reach, and its interval. A quiet machine is assumed: nothing else may run beside it.
+as many real pictures reach, and its interval. digits-diffusers and emoji-diffusers (after digits-flow, emoji-any) are
+diffusers' pictures after the same minutes, see peer_pictures.py. A quiet machine is assumed: nothing else may run
+beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peer_pictures import diffusers_ddpm
 from benchmarks.table import keep, trained
 from likewise.run import Run
 from likewise.verbs.evaluate import evaluate
@@ -35,6 +38,7 @@ _ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
         "digits", 10, ["--family", "flow", "--few-step"],
         [{"steps": 1}, {"steps": 2}, {"steps": 4}, {"sampler": "dpm_solver_pp", "steps": 16}],
     ),
+    "emoji-any": ("emoji", 10, ["--family", "flow", "--unconditional"], [{}]),
     "emoji-flow": ("emoji", 40, ["--family", "flow", "--given", "text"], [{}]),
     "emoji-flow-sentence": (
         "emoji", 40, ["--family", "flow", "--given", "text", "--set", "condition.text.modality=sentence"],
@@ -45,8 +49,15 @@ _ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
     "emoji-gan": ("emoji", 40, ["--family", "gan", "--given", "text"], [{}]),
 }  # fmt: skip
 
+#: another program's pictures: the row whose data it has, and how fast it learns at the most (its example: 1e-4)
+_PEERS = {
+    "digits-diffusers": ("digits-flow", 1e-4),
+    "digits-diffusers-faster": ("digits-flow", 5e-4),
+    "emoji-diffusers": ("emoji-any", 5e-4),
+}
 
-def measured(run: Run, count: int, features: str, settings: dict[str, Any]) -> dict[str, str]:
+
+def measured(run: Any, count: int, features: str, settings: dict[str, Any]) -> dict[str, str]:
     """What the report of a run says, each with the same of real pictures and its interval, and pictures a second."""
     report = evaluate(run, count, features=features, settings=settings or None)
     found = {}
@@ -67,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rows", nargs="+", choices=sorted(_ROWS))
+    parser.add_argument("rows", nargs="+", choices=sorted({**_ROWS, **_PEERS}))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument(
         "--runs",
@@ -81,12 +92,18 @@ def main() -> None:
     parser.add_argument("--note", help="what else is to be known of these rows, such as what ran beside them")
     args = parser.parse_args()
     for name in args.rows:
-        data, minutes, arguments, drawn = _ROWS[name]
-        run, command = trained(args.data / data, args.runs / name, args.minutes or minutes, *arguments)
+        if name in _PEERS:
+            like, rate = _PEERS[name]
+            minutes, drawn = args.minutes or _ROWS[like][1], [{}]
+            run, steps = diffusers_ddpm(Run(args.runs / like), minutes, rate, args.runs / name)
+            command = f"diffusers' DDPM, {minutes:g} minutes, rate {rate:g}"
+        else:
+            data, minutes, arguments, drawn = _ROWS[name]
+            run, command = trained(args.data / data, args.runs / name, args.minutes or minutes, *arguments)
+            steps = max((line.get("step", 0) for line in run.metrics()), default=0)
         for settings in drawn:
             how = " ".join(f"{k}={v}" for k, v in settings.items())
-            row: dict[str, Any] = {"command": command, "features": args.features}
-            row |= {"steps": max((line.get("step", 0) for line in run.metrics()), default=0)}
+            row = {"command": command, "features": args.features, "steps": steps}
             row |= measured(run, args.n, args.features, settings)
             by = "" if args.features == "pca" else f" by {args.features}"
             keep("pictures", f"{name} {how}".strip() + by, row | ({"note": args.note} if args.note else {}))

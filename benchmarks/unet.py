@@ -55,7 +55,8 @@ def run(rounds: int) -> list[Result]:
     else:
         data = torch.from_numpy(pictures).float() / 127.5 - 1
         for name, precision in (("diffusers", "float32"), ("diffusers, bfloat16", "bfloat16")):
-            net, count = _theirs()
+            net = theirs()
+            count = parameters(net)
             note = f"{count / 1e6:.1f}M, {precision}, AdamW, the tutorial's loop"
             train[name], train_notes[name] = _theirs_training(net, data, precision), note
             draw[name] = _theirs_drawing(net, precision)
@@ -141,16 +142,16 @@ def _rate(draw: Callable[[], None]) -> Side:
     return side
 
 
-def _theirs() -> tuple[torch.nn.Module, int]:
+def theirs(side: int = SIDE, channels: int = 1) -> torch.nn.Module:
+    """diffusers' network for pictures of so many pixels a side."""
     from diffusers import UNet2DModel  # pyright: ignore
 
     torch.manual_seed(0)
-    net = UNet2DModel(
-        sample_size=SIDE, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=THEIRS,
+    return UNet2DModel(
+        sample_size=side, in_channels=channels, out_channels=channels, layers_per_block=1, block_out_channels=THEIRS,
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
     )  # fmt: skip
-    return net, parameters(net)
 
 
 def _theirs_training(net: torch.nn.Module, data: torch.Tensor, precision: str, steps: int = 8) -> Side:
