@@ -169,7 +169,9 @@ def parser() -> argparse.ArgumentParser:
         "--given-file", "--prompts", action="append", default=[], metavar="[FIELD=]FILE",
         help="draw one sample for each line of FILE, in its order; repeatable",
     )  # fmt: skip
-    p.add_argument("--each", type=int, metavar="N", help="with --prompts: so many samples for each line (default 1)")
+    p.add_argument(
+        "--each", "--size", type=int, metavar="N", help="with --prompts: so many samples for each line (default 1)"
+    )
     p.add_argument("--out", help="folder for the samples (default RUN/samples)")
     p.add_argument("--from", dest="from_", metavar="FILE", help="draw a written sample again, from its provenance")
     p.add_argument(
