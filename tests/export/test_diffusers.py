@@ -186,6 +186,29 @@ def test_the_lines_of_the_readme_draw(tmp_path, trained, monkeypatch, path, clas
         assert labels == {**{str(i): str(i) for i in range(10)}, "10": "(any)"}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")  # of its own use of numpy
+def test_a_shifted_flow_says_that_steps_differ(tmp_path, trained):
+    """Its network is exported as any other; even steps are not the run's, and more of them end where it ends."""
+    run = trained(**{"family.path": "linear", "family.shift": 4})
+    model = stirred(run)
+    pipe = loaded(run, tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "family.shift = 4" in text
+    assert "exactly so where" not in text
+    z = torch.randn(3, 1, 8, 8)
+    how: Any = run.sampling({"steps": 100, "sampler": "euler"})
+    own = model.travel(z, model.stops(how), None, how)
+    away = []
+    for steps in (5, 100):
+        pipe.scheduler.set_timesteps(steps)
+        x = z
+        with torch.no_grad():
+            for t in pipe.scheduler.timesteps:
+                x = pipe.scheduler.step(pipe.unet(x, t).sample, t, x).prev_sample
+        away.append(float((x - own).abs().mean()))
+    assert away[1] < 0.2 * away[0]
+
+
 def test_what_sampled_is_what_is_written(tmp_path, trained):
     """The averaged weights, in float32, with the plan beside them."""
     run = Run(trained(**{"family.path": "linear"}).path)
