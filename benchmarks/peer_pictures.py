@@ -83,7 +83,7 @@ def diffusers_ddpm(run: Run, minutes: float, rate: float, out: Path) -> tuple[Pe
         average.step(net.parameters())
         done += 1
         if done % 100 == 0:
-            print(f"diffusers: step {done}  error {float(loss):.4f}  {share:.0%} of the time", flush=True)
+            print(f"diffusers: step {done}  error {float(loss.detach()):.4f}  {share:.0%} of the time", flush=True)
     average.copy_to(net.parameters())
     out.mkdir(parents=True, exist_ok=True)
     torch.save(net.state_dict(), out / "net.pt")
