@@ -97,7 +97,7 @@ def _drawn(net: torch.nn.Module, shape: tuple[int, ...], n: int, seed: int) -> n
     torch.manual_seed(seed)
     drawn = []
     for start in range(0, n, _TOGETHER):
-        # without thresholding, which for pixels cuts off what is predicted beyond them, some pictures run away into noise
+        # without its thresholding, which cuts off what is predicted beyond the pixels, some run away into noise
         scheduler = DPMSolverMultistepScheduler(
             num_train_timesteps=1000, thresholding=True, dynamic_thresholding_ratio=1.0, sample_max_value=1.0
         )

@@ -28,7 +28,6 @@ def test_a_collapsed_gan_has_high_precision_and_low_recall(tmp_path):
     rows = {row["name"]: row for row in report["metrics"]}
     share = {name: rows[name]["value"] / rows[name]["floor"]["value"] for name in ("precision", "recall")}
     assert share["precision"] > 0.85
-    assert share["recall"] < 0.3
+    assert share["recall"] < 0.4  # two digits of ten, and what is near them
     assert any("collapsed" in sentence for sentence in report["verdict"])
     assert not report["copies"]["flagged"]
-    print(share)
