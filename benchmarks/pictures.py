@@ -5,9 +5,8 @@
 DATA holds digits/ (a folder of pictures for each digit), emoji/ (pictures with metadata.jsonl, whose fields "text" and
 "text_zh" are captions) and clips/ (animated GIFs with such a file). A row is written to results/pictures.json as soon
 as it is there, and the table to results/pictures.md; rows that were not run again stay. Each figure has beside it what
-as many real pictures reach, and its interval. digits-diffusers and emoji-diffusers (after digits-flow, emoji-any) are
-diffusers' pictures after the same minutes, see peer_pictures.py. A quiet machine is assumed: nothing else may run
-beside it.
+as many real pictures reach, and its interval. digits-diffusers (after digits-flow) is what diffusers draws after the
+same minutes, see peer_pictures.py. A quiet machine is assumed: nothing else may run beside it.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ _ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
         "digits", 10, ["--family", "flow", "--few-step"],
         [{"steps": 1}, {"steps": 2}, {"steps": 4}, {"sampler": "dpm_solver_pp", "steps": 16}],
     ),
-    "emoji-any": ("emoji", 10, ["--family", "flow", "--unconditional"], [{}]),
     "emoji-flow": ("emoji", 40, ["--family", "flow", "--given", "text"], [{}]),
     "emoji-flow-sentence": (
         "emoji", 40, ["--family", "flow", "--given", "text", "--set", "condition.text.modality=sentence"],
@@ -53,7 +51,6 @@ _ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
 _PEERS = {
     "digits-diffusers": ("digits-flow", 1e-4),
     "digits-diffusers-faster": ("digits-flow", 5e-4),
-    "emoji-diffusers": ("emoji-any", 5e-4),
 }
 
 
