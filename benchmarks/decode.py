@@ -19,14 +19,14 @@ from likewise.backbones.transformer import Transformer
 from likewise.draws import Draws
 from likewise.families.autoregressive import Autoregressive, AutoregressiveModel, AutoregressiveSampling
 from likewise.spaces import Tokens
-from likewise.training import machine
+from likewise.training import hardware
 from likewise.training.learner import parameters
 
 VOCABULARY, GIVEN, NEW = 256, 8, 256
 
 
 def run(batch: int, nanogpt: str | None, compiled: bool, rounds: int) -> Result:
-    machine.tune()
+    hardware.tune()
     prompt = torch.arange(GIVEN).repeat(batch, 1)
     sides: dict[str, Side] = {}
     notes: dict[str, str] = {}

@@ -28,10 +28,10 @@ from likewise.classical.ibm1 import IBM1
 from likewise.metrics.molecules import canonical, measures
 from likewise.metrics.text import distinct
 from likewise.metrics.translation import chrf_of, nearest, scores, tokenizer_for
-from likewise.plan import records_again
-from likewise.run import Run
+from likewise.planning.plan import records_again
+from likewise.runs.run import Run
 from likewise.spaces import without_end
-from likewise.training import machine
+from likewise.training import hardware
 
 
 def splits(run: Run) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
@@ -88,7 +88,7 @@ def kjv_nanogpt(data: Path, minutes: float, path: Path) -> dict[str, Any]:
     4 layers, 4 heads, 128 channels, context 64, batch 12, no dropout, characters, AdamW 1e-3 to 1e-4 by a cosine with
     100 steps of warm-up; as many steps as fit. Scored with 32 characters of context or more; newlines not counted.
     """
-    machine.tune()
+    hardware.tune()
     lines = (data / "kjv/kjv.txt").read_text(encoding="utf-8").splitlines()
     lines = [line for line in lines if line.strip()]
     cut = len(lines) - round(0.05 * len(lines))

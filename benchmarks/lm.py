@@ -20,7 +20,7 @@ from likewise.families.autoregressive import Autoregressive
 from likewise.modalities.base import Packed
 from likewise.modalities.text import Text, TextSettings
 from likewise.spaces import Tokens
-from likewise.training import machine
+from likewise.training import hardware
 from likewise.training.batches import Batches, Channel
 from likewise.training.learner import Learner, parameters
 
@@ -28,7 +28,7 @@ BATCH, CONTEXT, STEPS = 16, 256, 3
 
 
 def run(nanogpt: str | None, compiled: bool, rounds: int) -> Result:
-    machine.tune()
+    hardware.tune()
     text = Text.fit(["".join(topics.values())], TextSettings(tokenizer="bytes"))
     stream = np.array(text.tokenizer.tokenize(["".join(topics.values())])[0])
     vocabulary = 256
@@ -88,7 +88,7 @@ class _Bytes:
 def _ours(vocabulary: int) -> Learner:
     torch.manual_seed(0)
     model = Autoregressive().build(Tokens(CONTEXT, vocabulary), {}, Transformer(width=384, depth=6, heads=6))
-    return Learner(model, Training(batch=BATCH, optimizer="adamw", weight_decay=0.1), machine.choose_device("cpu"))
+    return Learner(model, Training(batch=BATCH, optimizer="adamw", weight_decay=0.1), hardware.choose_device("cpu"))
 
 
 def _timed(step: Callable[[], None]) -> Side:
@@ -148,7 +148,7 @@ def _llama(vocabulary: int, batch: Callable):
 
         def step(model=model, optimizer=optimizer, precision=precision, device=device) -> None:
             x, _ = batch()
-            with machine.autocast(device, precision):
+            with hardware.autocast(device, precision):
                 loss = model(input_ids=x, labels=x).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

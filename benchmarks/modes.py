@@ -28,8 +28,8 @@ from torch import nn
 
 from benchmarks.table import keep, trained
 from likewise.metrics.modes import modes
-from likewise.run import Run
-from likewise.training import machine
+from likewise.runs.run import Run
+from likewise.training import hardware
 
 #: every so manieth digit is kept from GAN and classifier
 _ASIDE = 10
@@ -122,7 +122,7 @@ def drawn(run: Run, count: int) -> Pixels:
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Make the data, train, draw, count."""
-    machine.tune()
+    hardware.tune()
     pictures, labels = digits(args.data)
     aside = np.arange(len(labels)) % _ASIDE == 0
     picked, real = stacks(args.pictures, labels[~aside], 0)

@@ -19,11 +19,11 @@ from sklearn.datasets import load_digits
 
 from benchmarks.rounds import Result, Side, alternate
 from likewise.draws import derive_seed
-from likewise.run import Run
-from likewise.training import machine
+from likewise.runs.run import Run
+from likewise.training import hardware
 from likewise.training.batches import Batches
+from likewise.training.data_order import Order
 from likewise.training.learner import Learner
-from likewise.training.order import Order
 from likewise.verbs.train import records_again, train
 
 
@@ -86,12 +86,12 @@ def _bare(folder: Path, data: Path, family: str) -> tuple[Learner, Batches, Orde
         train(data, out=folder, family=family, steps=1, say=lambda _: None)
     run = Run(folder)
     settings = run.experiment.training
-    machine.tune(settings.threads)
+    hardware.tune(settings.threads)
     part, _ = records_again(run.experiment, run.modality, run.conditions)
     conditions = {k: run.channel(part.columns[k], k) for k in run.conditions}
     batches = Batches(run.channel(part.columns[part.target]), conditions)
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
-    return Learner(run.untrained(), settings, machine.choose_device("cpu")), batches, order
+    return Learner(run.untrained(), settings, hardware.choose_device("cpu")), batches, order
 
 
 def _pictures(home: Path) -> Path:

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks.unet import theirs
-from likewise.plan import records_again
-from likewise.run import Run
-from likewise.samples import Samples
-from likewise.training import machine
+from likewise.planning.plan import records_again
+from likewise.runs.run import Run
+from likewise.sampling.samples import Samples
+from likewise.training import hardware
 
 #: batches of `benchmarks unet` (its example has 16, which learns less in the time), steps of warm-up, steps drawn in
 BATCH, WARM, STEPS = 32, 500, 20
@@ -54,7 +54,7 @@ def diffusers_ddpm(run: Run, minutes: float, rate: float, out: Path) -> tuple[Pe
     from diffusers import DDPMScheduler  # pyright: ignore
     from diffusers.training_utils import EMAModel  # pyright: ignore
 
-    machine.tune()
+    hardware.tune()
     torch.manual_seed(0)
     part = records_again(run.experiment, run.modality, run.conditions)[0]
     packed = run.modality.pack(part.columns[part.target], run.encoding)
@@ -74,7 +74,7 @@ def diffusers_ddpm(run: Run, minutes: float, rate: float, out: Path) -> tuple[Pe
             group["lr"] = rate * factor
         x = data[torch.randint(len(data), (BATCH,))].float() / 127.5 - 1
         noise, t = torch.randn_like(x), torch.randint(1000, (BATCH,))
-        with machine.autocast(torch.device("cpu"), "bfloat16"):
+        with hardware.autocast(torch.device("cpu"), "bfloat16"):
             loss = F.mse_loss(net(scheduler.add_noise(x, noise, t), t).sample.float(), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -104,7 +104,7 @@ def _drawn(net: torch.nn.Module, shape: tuple[int, ...], n: int, seed: int) -> n
         scheduler.set_timesteps(STEPS)
         x = torch.randn(min(_TOGETHER, n - start), *shape)
         for t in scheduler.timesteps:
-            with machine.autocast(torch.device("cpu"), "bfloat16"):
+            with hardware.autocast(torch.device("cpu"), "bfloat16"):
                 out = net(x, t).sample
             x = scheduler.step(out.float(), t, x).prev_sample
         drawn.append(((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.peer_pictures import diffusers_ddpm
 from benchmarks.table import keep, trained
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.evaluate import evaluate
 
 #: metrics of a report that are in the table, without what they are of

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import likewise
-from likewise.run import Run
+from likewise.runs.run import Run
 
 _RESULTS = Path(__file__).parent / "results"
 

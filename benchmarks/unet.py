@@ -30,10 +30,10 @@ from likewise.families.flow import Flow
 from likewise.families.solvers import FlowSampling
 from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
-from likewise.training import machine
+from likewise.training import hardware
 from likewise.training.batches import Batches, Channel
+from likewise.training.data_order import Order
 from likewise.training.learner import Learner, parameters
-from likewise.training.order import Order
 
 SIDE, TRAINED, DRAWN = 32, 32, 16
 #: widths at which both networks have about as many weights
@@ -43,7 +43,7 @@ SAME = UNet(width=32, multipliers=(2, 3, 4), head=8, groups=32)
 
 
 def run(rounds: int) -> list[Result]:
-    machine.tune()
+    hardware.tune()
     small = np.kron(load_digits().images / 16, np.ones((4, 4)))  # pyright: ignore
     pictures = (small * 255).round().astype(np.uint8)[:, None]
     batches = Batches(Channel(Image(SIDE, "L", 1, None), "continuous", Packed(pictures)))
@@ -85,7 +85,7 @@ def _ours_training(batches: Batches) -> tuple[dict[str, Side], dict[str, str]]:
     ):
         model = _build(backbone)
         settings = Training.model_validate({"batch": TRAINED, "ema": 0.999, **how})
-        learner = Learner(model, settings, machine.choose_device("cpu"))
+        learner = Learner(model, settings, hardware.choose_device("cpu"))
         sides[name] = _steps(learner, batches)
         notes[name] = f"{parameters(model) / 1e6:.1f}M, {learner.precision}, {how['optimizer']}, whole training step"
     return sides, notes
@@ -107,7 +107,7 @@ def _steps(learner: Learner, batches: Batches, steps: int = 8) -> Side:
 def _ours_drawing() -> tuple[dict[str, Side], dict[str, str]]:
     flow, jumper, same = _build(OURS), _build(OURS, few_step=True), _build(SAME)
     for model in (flow, jumper, same):
-        machine.to_channels_last(model)
+        hardware.to_channels_last(model)
     sides: dict[str, Side] = {}
     notes: dict[str, str] = {}
     for name, model, sampler, steps, precision in (
@@ -127,7 +127,7 @@ def _ours_drawing() -> tuple[dict[str, Side], dict[str, str]]:
 
 def _drawn(model: Model, settings: FlowSampling) -> Side:
     def draw() -> None:
-        with torch.no_grad(), machine.autocast(torch.device("cpu"), settings.precision):
+        with torch.no_grad(), hardware.autocast(torch.device("cpu"), settings.precision):
             model.sample(None, Draws(0, torch.arange(DRAWN)), settings)
 
     return _rate(draw)
@@ -166,7 +166,7 @@ def _theirs_training(net: torch.nn.Module, data: torch.Tensor, precision: str, s
         for _ in range(steps):
             x = data[torch.randint(len(data), (TRAINED,))]
             noise, t = torch.randn_like(x), torch.randint(1000, (TRAINED,))
-            with machine.autocast(torch.device("cpu"), precision):
+            with hardware.autocast(torch.device("cpu"), precision):
                 loss = F.mse_loss(net(scheduler.add_noise(x, noise, t), t).sample, noise)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -185,7 +185,7 @@ def _theirs_drawing(net: torch.nn.Module, precision: str) -> Side:
         scheduler = DPMSolverMultistepScheduler(num_train_timesteps=1000)
         scheduler.set_timesteps(20)
         x = torch.randn(DRAWN, 1, SIDE, SIDE)
-        with torch.no_grad(), machine.autocast(torch.device("cpu"), precision):
+        with torch.no_grad(), hardware.autocast(torch.device("cpu"), precision):
             for t in scheduler.timesteps:
                 x = scheduler.step(net(x, t).sample, t, x).prev_sample
 

@@ -16,16 +16,16 @@ from likewise.config import Training
 from likewise.families.vae import VAE
 from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
-from likewise.training import machine
+from likewise.training import hardware
 from likewise.training.batches import Batches, Channel
+from likewise.training.data_order import Order
 from likewise.training.learner import Learner, parameters
-from likewise.training.order import Order
 
 BATCH, LATENT, HIDDEN = 64, 16, 512
 
 
 def run(rounds: int) -> Result:
-    machine.tune()
+    hardware.tune()
     small = load_digits().images / 16  # pyright: ignore
     pictures = np.kron(small, np.ones((3, 3)))
     pictures = np.pad(pictures, ((0, 0), (2, 2), (2, 2)))[:, None]
@@ -38,7 +38,7 @@ def run(rounds: int) -> Result:
     torch.manual_seed(0)
     backbone = MLP(encoder_hidden=(HIDDEN,), decoder_hidden=(HIDDEN,), activation="relu")
     model = VAE(latent=LATENT, likelihood="bernoulli").build(modality.space("continuous"), {}, backbone)
-    learner = Learner(model, Training(batch=BATCH, optimizer="adam"), machine.choose_device("cpu"))
+    learner = Learner(model, Training(batch=BATCH, optimizer="adam"), hardware.choose_device("cpu"))
     order = Order(len(pictures), BATCH, 0)
     counter = iter(range(10**9))
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image as Pillow
 
-from likewise.modalities.footage import Clip
+from likewise.modalities.video_io import Clip
 
 COLOURS = np.array([[220, 30, 30], [30, 160, 60], [40, 70, 220], [240, 200, 0]], np.uint8)
 

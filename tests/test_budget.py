@@ -6,9 +6,9 @@ from pydoc_data.topics import topics
 
 import pytest
 
-from likewise import budget
-from likewise.budget import Tried
-from likewise.plan import make_plan
+from likewise.planning import budget
+from likewise.planning.budget import Tried
+from likewise.planning.plan import make_plan
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from commands import command
-from likewise.latents import Latents
+from likewise.modalities.latents import Latents
 from likewise.report import page
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.spaces import Continuous, Tokens
 from likewise.training import checkpoint
 from likewise.verbs.compare import compare

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from commands import KINDS, SMALL, command
-from likewise.steering import Steering
+from likewise.sampling.prompting import Steering
 from likewise.verbs.sample import again, sample
 from likewise.verbs.train import train
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise import catalog, sentences
+from likewise import catalog
 from likewise.assemble import assemble, unfit
 from likewise.config import Training
 from likewise.draws import Draws
-from likewise.modalities.footage import Clip
+from likewise.modalities import sentence_embeddings
+from likewise.modalities.video_io import Clip
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training import checkpoint
 from likewise.training.batches import Batches, Channel
@@ -53,8 +54,8 @@ CONDITIONS = [None, *catalog.names("modality")]
 @pytest.fixture(autouse=True)
 def quick_sentences(monkeypatch):
     """The network that reads sentences takes seconds to load; any numbers will do here."""
-    monkeypatch.setattr(sentences, "digest", lambda: "stub")
-    monkeypatch.setattr(sentences, "_embed", lambda text: np.full(384, len(text) / 384, np.float32))
+    monkeypatch.setattr(sentence_embeddings, "digest", lambda: "stub")
+    monkeypatch.setattr(sentence_embeddings, "_embed", lambda text: np.full(384, len(text) / 384, np.float32))
 
 
 def channel(name, encoding=None):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from commands import command
-from likewise.editing import Edit
-from likewise.plan import make_plan
+from likewise.planning.plan import make_plan
+from likewise.sampling.editing import Edit
 from likewise.training.distributed import join
 from likewise.verbs.demo import lay_out
 from likewise.verbs.sample import again, in_bulk, sample

@@ -21,9 +21,9 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise import cli
-from likewise.training import checkpoint, learner, loop, pace
-from likewise.training.stop import Stop
+from likewise.cli import main
+from likewise.training import checkpoint, learner, loop, time_budget
+from likewise.training.signals import Stop
 from likewise.verbs import prove
 
 SMALL = ["--set", "backbone.width=16", "--set", "training.threads=1", "--set", "training.batch=16"]
@@ -34,7 +34,7 @@ def command(capsys, *words):
     """Exit code, standard output and standard error of a command, run in this process."""
     old, sys.argv = sys.argv, ["likewise", *map(str, words)]
     try:
-        cli.main()
+        main.main()
         code = 0
     except SystemExit as stop:
         code = stop.code or 0
@@ -202,7 +202,7 @@ def test_8_and_26_the_first_signal_asks_and_the_second_ends():
 @pytest.mark.parametrize("moment", ["measuring", "evaluating", "a preview", "saving"])
 def test_26_sigterm_at_any_moment_leaves_a_run_that_goes_on(moment, tmp_path, capsys, monkeypatch):
     place = {
-        "measuring": (pace, "plan_steps"),
+        "measuring": (time_budget, "plan_steps"),
         "evaluating": (learner.Learner, "held_out"),
         "a preview": (loop, "_preview"),
         "saving": (checkpoint, "commit"),

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.training import checkpoint
 from likewise.verbs.demo import lay_out
 
@@ -27,9 +27,7 @@ SMALL = [
 
 
 def likewise(*words, code=0, cwd=None):
-    done = subprocess.run(
-        [sys.executable, "-m", "likewise.cli", *map(str, words)], capture_output=True, text=True, cwd=cwd
-    )
+    done = subprocess.run([sys.executable, "-m", "likewise", *map(str, words)], capture_output=True, text=True, cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -70,7 +68,7 @@ def test_samples_in_bfloat16_are_near_and_repeat(run):
 def test_killed_and_resumed_equals_uninterrupted(digits, run, tmp_path):
     """kill -9 after the first checkpoint, then --resume: the same weights, bit for bit."""
     path = tmp_path / "killed"
-    words = [sys.executable, "-m", "likewise.cli", "train", digits, "--steps", "6", "--out", path, *SMALL]
+    words = [sys.executable, "-m", "likewise", "train", digits, "--steps", "6", "--out", path, *SMALL]
     process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while not checkpoint.found(path / "checkpoints") and time.monotonic() < until:

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from commands import SMALL, command
 from likewise.draws import Draws
-from likewise.latents import Latents
-from likewise.run import Run
+from likewise.modalities.latents import Latents
+from likewise.runs.run import Run
 from likewise.spaces import Continuous
 from likewise.training import checkpoint
 from likewise.verbs.demo import lay_out

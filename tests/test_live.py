@@ -1,7 +1,7 @@
 """Text that is told as its tokens come: whole characters, and nothing that is taken away again."""
 
-from likewise.live import Live
-from likewise.steering import Steering
+from likewise.sampling.prompting import Steering
+from likewise.sampling.streaming import Live
 
 PIECES = [bytes([i]) for i in range(256)]
 

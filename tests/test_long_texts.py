@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from commands import command
-from likewise.run import Run
-from likewise.steering import Steering
+from likewise.runs.run import Run
+from likewise.sampling.prompting import Steering
 from likewise.training import checkpoint
 from likewise.training.batches import Batches
 from likewise.verbs.train import resume, train

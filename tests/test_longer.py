@@ -6,7 +6,7 @@ import torch
 
 from likewise.draws import Draws
 from likewise.families.base import Sampling
-from likewise.longer import go_on
+from likewise.sampling.outpainting import go_on
 
 
 class Counts:

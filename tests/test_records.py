@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from likewise import layouts
-from likewise.layouts import read_records
+from likewise.data import layouts
+from likewise.data.layouts import read_records
 
 
 def test_class_folders(tmp_path):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from likewise import cli, sheets
-from likewise.sheets import Letters, has
+from likewise.cli import main
+from likewise.sampling import contact_sheets
+from likewise.sampling.contact_sheets import Letters, has
 from likewise.verbs.train import train
 
 SMALL = {"backbone.width": 8, "backbone.multipliers": [1], "training.threads": 1, "training.batch": 8}
@@ -32,7 +33,7 @@ def run(tmp_path_factory):
 
 def likewise(monkeypatch, capsys, *words):
     monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
-    cli.main()
+    main.main()
     return capsys.readouterr()
 
 
@@ -60,7 +61,7 @@ def test_prompts_each_and_grid(run, tmp_path, monkeypatch, capsys):
 
 def test_without_words_it_is_a_square(run, tmp_path):
     drawn = run.sample(9, given=[{}] * 9)
-    assert sheets.write_sheet(drawn, run.conditions, tmp_path / "s.png") == ""
+    assert contact_sheets.write_sheet(drawn, run.conditions, tmp_path / "s.png") == ""
     picture = Pillow.open(tmp_path / "s.png").convert("RGB")
     assert picture.width == picture.height == 3 * 102 + 6
 
@@ -86,7 +87,7 @@ def test_mistakes(run, tmp_path, monkeypatch, capsys, words, said):
 
 
 def test_letters_that_no_font_has_are_said(monkeypatch):
-    monkeypatch.setattr(sheets, "_FOLDERS", ())
+    monkeypatch.setattr(contact_sheets, "_FOLDERS", ())
     letters = Letters()
     assert letters.length("a heart") > 0
     assert letters.note() == ""
@@ -103,8 +104,8 @@ def test_a_font_of_the_system_is_looked_for(monkeypatch, tmp_path):
     assert not has(own, "红")
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "FakeCJK-Regular.ttf").write_bytes(b"no font")
-    monkeypatch.setattr(sheets, "_FOLDERS", (str(tmp_path),))
-    assert [file.rpartition("/")[2] for file in sheets.system_fonts()] == ["FakeCJK-Regular.ttf"]
+    monkeypatch.setattr(contact_sheets, "_FOLDERS", (str(tmp_path),))
+    assert [file.rpartition("/")[2] for file in contact_sheets.system_fonts()] == ["FakeCJK-Regular.ttf"]
     letters = Letters()
     assert letters.face("红") is letters.faces[0]
     assert letters.lacking == {"红"}

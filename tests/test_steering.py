@@ -8,8 +8,8 @@ from pydoc_data.topics import topics
 import pytest
 
 from commands import KINDS, SMALL, command
-from likewise.samples import finish, json_lines
-from likewise.steering import Steering
+from likewise.sampling.prompting import Steering
+from likewise.sampling.samples import finish, json_lines
 from likewise.verbs.demo import lay_out
 from likewise.verbs.sample import again, in_bulk, sample
 from likewise.verbs.train import train

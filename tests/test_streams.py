@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likewise import cache, streams
-from likewise.layouts import read_records
+from likewise.data import cache, columns
+from likewise.data.indexed import Files, Lines
+from likewise.data.layouts import read_records
 from likewise.modalities.image import Image as ImageModality
 from likewise.modalities.image import ImageSettings
 from likewise.modalities.text import Text, TextSettings
-from likewise.sources import Files, Lines
 from likewise.training.batches import Batches, Channel, Streamed
-from likewise.training.order import Order
+from likewise.training.data_order import Order
 
 
 @pytest.fixture(autouse=True)
@@ -101,11 +101,11 @@ def test_rows_of_texts_are_streamed(tmp_path):
 
 def test_bits_are_a_sorted_array_of_indices():
     mask = np.random.default_rng(0).random(20_000) < 0.3
-    bits = streams.Bits(mask)
+    bits = columns.Bits(mask)
     assert len(bits) == mask.sum()
     assert [bits[i] for i in range(0, len(bits), 7)] == np.flatnonzero(mask)[::7].tolist()
     assert np.array_equal(bits.indices(), np.flatnonzero(mask))
-    assert bits.digest() != streams.Bits(~mask).digest()
+    assert bits.digest() != columns.Bits(~mask).digest()
     with pytest.raises(IndexError):
         bits[len(bits)]
 
@@ -148,7 +148,7 @@ def pictures(folder, count=40):
 def test_paths_of_many_files(tmp_path, monkeypatch):
     pictures(tmp_path / "d")
     whole = read_records(tmp_path / "d")
-    monkeypatch.setattr("likewise.layouts._MANY_FILES", 10)
+    monkeypatch.setattr("likewise.data.layouts._MANY_FILES", 10)
     streamed = read_records(tmp_path / "d")
     column = streamed.columns["image"]
     assert isinstance(column, Files)

@@ -12,9 +12,10 @@ import torch
 from PIL import Image as Pillow
 from torch import nn
 
-from likewise import cli, walk
+from likewise.cli import main
 from likewise.draws import Draws
-from likewise.tile import seamless
+from likewise.sampling import interpolation
+from likewise.sampling.tiling import seamless
 from likewise.verbs.train import train
 
 SMALL = {
@@ -78,7 +79,7 @@ def test_tiles_again_from_their_files(flow, tmp_path, monkeypatch):
     for words in (["sample", flow.path, "-n", 2, "--tile", "--out", tmp_path / "a"],
                   ["sample", "--from", tmp_path / "a/000001.png", "--out", tmp_path / "b"]):  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
-        cli.main()
+        main.main()
     assert (tmp_path / "a/000001.png").read_bytes() == (tmp_path / "b/000001.png").read_bytes()
 
 
@@ -107,8 +108,8 @@ def run_of_vae(clouds, folder):
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
 def test_a_walk_goes_round_and_comes_again(flow, tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(walk, "FRAMES", 3)
-    out = walk.walk(flow, tmp_path / f"a{suffix}", n=3, seed=5)
+    monkeypatch.setattr(interpolation, "FRAMES", 3)
+    out = interpolation.walk(flow, tmp_path / f"a{suffix}", n=3, seed=5)
     with Pillow.open(out) as picture:
         assert picture.n_frames == 9
         assert picture.size == (192, 192)
@@ -118,38 +119,38 @@ def test_a_walk_goes_round_and_comes_again(flow, tmp_path, monkeypatch, suffix):
                 picture.seek(3 * i)
                 there = np.asarray(picture.convert("L").resize((16, 16), 0)).astype(int)
                 assert np.abs(there - np.asarray(value)).max() <= 1
-    found = walk.read_provenance(out)
+    found = interpolation.read_provenance(out)
     assert found is not None
     assert (found["seed"], found["walk"]["n"], found["weights"]) == (5, 3, flow.weights_hash)
     monkeypatch.setattr(sys, "argv", ["likewise", "sample", "--from", str(out), "--out", str(tmp_path / "again")])
-    cli.main()
+    main.main()
     assert (tmp_path / "again" / out.name).read_bytes() == out.read_bytes()
 
 
 def test_a_walk_changes_a_little_at_a_time(flow):
-    values, _ = walk._frames(flow, 3, 1, None, None)
+    values, _ = interpolation._frames(flow, 3, 1, None, None)
     pixels = np.stack([np.asarray(v, np.float64) for v in values])
     step = np.abs(pixels - np.roll(pixels, -1, 0)).mean((1, 2))
-    between = np.abs(pixels[:: walk.FRAMES] - np.roll(pixels[:: walk.FRAMES], -1, 0)).mean()
+    between = np.abs(pixels[:: interpolation.FRAMES] - np.roll(pixels[:: interpolation.FRAMES], -1, 0)).mean()
     assert step.max() < 0.6 * between
 
 
 def test_walks_that_are_none(flow, clouds, tmp_path):
     with pytest.raises(ValueError, match=r"written as \.gif"):
-        walk.walk(flow, tmp_path / "a.avi")
+        interpolation.walk(flow, tmp_path / "a.avi")
     with pytest.raises(ValueError, match="two samples"):
-        walk.walk(flow, tmp_path / "a.gif", n=1)
+        interpolation.walk(flow, tmp_path / "a.gif", n=1)
     settings = {"backbone.width": 16, "backbone.depth": 1, "training.threads": 1, "training.batch": 8}
     tokens = train(clouds, family="autoregressive", out=tmp_path / "ar", steps=1, set_=settings, say=lambda _: None)
     with pytest.raises(ValueError, match="token by token, from no latent; vae, gan and flow"):
-        walk.walk(tokens, tmp_path / "a.gif")
-    assert walk.read_provenance(tmp_path / "none.txt") is None
+        interpolation.walk(tokens, tmp_path / "a.gif")
+    assert interpolation.read_provenance(tmp_path / "none.txt") is None
     Pillow.new("L", (2, 2)).save(tmp_path / "b.gif", comment=json.dumps({"seed": 1}))
-    assert walk.read_provenance(tmp_path / "b.gif") is None
+    assert interpolation.read_provenance(tmp_path / "b.gif") is None
 
 
 def test_a_film(flow, tmp_path):
-    out = walk.walk(flow, tmp_path / "a.mp4", n=2)
+    out = interpolation.walk(flow, tmp_path / "a.mp4", n=2)
     with av.open(str(out)) as film:
         assert json.loads(film.metadata["comment"])["walk"]["n"] == 2
-        assert sum(1 for _ in film.decode(video=0)) == 2 * walk.FRAMES
+        assert sum(1 for _ in film.decode(video=0)) == 2 * interpolation.FRAMES

@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from likewise import cli, layouts, views
+from likewise.cli import main
+from likewise.data import layouts
+from likewise.modalities import views
 from likewise.modalities.image import Image, ImageSettings
-from likewise.plan import make_plan
+from likewise.planning.plan import make_plan
 from likewise.training.batches import Batches, Channel, Streamed
 from likewise.verbs.train import train
 
@@ -47,7 +49,7 @@ def plan_of(photos, **options):
 
 def likewise(monkeypatch, capsys, *words):
     monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
-    cli.main()
+    main.main()
     return capsys.readouterr()
 
 
@@ -162,8 +164,8 @@ def test_without_given_a_view_of_real_items_is(run):
 
 
 def test_a_run_that_goes_on_has_them_too(photos, tmp_path):
-    from likewise.plan import records_again
-    from likewise.run import Run
+    from likewise.planning.plan import records_again
+    from likewise.runs.run import Run
 
     first = train(photos, given=["grey"], family="flow", out=tmp_path / "a", steps=2, set_=SMALL, say=lambda _: None)
     run = Run(first.path)

@@ -70,7 +70,7 @@ def main() -> None:
     Pillow.fromarray(joined.numpy()).save(Path(__file__).parents[1] / "images" / "gan-losses.png", optimize=True)
 
 
-def _sheet(run: likewise.run.Run):  # pyright: ignore
+def _sheet(run: likewise.runs.run.Run):  # pyright: ignore
     import numpy as np
 
     drawn = run.sample(36, seed=1).values

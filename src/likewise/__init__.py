@@ -27,6 +27,6 @@ def __getattr__(name: str) -> Any:
     if name in _VERBS:
         return getattr(import_module(f"likewise.verbs.{name}"), name)
     if name == "load":
-        run = import_module("likewise.run").Run
+        run = import_module("likewise.runs.run").Run
         return lambda path: run(Path(path))
     raise AttributeError(f"module 'likewise' has no attribute {name!r}")

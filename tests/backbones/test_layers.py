@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from likewise.backbones.context import Context
+from likewise.backbones.condition_encoder import Context
 from likewise.backbones.convolutions import fold, unfold
 from likewise.backbones.layers import (
     Dropout,

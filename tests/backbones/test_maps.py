@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.backbones.conv import Conv
-from likewise.backbones.maps import Maps, is_map, resize
+from likewise.backbones.spatial_condition import Maps, is_map, resize
 from likewise.spaces import Condition, Continuous, Tokens
 
 BACKBONE = Conv(width=8, multipliers=(1, 2), attention=False)

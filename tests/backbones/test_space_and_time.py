@@ -5,7 +5,7 @@ import torch
 
 from likewise.backbones.conv import Conv
 from likewise.backbones.convolutions import conv, fold, spacetime, unfold
-from likewise.backbones.grids import default_patches
+from likewise.backbones.downsampling import default_patches
 from likewise.backbones.transformer import Transformer
 from likewise.backbones.transformer import default_patches as transformer_patch
 from likewise.spaces import Continuous

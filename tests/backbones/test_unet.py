@@ -12,8 +12,8 @@ from torch import nn
 
 from likewise.backbones.group_norm import GroupNorm
 from likewise.backbones.unet import UNet
+from likewise.sampling.tiling import seamless
 from likewise.spaces import Continuous, Tokens
-from likewise.tile import seamless
 
 SMALL = UNet(width=8, multipliers=(1, 2), groups=4)
 PICTURE = Continuous((1, 8, 8), levels=256)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from likewise.explain import directions, nearby
+from likewise.explain import directions, latent_neighbours
 from likewise.explain.probe import Probe, Subject
-from likewise.modalities.letters import properties
+from likewise.modalities.char_features import properties
 from likewise.verbs.train import train
 
 
@@ -36,7 +36,7 @@ def probe(run, monkeypatch):
 
 
 def test_the_nearest_ask_if_the_item_does(probe):
-    found = nearby.section(probe)
+    found = latent_neighbours.section(probe)
     held_out = {f"held-out item {i}": text for i, text in enumerate(probe.held_out.values)}
     assert len(found.data["items"]) == 3
     for line in found.data["items"]:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from likewise.export.diffusers import scheduler_config
 from likewise.families.flow import FlowModel
-from likewise.families.paths import EDM
+from likewise.families.prob_paths import EDM
 from likewise.families.solvers import travel
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.training import checkpoint
 from likewise.verbs.export import export
 from likewise.verbs.train import train

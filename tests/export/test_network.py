@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 
 from likewise.draws import Draws
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.export import export
 from likewise.verbs.train import train
 

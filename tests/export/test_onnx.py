@@ -12,7 +12,7 @@ import torch
 from sklearn.datasets import load_wine
 from tiny_text import STRANGE, own_logits, tiny_text
 
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.export import export
 from likewise.verbs.train import train
 

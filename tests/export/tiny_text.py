@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.train import train
 
 #: what no tiny run has seen: other scripts, a picture, several spaces, the look of bytes

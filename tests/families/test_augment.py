@@ -16,7 +16,7 @@ from likewise.families.augment import Augment, _resample
 from likewise.families.gan import FEW, GAN
 from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
-from likewise.plan import make_plan
+from likewise.planning.plan import make_plan
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training.batches import Batches, Channel
 from likewise.training.learner import Learner

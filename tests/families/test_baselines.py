@@ -17,7 +17,7 @@ from likewise.backbones.mlp import MLP
 from likewise.backbones.none import NoBackbone
 from likewise.families.baselines import Gaussian, Marginals, NGram, Resample
 from likewise.families.reservoir import Reservoir
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.spaces import MISSING_TOKEN, Continuous, Tokens, from_index
 from likewise.training import checkpoint
 from likewise.verbs.demo import lay_out

@@ -12,7 +12,7 @@ from toys import draws
 from likewise.backbones.conv import Conv
 from likewise.config import Training
 from likewise.families.codec import Codec
-from likewise.families.critic import Adversary
+from likewise.families.patch_discriminator import Adversary
 from likewise.families.vae import VAE
 from likewise.modalities.image import Image
 from likewise.spaces import Continuous, Tokens

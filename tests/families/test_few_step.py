@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from toys import LABEL, Returns, draws, learn, modes, ring
 
 from likewise.backbones.mlp import MLP
-from likewise.families import few_step
+from likewise.families import shortcut
 from likewise.families.flow import Flow
-from likewise.families.paths import PATHS
+from likewise.families.prob_paths import PATHS
 from likewise.families.solvers import FlowSampling
 from likewise.spaces import Continuous
 
@@ -29,15 +29,15 @@ def energy(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def test_jumps_begin_at_multiples_of_their_length_and_reach_the_end():
-    assert few_step.stops(0, 1) == [0, 1]
-    assert few_step.stops(0, 4) == [0, 0.25, 0.5, 0.75, 1]
-    assert few_step.stops(0.4, 1) == [0.375, 0.5, 1]
-    assert few_step.stops(1, 4) == [1]
+    assert shortcut.stops(0, 1) == [0, 1]
+    assert shortcut.stops(0, 4) == [0, 0.25, 0.5, 0.75, 1]
+    assert shortcut.stops(0.4, 1) == [0.375, 0.5, 1]
+    assert shortcut.stops(1, 4) == [1]
     for start in (0, 0.1, 0.3, 0.7, 0.95):
         for steps in (1, 2, 4, 8, 16):
-            times = few_step.stops(start, steps)
+            times = shortcut.stops(start, steps)
             for here, there in pairwise(times):
-                length = 2.0 ** -few_step.level_of(there - here)
+                length = 2.0 ** -shortcut.level_of(there - here)
                 assert length == there - here
                 assert length <= 1 / steps
                 assert here % length == 0
@@ -65,20 +65,20 @@ def test_a_jump_is_learned_to_lead_where_the_way_does(path):
         alpha, sigma = (s[:, None] for s in model.path.alpha_sigma(t))
         x_t = x / model.path.input_scale(alpha, sigma)
         spread = ((alpha * deviation) ** 2 + sigma**2).sqrt()
-        told = c[few_step._FIELD][:, 0] if few_step._FIELD in c else torch.full((len(x),), few_step.FLOW)
+        told = c[shortcut._FIELD][:, 0] if shortcut._FIELD in c else torch.full((len(x),), shortcut.FLOW)
         after = (t + torch.exp2(-told.float())).clamp(max=1)
         alpha_next, sigma_next = (s[:, None] for s in model.path.alpha_sigma(after))
         landed = x_t * ((alpha_next * deviation) ** 2 + sigma_next**2).sqrt() / spread
         jump = model.path.leading_to(x_t, landed, (alpha, sigma), (alpha_next, sigma_next))
         flow = model.path.target(sigma / spread**2 * x_t, alpha * deviation**2 / spread**2 * x_t, alpha, sigma)
-        return torch.where(told[:, None] == few_step.FLOW, flow, jump)
+        return torch.where(told[:, None] == shortcut.FLOW, flow, jump)
 
     model.network = Returns(right)
     alpha, sigma = (s[:, None] for s in model.path.alpha_sigma(t))
     x = draws(7, 3).normal(2) * ((alpha * deviation) ** 2 + sigma**2).sqrt()
     target = model.jumps.target(model._network, x, t, level, None)
-    known = model._network(x, t, few_step.telling(None, level))
-    shortest = level == few_step.LEVELS - 1
+    known = model._network(x, t, shortcut.telling(None, level))
+    shortest = level == shortcut.LEVELS - 1
     torch.testing.assert_close(target[~shortest], known[~shortest], atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(target[shortest], known[shortest], atol=0.15, rtol=0.15)  # Heun's error
     drawn = [model.sample(None, draws(500, 5), jumping(steps)) for steps in (1, 2, 4, 8, 16)]
@@ -88,17 +88,17 @@ def test_a_jump_is_learned_to_lead_where_the_way_does(path):
 
 
 def test_phases_are_a_function_of_the_share_that_is_done():
-    jumps = few_step.Jumps(PATHS["linear"](1.0), 1.0, (0.0, 1.0))
+    jumps = shortcut.Jumps(PATHS["linear"](1.0), 1.0, (0.0, 1.0))
     t = draws(4000, 1).uniform()
     moved, level, learned = jumps.draw(t, draws(4000, 2), 0.0)
     assert torch.equal(moved, t)
     assert not learned.any()
-    assert set(level.tolist()) == {few_step.FLOW, *range(few_step.LEVELS)}
+    assert set(level.tolist()) == {shortcut.FLOW, *range(shortcut.LEVELS)}
     for done, known in ((0.4, 1), (0.55, 3), (0.75, 5), (0.999, 5)):
         moved, level, learned = jumps.draw(t, draws(4000, 2), done)
-        assert abs(float(learned.float().mean()) - few_step.SHARE) < 0.05
-        assert set(level[learned].tolist()) == set(range(few_step.LEVELS - known, few_step.LEVELS))
-        assert (level[~learned] == few_step.FLOW).all()
+        assert abs(float(learned.float().mean()) - shortcut.SHARE) < 0.05
+        assert set(level[learned].tolist()) == set(range(shortcut.LEVELS - known, shortcut.LEVELS))
+        assert (level[~learned] == shortcut.FLOW).all()
         assert torch.equal(moved[~learned], t[~learned])
         length = torch.exp2(-level[learned].float())
         assert (moved[learned] % length == 0).all()

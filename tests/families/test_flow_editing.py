@@ -7,9 +7,9 @@ import torch
 from toys import Returns, draws
 
 from likewise.backbones.mlp import MLP
+from likewise.families.decoder_distributions import dequantise
 from likewise.families.editing import Edited
 from likewise.families.flow import Flow
-from likewise.families.likelihoods import dequantise
 from likewise.families.solvers import FlowSampling
 from likewise.spaces import Continuous, to_index
 

@@ -12,8 +12,8 @@ from toys import Returns, draws
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU
 from likewise.families.autoregressive import Autoregressive
+from likewise.families.decoder_distributions import Likelihood, dequantise
 from likewise.families.flow import MARGIN, Flow
-from likewise.families.likelihoods import Likelihood, dequantise
 from likewise.families.vae import VAE
 from likewise.spaces import Continuous, Tokens, from_index, to_index
 

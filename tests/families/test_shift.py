@@ -9,7 +9,7 @@ from toys import draws
 
 from likewise.backbones.conv import Conv
 from likewise.families.flow import Flow, FlowModel
-from likewise.families.paths import Linear
+from likewise.families.prob_paths import Linear
 from likewise.families.solvers import FlowSampling
 from likewise.spaces import Continuous
 

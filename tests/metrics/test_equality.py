@@ -13,7 +13,7 @@ import torch
 from sacrebleu.metrics import BLEU
 from vectors import X, Y
 
-from likewise.metrics.edits import edit_distance, error_rates
+from likewise.metrics.edit_distance import edit_distance, error_rates
 from likewise.metrics.frechet import frechet, frechet_distance, kernel_distance, kid
 from likewise.metrics.neighbours import neighbours
 from likewise.metrics.quality import quality

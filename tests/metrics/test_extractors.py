@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from likewise.cache import folder
+from likewise.data.cache import folder
 from likewise.metrics import extractors
 from likewise.metrics.extractors import extractor
 

@@ -17,8 +17,8 @@ from toys import Returns, draws, learn
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU
 from likewise.families.autoregressive import Autoregressive
+from likewise.families.decoder_distributions import from_index
 from likewise.families.flow import Flow
-from likewise.families.likelihoods import from_index
 from likewise.families.vae import VAE
 from likewise.metrics.likelihood import bits, bits_per_unit
 from likewise.modalities.text import Text, TextSettings

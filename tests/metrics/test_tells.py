@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from likewise.metrics.tells import MOST_TOLD, tells
+from likewise.metrics.distinguishing_traits import MOST_TOLD, tells
 from likewise.metrics.text import NEW_WORD
 
 

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from likewise.draws import Draws
 from likewise.modalities.base import BadValue
 from likewise.modalities.image import Image, ImageSettings
+from likewise.modalities.image_io import bleed, fitted, inline, open_picture
 from likewise.modalities.palette import Palette, PaletteSettings, colours, main_colours
-from likewise.modalities.pictures import bleed, fitted, inline, open_picture
 from likewise.spaces import Unfit
 
 rng = np.random.default_rng(0)

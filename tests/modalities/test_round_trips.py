@@ -11,11 +11,11 @@ from PIL.PngImagePlugin import PngInfo
 from likewise import catalog
 from likewise.draws import Draws
 from likewise.modalities.base import BadValue
-from likewise.modalities.footage import Clip
 from likewise.modalities.image import Image, ImageSettings
 from likewise.modalities.label import Label, LabelSettings
 from likewise.modalities.table import Table, TableSettings
 from likewise.modalities.text import Text, TextSettings
+from likewise.modalities.video_io import Clip
 
 rng = np.random.default_rng(0)
 ROWS = [

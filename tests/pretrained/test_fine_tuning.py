@@ -12,8 +12,8 @@ from small_models import LINES, MODELS, small_model, write_lines
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from likewise.draws import Draws
-from likewise.run import Run
-from likewise.steering import Steering
+from likewise.runs.run import Run
+from likewise.sampling.prompting import Steering
 from likewise.training import checkpoint
 from likewise.verbs.chat import Chat
 from likewise.verbs.export import export

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from small_models import MODELS, STRANGE, bytelevel, sentencepiece, small_model, write_lines
 from transformers import AutoTokenizer
 
-from likewise.modalities import borrowed
+from likewise.modalities import pretrained_tokenizer
 from likewise.modalities.text import Text, TextSettings
-from likewise.plan import make_plan
-from likewise.run import Run
+from likewise.planning.plan import make_plan
+from likewise.runs.run import Run
 from likewise.verbs.train import train
 
 QUICK = {"training.batch": 8, "training.threads": 1}
@@ -89,11 +89,11 @@ def test_the_same_tokens(name, tmp_path):
 @pytest.mark.parametrize("make", [bytelevel, sentencepiece])
 def test_what_each_token_writes(make):
     made = make()
-    pieces = borrowed.bytes_each(made)
+    pieces = pretrained_tokenizer.bytes_each(made)
     made.encode_special_tokens = True
     for text in (STRANGE, "The statement"):
         ids = made.encode(text, add_special_tokens=False).ids
-        assert b"".join(pieces[i] for i in ids).removeprefix(borrowed.lead(made)) == text.encode()
+        assert b"".join(pieces[i] for i in ids).removeprefix(pretrained_tokenizer.lead(made)) == text.encode()
 
 
 def refused(folder, match, **options):

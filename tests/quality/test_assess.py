@@ -11,12 +11,12 @@ import pytest
 from planted import IMAGES, LABELS, lay_out, picture, rates, sentences
 from sklearn.datasets import load_wine
 
-from likewise.layouts import read_records
+from likewise.data.indexed import Files
+from likewise.data.layouts import read_records
 from likewise.modalities.image import Image, ImageSettings
-from likewise.plan import make_plan
+from likewise.planning.plan import make_plan
 from likewise.quality.assess import assess
 from likewise.quality.items import take
-from likewise.sources import Files
 
 
 def checked(path, **options):

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.spaces import Tokens, without_end
 from likewise.training import batches
 from likewise.verbs.train import train

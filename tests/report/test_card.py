@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import ModelCard
 from tiny import make_run
 
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.evaluate import evaluate
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import tiny
 
 from likewise.report.molecules import molecules
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.train import train
 
 

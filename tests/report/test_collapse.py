@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from likewise.report.build import build
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.demo import lay_out
 from likewise.verbs.train import train
 

@@ -14,7 +14,7 @@ from tiny import KINDS, make_run, schema
 
 from likewise import catalog
 from likewise.report.page import SCHEMA
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.evaluate import evaluate
 
 #: what a quick suite has time for; the others are slow

@@ -9,7 +9,7 @@ import torch
 from likewise.modalities.base import Packed
 from likewise.spaces import Tokens
 from likewise.training.batches import Batches, Channel
-from likewise.training.order import Order, least
+from likewise.training.data_order import Order, least
 
 
 class _Text:

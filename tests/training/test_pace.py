@@ -6,8 +6,8 @@ import pytest
 
 from likewise.config import Training
 from likewise.training.loop import _watch_held_out
-from likewise.training.pace import replan, rhythm
 from likewise.training.progress import Progress
+from likewise.training.time_budget import replan, rhythm
 
 
 def simulated(minutes, speed, steps, extra=lambda step: 0.0):

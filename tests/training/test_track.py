@@ -5,19 +5,19 @@ import types
 
 import pytest
 
-from likewise.training import track
+from likewise.training import loggers
 
 LINE = {"step": 3, "steps": 9, "split": "train", "nll": 1.5, "_kl": 2, "best_step": 1}
 
 
 def test_values_are_named_by_their_split():
-    assert track.values_of(LINE) == {"train/nll": 1.5, "train/kl": 2.0}
+    assert loggers.values_of(LINE) == {"train/nll": 1.5, "train/kl": 2.0}
 
 
 def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch):
-    monkeypatch.setattr(track, "find_spec", lambda name: None)
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="mlflow is not installed; pip install mlflow"):
-        track.require("mlflow")
+        loggers.require("mlflow")
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
@@ -45,6 +45,6 @@ def test_what_is_sent_arrives(monkeypatch, tmp_path, name):
         start_run=lambda run_name: None,
         log_metrics=log,
     )
-    monkeypatch.setitem(sys.modules, track._PACKAGES[name], stand_in)
-    track.tracker(name, tmp_path)({"train/nll": 1.5}, 3)
+    monkeypatch.setitem(sys.modules, loggers._PACKAGES[name], stand_in)
+    loggers.tracker(name, tmp_path)({"train/nll": 1.5}, 3)
     assert got == [({"train/nll": 1.5}, 3)]

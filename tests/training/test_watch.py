@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from likewise.training.watch import Watch
+from likewise.training.monitors import Watch
 from likewise.verbs.demo import lay_out
 from likewise.verbs.train import train
 

@@ -6,8 +6,8 @@ import json
 import pytest
 from PIL import Image as Pillow
 
-from likewise.modalities import footage
-from likewise.run import Run
+from likewise.modalities import video_io
+from likewise.runs.run import Run
 from likewise.verbs.sample import again, sample
 from likewise.verbs.train import train
 from likewise.verbs.verify import verify
@@ -40,7 +40,7 @@ def test_written_as_the_data_are_or_as_asked_and_drawn_again_byte_for_byte(run, 
     assert len(drawn.values[0]) == 4
     asked = {"target.format": "mp4", "target.fps": 20}
     _, folder = sample(run, 3, seed=5, given={"text": "square 1"}, out=tmp_path / "films", settings=asked)
-    assert footage.about(folder / "000001.mp4").fps == 20
+    assert video_io.about(folder / "000001.mp4").fps == 20
     for file in (tmp_path / "plain" / "000002.gif", folder / "000001.mp4"):
         copy = again(file, tmp_path / "again")
         assert copy.name == file.name
@@ -86,7 +86,7 @@ def test_a_flow_goes_on_beyond_the_frames_it_has_learned(given, tmp_path):
     assert run.sample(1, start=1, given=told, settings={"length": 9}).values[0] == long[1]
     assert [len(clip) for clip in run.sample(2, given=told, settings={"length": 3}).values] == [3, 3]
     _, folder = sample(run, 2, given=told, settings={"length": 9}, out=tmp_path / "drawn")
-    assert footage.about(folder / "000001.gif").frames == 9
+    assert video_io.about(folder / "000001.gif").frames == 9
     assert again(folder / "000001.gif", tmp_path / "again").read_bytes() == (folder / "000001.gif").read_bytes()
     with pytest.raises(ValueError, match="one step"):
         run.sample(1, given=told, settings={"length": 9, "steps": 1})

@@ -10,7 +10,7 @@ from itertools import product
 import pytest
 
 from likewise.cli import main
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.verbs.demo import lay_out
 from likewise.verbs.explain import explain
 from likewise.verbs.train import train

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likewise.verbs import locks
+from likewise.runs import locks
 from likewise.verbs import train as verb
 
 

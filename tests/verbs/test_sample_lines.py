@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from likewise import cli
+from likewise.cli import main
 from likewise.verbs.train import train
 from likewise.verbs.verify import verify
 
@@ -26,7 +26,7 @@ def run(tmp_path_factory):
 
 def likewise(monkeypatch, capsys, *words):
     monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
-    cli.main()
+    main.main()
     return capsys.readouterr().out
 
 
@@ -36,7 +36,7 @@ def test_each_line_has_one_in_step(run, tmp_path, monkeypatch, capsys, bulk):
     path = tmp_path / "sources.txt"
     path.write_text("\n".join(sources) + "\n")
     if bulk:
-        monkeypatch.setattr(cli, "_BULK", 4)
+        monkeypatch.setattr(main, "_BULK", 4)
     said = likewise(
         monkeypatch, capsys, "sample", run.path, "--given-file", path, "--seed", 3, "--out", tmp_path / "out",
         "--set", "beams=2",

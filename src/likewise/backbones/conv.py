@@ -18,11 +18,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.context import Context, Embedded
+from likewise.backbones.condition_encoder import Context, Embedded
 from likewise.backbones.convolutions import conv, fold, sides, spacetime, unfold
-from likewise.backbones.grids import default_patch, default_patches, grow, patched, scales, shrink
+from likewise.backbones.downsampling import default_patch, default_patches, grow, patched, scales, shrink
 from likewise.backbones.layers import Dropout, TimeEmbedding, attend, heads_of, linear, rms_norm
-from likewise.backbones.maps import Grid, Maps
+from likewise.backbones.spatial_condition import Grid, Maps
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
 
 #: makes a layer that mixes neighbouring positions: (inputs, outputs, groups=, scale=)

@@ -17,9 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.context import Context
+from likewise.backbones.condition_encoder import Context
 from likewise.backbones.convolutions import Conv3d, ConvTranspose3d
-from likewise.backbones.grids import Size, scales, unfit_pair
+from likewise.backbones.downsampling import Size, scales, unfit_pair
 from likewise.spaces import Condition, Continuous, Space
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.context import Context
+from likewise.backbones.condition_encoder import Context
 from likewise.backbones.layers import Dropout, TimeEmbedding, linear, rms_norm
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Predictor, Role
-from likewise.backbones.context import Context
+from likewise.backbones.condition_encoder import Context
 from likewise.backbones.layers import Cache, Dropout, attend, kept_rows, linear, rms_norm, turns
 from likewise.spaces import MISSING_TOKEN, Condition, Space, Tokens, Unfit, token_mask
 

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Predictor, Role
-from likewise.backbones.context import Context
+from likewise.backbones.condition_encoder import Context
+from likewise.backbones.decode_kernels import CrossRows, Product, as_packed, filled_up, read_alone, take
 from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, watch
-from likewise.backbones.rows import CrossRows, Product, as_packed, filled_up, read_alone, take
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 Cell = Literal["lstm", "gru"]

@@ -17,9 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.context import Context
+from likewise.backbones.condition_encoder import Context
 from likewise.backbones.convolutions import conv, convolve, fold, unfold
-from likewise.backbones.grids import default_patch, grow, scales, shrink, unfit_pair
+from likewise.backbones.downsampling import default_patch, grow, scales, shrink, unfit_pair
 from likewise.backbones.layers import linear, rms_norm
 from likewise.spaces import Condition, Continuous, Space
 

@@ -15,12 +15,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Predictor, Role
-from likewise.backbones.block import Block
-from likewise.backbones.causal import Causal
-from likewise.backbones.context import Context, Embedded
+from likewise.backbones.causal_transformer import Causal
+from likewise.backbones.condition_encoder import Context, Embedded
 from likewise.backbones.convolutions import fold, sides, unfold
-from likewise.backbones.grids import patched
+from likewise.backbones.downsampling import patched
 from likewise.backbones.layers import TimeEmbedding, coordinates, heads_of, linear, rms_norm, rotation
+from likewise.backbones.transformer_block import Block
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 

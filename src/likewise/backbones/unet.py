@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.context import Context
+from likewise.backbones.condition_encoder import Context
 from likewise.backbones.convolutions import conv
 from likewise.backbones.group_norm import GroupNorm
 from likewise.backbones.layers import Dropout, attend, linear
-from likewise.backbones.maps import Maps
+from likewise.backbones.spatial_condition import Maps
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
 #: levels of noise that times are counted in, as diffusers has them: level 999 is noise alone, and -1 would be the data

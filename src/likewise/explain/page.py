@@ -24,7 +24,7 @@ from markupsafe import Markup
 from likewise.explain.probe import Probe
 from likewise.modalities.base import Modality
 from likewise.report.page import environment, printable, write_whole
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.spaces import Tokens
 
 SCHEMA = 1

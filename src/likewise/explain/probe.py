@@ -15,7 +15,7 @@ from torch import Tensor
 from likewise.draws import Draws, derive_seed
 from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits
-from likewise.run import Reference, Run
+from likewise.runs.run import Reference, Run
 
 #: how many items an average is taken over; few, so that a page takes seconds
 COUNT = 8

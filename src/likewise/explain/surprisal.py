@@ -19,7 +19,7 @@ from likewise.explain.page import SCHEMA, Section, Strip, about, fragments, give
 from likewise.explain.tokens import MOST_BITS, coloured
 from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits_per_unit
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.spaces import Tokens
 
 #: texts in each section

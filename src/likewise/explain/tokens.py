@@ -16,7 +16,7 @@ from torch import Tensor
 from likewise.explain.matrix import matrix
 from likewise.explain.page import Section, Strip, fragments, given_words, paired
 from likewise.explain.probe import Probe, Subject
-from likewise.run import Run
+from likewise.runs.run import Run
 
 #: bits at which a token is coloured most: one in 256
 MOST_BITS = 8.0

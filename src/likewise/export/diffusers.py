@@ -22,7 +22,7 @@ from likewise.export.diffusers_readme import readme
 from likewise.families.flow import MARGIN, FlowModel
 from likewise.modalities.image import Image
 from likewise.modalities.label import Label
-from likewise.run import Run
+from likewise.runs.run import Run
 
 #: the oldest version whose files these are
 _VERSION = "0.30.0"

@@ -6,9 +6,9 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from likewise.families.paths import Linear
+from likewise.families.prob_paths import Linear
 from likewise.modalities.label import Label
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.version import __version__
 
 #: the share of the way that each step takes must be a whole number of the scheduler's 1,000 levels

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from likewise.export import layout, tokenizer
 from likewise.modalities.text import Text
-from likewise.run import Run
+from likewise.runs.run import Run
 
 
 def write(run: Run, out: Path) -> Path:

@@ -13,12 +13,12 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from likewise import huggingface
 from likewise.backbones.pretrained import Pretrained
 from likewise.export import layout, tokenizer
 from likewise.families.autoregressive import AutoregressiveModel, AutoregressiveSampling
 from likewise.modalities.text import Text
-from likewise.run import PRETRAINED, Run
+from likewise.planning import huggingface
+from likewise.runs.run import PRETRAINED, Run
 
 
 def write(run: Run, out: Path) -> Path:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from likewise.backbones.transformer import Transformer
 from likewise.modalities.text import Text
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.spaces import Tokens
 from likewise.training import checkpoint
 

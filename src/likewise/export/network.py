@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from likewise.export.graph import OPSET
 from likewise.families.base import Graph
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.spaces import Space, Tokens, space_to_json
 
 #: items in the batch that the exporter looks at: not 1, which it would take for a constant

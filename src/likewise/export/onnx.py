@@ -17,7 +17,7 @@ from likewise.backbones.transformer import Transformer
 from likewise.export import network
 from likewise.export.graph import Graph
 from likewise.families.autoregressive import AutoregressiveModel
-from likewise.run import Run
+from likewise.runs.run import Run
 from likewise.spaces import space_to_json
 
 

@@ -21,8 +21,8 @@ from likewise.classical import copula, gaussian, marginals, resample
 from likewise.classical.kneser_ney import KneserNey
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling
+from likewise.families.decoder_distributions import dequantise
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
-from likewise.families.likelihoods import dequantise
 from likewise.families.reservoir import Reservoir
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 

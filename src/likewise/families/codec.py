@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling
-from likewise.families.critic import Adversary, Critic
-from likewise.families.grids import Stride, coarser, why_no_grid
+from likewise.families.latent_grid import Stride, coarser, why_no_grid
+from likewise.families.patch_discriminator import Adversary, Critic
 from likewise.families.quantise import FSQ, VQ, Quantiser
 from likewise.spaces import Condition, Continuous, Space, Tokens
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.families.paths import Path
+from likewise.families.prob_paths import Path
 from likewise.spaces import Continuous
 
 

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
-from likewise.families import editing, few_step, solvers, way_back
+from likewise.families import editing, inversion, shortcut, solvers
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
+from likewise.families.decoder_distributions import dequantise
 from likewise.families.guidance import follow, guided
-from likewise.families.likelihoods import dequantise
-from likewise.families.paths import PATHS, Linear, Path, PathName
+from likewise.families.prob_paths import PATHS, Linear, Path, PathName
 from likewise.families.solvers import FlowSampling
 from likewise.spaces import Condition, Continuous, Space, from_index, to_index
 
@@ -120,12 +120,12 @@ class FlowModel(Model):
         self.path = (
             Linear(scale, _shift(settings, target)) if settings.path == "linear" else PATHS[settings.path](scale)
         )
-        self.jumps: few_step.Jumps | None = None
+        self.jumps: shortcut.Jumps | None = None
         if settings.few_step:
             drawing = settings.sampling
             bound = 1 + MARGIN if target.levels else None
-            self.jumps = few_step.Jumps(self.path, drawing.guidance, drawing.guidance_interval, bound)
-        self.network = backbone.denoiser(target, few_step.told(condition) if self.jumps else condition)
+            self.jumps = shortcut.Jumps(self.path, drawing.guidance, drawing.guidance_interval, bound)
+        self.network = backbone.denoiser(target, shortcut.told(condition) if self.jumps else condition)
         #: what autoguidance leads away from
         self.weak: nn.Module | None = None
         if settings.weak:
@@ -141,7 +141,7 @@ class FlowModel(Model):
         for start, stop in target.choices:
             one_hot[start:stop] = 1
         self.register_buffer("one_hot", one_hot, persistent=False)
-        self.likelihood_how = f"by the ODE in {settings.likelihood_steps} steps, {way_back.how(target)}"
+        self.likelihood_how = f"by the ODE in {settings.likelihood_steps} steps, {inversion.how(target)}"
         if target.levels:
             self.likelihood_how = f"an upper bound by uniform dequantisation, {self.likelihood_how}"
         if self.jumps:
@@ -170,10 +170,10 @@ class FlowModel(Model):
             return {"error": self._errors(x, c, t, draws).mean()}
         t, level, learned = self.jumps.draw(t, draws, self._done)
         errors = self._errors(x, c, t, draws, level, learned)
-        if self._done < few_step.BEGIN:
+        if self._done < shortcut.BEGIN:
             return {"error": errors.mean()}
-        jump = (errors * learned).mean() / few_step.SHARE
-        return {"error": (errors * ~learned).mean() / (1 - few_step.SHARE) + jump, "_jump": jump.detach()}
+        jump = (errors * learned).mean() / shortcut.SHARE
+        return {"error": (errors * ~learned).mean() / (1 - shortcut.SHARE) + jump, "_jump": jump.detach()}
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
@@ -181,7 +181,7 @@ class FlowModel(Model):
 
         None while jumps are not learned yet: no checkpoint that cannot jump should be the best.
         """
-        if self.jumps and self._done < few_step.BEGIN:
+        if self.jumps and self._done < shortcut.BEGIN:
             return None
         share = draws.uniform()
         errors = torch.stack([self._errors(x, c, self._times((share + i) / 4), draws) for i in range(4)]).mean(0)
@@ -218,7 +218,7 @@ class FlowModel(Model):
                 given = None if c is None else {name: value[rows] for name, value in c.items()}
                 target[rows] = self.jumps.target(self._network, x_t[rows], t[rows], level[rows], given)
                 weight[rows] = 1.0
-            c = few_step.telling(c, level)
+            c = shortcut.telling(c, level)
         output = self._network(x_t, t, c)
         return ((output - target).square() * weight).flatten(1).mean(1)
 
@@ -274,7 +274,7 @@ class FlowModel(Model):
                 f"guidance={settings.guidance:g}: jumps have {self.jumps.guidance:g} learned in; draw along the whole "
                 "way for another, with sampler=heun steps=16"
             )
-        return torch.tensor(few_step.stops(start, settings.steps), device=device)
+        return torch.tensor(shortcut.stops(start, settings.steps), device=device)
 
     def _stepped(self, settings: FlowSampling) -> Path:
         """The path as samplers step along it: shifted further than in training, whose last times are rare."""
@@ -295,8 +295,8 @@ class FlowModel(Model):
         assert self.jumps is not None
         alphas, sigmas = self.path.alpha_sigma(times)
         for i in range(len(times) - 1):
-            level = few_step.level_of(float(times[i + 1] - times[i]))
-            given = few_step.telling(c, torch.full((len(x),), level, device=x.device))
+            level = shortcut.level_of(float(times[i + 1] - times[i]))
+            given = shortcut.telling(c, torch.full((len(x),), level, device=x.device))
             output = self._network(x, times[i].expand(len(x)), given)
             x = self.jumps.step(x, output, (alphas[i], sigmas[i]), (alphas[i + 1], sigmas[i + 1]))
         return x
@@ -305,7 +305,7 @@ class FlowModel(Model):
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The noise that items come from: the same way backwards, by the trapezoid rule, in the likelihood's steps."""
         assert isinstance(settings, FlowSampling)
-        return way_back.noise_of(self.path, self._way_back(x), self._enter(x), self._drawn_ends(c, settings))
+        return inversion.noise_of(self.path, self._way_back(x), self._enter(x), self._drawn_ends(c, settings))
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """log p(x|c) in nats, shape (B,), of a density in x's units; values on levels are dequantised.
@@ -322,7 +322,7 @@ class FlowModel(Model):
         def output(x: Tensor, t: Tensor) -> Tensor:
             return self._network(x, t.expand(len(x)), c)
 
-        return way_back.log_density(self.path, self._way_back(x), x, output, way_back.probes(self.space, draws))
+        return inversion.log_density(self.path, self._way_back(x), x, output, inversion.probes(self.space, draws))
 
     def _way_back(self, x: Tensor) -> Tensor:
         """The times from data to noise, `likelihood_steps` + 1 of them."""
@@ -351,7 +351,7 @@ class FlowModel(Model):
         def ends(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
             x_t, t, *level = inputs
             alpha, sigma = (_wide(s, x_t) for s in self.path.alpha_sigma(t))
-            given = few_step.telling(c, level[0].long()) if level else c
+            given = shortcut.telling(c, level[0].long()) if level else c
             output = self._network(x_t, t, given)
             found = self.path.ends(x_t, output, alpha, sigma)
             if self.jumps is None:

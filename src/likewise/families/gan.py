@@ -20,7 +20,7 @@ from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families.augment import Augment
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
-from likewise.families.likelihoods import gumbel
+from likewise.families.decoder_distributions import gumbel
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
 #: of fewer items than this a discriminator soon knows many by heart, and `augment = "auto"` is "adaptive"

@@ -13,9 +13,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from likewise.families import few_step
+from likewise.families import shortcut
 from likewise.families.base import Sampling
-from likewise.families.paths import Path
+from likewise.families.prob_paths import Path
 
 #: (x, its time, alpha, sigma) -> the noise and the data at both ends of the way through it
 Ends = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -60,7 +60,7 @@ class FlowSampling(Sampling):
         low, high = self.guidance_interval
         if not 0 <= low <= high <= 1:
             raise ValueError(f"guidance_interval {low}, {high}: two rising times in [0, 1] are needed")
-        if self.sampler == "jump" and few_step.FINEST % self.steps:
+        if self.sampler == "jump" and shortcut.FINEST % self.steps:
             raise ValueError(f"steps {self.steps}: sampler=jump takes 1, 2, 4, 8 or 16; sampler=heun any number")
         return self
 

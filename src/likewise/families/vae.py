@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
-from likewise.families.critic import Adversary, Critic
+from likewise.families.decoder_distributions import Kind, Likelihood, dequantise
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
-from likewise.families.grids import Stride, coarser, why_no_grid
-from likewise.families.likelihoods import Kind, Likelihood, dequantise
+from likewise.families.latent_grid import Stride, coarser, why_no_grid
+from likewise.families.patch_discriminator import Adversary, Critic
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
 

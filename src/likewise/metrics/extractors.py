@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise import cache, sentences
+from likewise.data import cache
+from likewise.modalities import sentence_embeddings
 
 _BLOCK = 64
 
@@ -140,14 +141,14 @@ def _efficientnet() -> Extractor:
 def _minilm() -> Extractor:
     name = "minilm"
     try:
-        digest = sentences.digest()
-    except sentences.Missing as error:
+        digest = sentence_embeddings.digest()
+    except sentence_embeddings.Missing as error:
         raise ValueError(f"--features {name}: {error}") from None
 
     def function(values: Sequence[Any]) -> NDArray[Any]:
         if not all(isinstance(value, str) for value in values):
             raise ValueError(f"--features {name}: it reads texts, and these are not; pca fits")
-        return sentences.embed(values)
+        return sentence_embeddings.embed(values)
 
     return Extractor("all-MiniLM-L6-v2, 384 features", digest, "none", function)
 

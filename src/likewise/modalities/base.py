@@ -151,7 +151,7 @@ class Modality(ABC):
     only_given: ClassVar[bool] = False
     #: of one that is, the modality that makes such values
     like: ClassVar[str] = ""
-    #: whether a drawn value may go on beyond the space's first dimension, which is time (see `likewise.longer`)
+    #: whether a drawn value may go on beyond the space's first dimension, which is time (see `sampling.outpainting`)
     goes_on: bool = False
     #: whether values can be longer than the space's length; `windows` has all of them
     windowed: bool = False
@@ -213,7 +213,7 @@ class Modality(ABC):
 
     @classmethod
     def views(cls) -> dict[str, View]:
-        """What else can be seen of a value, by name: see `likewise.views`."""
+        """What else can be seen of a value, by name: see `likewise.modalities.views`."""
         return {}
 
     def view(self, value: Any, name: str) -> Any:

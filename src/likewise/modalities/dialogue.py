@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from likewise.conversations import ROLES, Message, messages
+from likewise.data.conversations import ROLES, Message, messages
 from likewise.draws import Draws
-from likewise.modalities import letters
+from likewise.modalities import char_features
 from likewise.modalities.base import BadValue, Encoding, Modality, Packed
 from likewise.modalities.tokenizer import Tokenizer, TokenizerSettings, some
 from likewise.spaces import Space, Tokens
@@ -156,7 +156,7 @@ class Dialogue(Modality):
         return found + self.tokenizer.pieces(ids)
 
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        return letters.shade(self.pieces(x, encoding), weights, titles)
+        return char_features.shade(self.pieces(x, encoding), weights, titles)
 
     def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         """Of the newest message; and without what was said before it."""
@@ -165,14 +165,15 @@ class Dialogue(Modality):
             return []
         last = talk[-1]
         found: list[tuple[str, Any]] = [
-            (what, [*talk[:-1], {**last, "content": other}]) for what, other in letters.slips(last["content"], rng)
+            (what, [*talk[:-1], {**last, "content": other}])
+            for what, other in char_features.slips(last["content"], rng)
         ]
         return [*found, ("only the newest message", talk[-1:])] if len(talk) > 1 else found
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """Counts of letters, as for a text, of what was said; and how many messages."""
         talks = [_read(v) for v in values]
-        said = letters.counts(["\n".join(m["content"] for m in talk) for talk in talks])
+        said = char_features.counts(["\n".join(m["content"] for m in talk) for talk in talks])
         return np.c_[said, np.log1p([len(talk) for talk in talks])]
 
     def amount(self, value: Any) -> int:

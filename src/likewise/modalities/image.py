@@ -22,9 +22,9 @@ from torch import Tensor
 
 from likewise.draws import Draws
 from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
+from likewise.modalities.image_io import Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
 from likewise.modalities.palette import main_colours
 from likewise.modalities.patches import Patches
-from likewise.modalities.pictures import Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
 from likewise.spaces import Continuous, Space, Tokens, Unfit
 
 #: pixels a side, at most

@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from likewise import sentences
 from likewise.draws import Draws
-from likewise.modalities import letters
+from likewise.modalities import char_features, sentence_embeddings
 from likewise.modalities.base import Encoding, ModalitySettings, Packed
-from likewise.modalities.written import Written
+from likewise.modalities.text_values import Written
 from likewise.spaces import Continuous, Space
 
 
@@ -27,7 +26,7 @@ class SentenceSettings(ModalitySettings):
 
 
 class Sentence(Written):
-    """384 numbers of about unit variance, see `likewise.sentences`; NaN where a text is missing."""
+    """384 numbers of about unit variance, see `sentence_embeddings`; NaN where a text is missing."""
 
     name = "sentence"
     Settings = SentenceSettings
@@ -42,8 +41,8 @@ class Sentence(Written):
     @classmethod
     def fit(cls, values: Sequence[Any], settings: SentenceSettings, seed: int = 0) -> Sentence:
         try:
-            return cls(sentences.digest())
-        except sentences.Missing as error:
+            return cls(sentence_embeddings.digest())
+        except sentence_embeddings.Missing as error:
             raise ValueError(f"modality=sentence: {error}") from None
 
     def state(self) -> dict[str, Any]:
@@ -54,20 +53,20 @@ class Sentence(Written):
         return cls(**state)
 
     def space(self, encoding: Encoding) -> Space:
-        return Continuous((sentences.SIZE,))
+        return Continuous((sentence_embeddings.SIZE,))
 
     def packed_bytes(self, encoding: Encoding) -> int | None:
-        return 4 * sentences.SIZE
+        return 4 * sentence_embeddings.SIZE
 
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
         """Shape (N, 384), float32. Raises ValueError where the network is missing, or is another one."""
-        out = np.full((len(values), sentences.SIZE), np.nan, np.float32)
+        out = np.full((len(values), sentence_embeddings.SIZE), np.nan, np.float32)
         there = [i for i, value in enumerate(values) if value is not None]
         try:
-            if there and sentences.digest() != self.network:
+            if there and sentence_embeddings.digest() != self.network:
                 raise ValueError("modality=sentence: another network is installed than the run was trained with")
-            out[there] = sentences.embed([str(values[i]) for i in there]) * sentences.SIZE**0.5
-        except sentences.Missing as error:
+            out[there] = sentence_embeddings.embed([str(values[i]) for i in there]) * sentence_embeddings.SIZE**0.5
+        except sentence_embeddings.Missing as error:
             raise ValueError(f"modality=sentence: {error}") from None
         return Packed(out)
 
@@ -81,7 +80,7 @@ class Sentence(Written):
         return ["what it means "]
 
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        return letters.shade(self.pieces(x, encoding), weights.max(keepdims=True).ravel(), titles)
+        return char_features.shade(self.pieces(x, encoding), weights.max(keepdims=True).ravel(), titles)
 
     def describe(self) -> str:
-        return f"what a text means, {sentences.SIZE} numbers"
+        return f"what a text means, {sentence_embeddings.SIZE} numbers"

@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.modalities import letters
+from likewise.modalities import char_features
 from likewise.modalities.base import Encoding, Packed, Windows
+from likewise.modalities.text_values import Written
 from likewise.modalities.tokenizer import Tokenizer, TokenizerSettings, some
-from likewise.modalities.written import Written
 from likewise.spaces import Space, Tokens
 
 #: tokens of the longest item unless a user asks for more
@@ -128,7 +128,7 @@ class Text(Written):
         return [*self.tokenizer.pieces(ids[: ids.index(self.end)]), _END]
 
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        return letters.shade(self.pieces(x, encoding), weights, titles)
+        return char_features.shade(self.pieces(x, encoding), weights, titles)
 
     def task(self, given: Sequence[str]) -> str | None:
         known = {"text": "text2text-generation", "dialogue": "text-generation", "image": "image-to-text"}

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from likewise.modalities import borrowed
+from likewise.modalities import pretrained_tokenizer
 from likewise.modalities.base import ModalitySettings
-from likewise.modalities.borrowed import byte_letters as byte_letters
+from likewise.modalities.pretrained_tokenizer import byte_letters as byte_letters
 
 #: of larger data, a vocabulary is learned from so many texts, and at most so many characters of them
 _LEARNED, _MOST_CHARACTERS = 50_000, 32 * 2**20
@@ -55,9 +55,9 @@ class Tokenizer:
 
             self._bpe = Learned.from_str(known)
         if kind == "borrowed":
-            self._bpe = borrowed.tokenizer(known["json"])
+            self._bpe = pretrained_tokenizer.tokenizer(known["json"])
         size = {"characters": 256 + len(self._characters), "bytes": 256}
-        self.size: int = size[kind] if self._bpe is None else borrowed.size(self._bpe)
+        self.size: int = size[kind] if self._bpe is None else pretrained_tokenizer.size(self._bpe)
         self.end: int = known["end"] if kind == "borrowed" else self.size
         self.most: int | None = known["most"] if kind == "borrowed" else None
 
@@ -68,7 +68,7 @@ class Tokenizer:
         if settings.pretrained is not None:
             if kind != "auto" or vocabulary is not None:
                 raise ValueError("a pretrained model has tokens of its own: leave out tokenizer and vocabulary")
-            return cls("borrowed", borrowed.read(settings.pretrained).known)
+            return cls("borrowed", pretrained_tokenizer.read(settings.pretrained).known)
         count = Counter()
         for text in values:
             count.update(text)
@@ -100,7 +100,7 @@ class Tokenizer:
     def bytes_each(self) -> list[bytes]:
         """What each token writes, in UTF-8, by number. Raises ValueError for borrowed ones that write no bytes."""
         if self.kind == "borrowed":
-            return borrowed.bytes_each(self._bpe)
+            return pretrained_tokenizer.bytes_each(self._bpe)
         if self.kind == "bpe":
             written = {letter: byte for byte, letter in enumerate(byte_letters())}
             return [bytes(written[c] for c in self._bpe.id_to_token(i)) for i in range(self.size)]
@@ -129,7 +129,7 @@ class Tokenizer:
     @cached_property
     def lead(self) -> bytes:
         """What the first token writes that a text leaves out: a space, where tokens hold the one before a word."""
-        return borrowed.lead(self._bpe) if self.kind == "borrowed" else b""
+        return pretrained_tokenizer.lead(self._bpe) if self.kind == "borrowed" else b""
 
     @cached_property
     def _letters(self) -> list[bytes] | None:

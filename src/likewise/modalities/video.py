@@ -19,10 +19,10 @@ from pydantic import Field
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.modalities import footage
+from likewise.modalities import video_io
 from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
-from likewise.modalities.footage import About, Clip
 from likewise.modalities.patches import Patches
+from likewise.modalities.video_io import About, Clip
 from likewise.spaces import Continuous, Space, Tokens
 
 #: files that say how large and how long clips are, spread evenly
@@ -64,7 +64,7 @@ class Video(Modality):
     name = "video"
     Settings = VideoSettings
     encodings = ("continuous", "tokens")
-    suffixes = tuple(f".{kind}" for kind in footage.WRITTEN)
+    suffixes = tuple(f".{kind}" for kind in video_io.WRITTEN)
     goes_on = True
 
     def __init__(
@@ -82,7 +82,7 @@ class Video(Modality):
     @classmethod
     def fit(cls, values: Sequence[Any], settings: VideoSettings, seed: int = 0) -> Video:
         some = [values[i] for i in np.linspace(0, len(values) - 1, min(len(values), _LOOKED_AT)).astype(int)]
-        seen = [footage.about(value) for value in some]
+        seen = [video_io.about(value) for value in some]
         lengths = sorted(-(-each.frames // settings.stride) for each in seen)
         usual = Counter(lengths).most_common(1)[0]
         # where most clips are of one length it is that, else what half of them have
@@ -136,8 +136,8 @@ class Video(Modality):
         if isinstance(value, Clip) and self._fits(value):
             return value.frames.transpose(3, 0, 1, 2)
         span = (self.frames - 1) * self.stride + 1
-        first = max(0, (footage.about(value).frames - span) // 2)
-        found = footage.pictures(value, range(first, first + span, self.stride))
+        first = max(0, (video_io.about(value).frames - span) // 2)
+        found = video_io.pictures(value, range(first, first + span, self.stride))
         found += found[-1:] * (self.frames - len(found))
         return np.stack([self._frame(picture) for picture in found]).transpose(3, 0, 1, 2)
 
@@ -192,9 +192,9 @@ class Video(Modality):
     @classmethod
     def glance(cls, path: Path) -> tuple[str, Pillow.Image]:
         """Beside the words, the first, the middle and the last frame in a row."""
-        seen = footage.about(path)
+        seen = video_io.about(path)
         places = [0, seen.frames // 2, seen.frames - 1]
-        shown = [footage.pictures(path, range(i, i + 1))[0] for i in dict.fromkeys(places)]
+        shown = [video_io.pictures(path, range(i, i + 1))[0] for i in dict.fromkeys(places)]
         row = Pillow.new("RGB", (seen.width * len(shown), seen.height), "white")
         for i, picture in enumerate(shown):
             see_through = picture.mode in ("RGBA", "LA", "PA")
@@ -202,20 +202,20 @@ class Video(Modality):
         return str(seen), row
 
     def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
-        footage.write(Clip(value.frames, self.fps), path, provenance)
+        video_io.write(Clip(value.frames, self.fps), path, provenance)
 
     @classmethod
     def read_provenance(cls, path: Path) -> dict[str, Any] | None:
-        return footage.read_provenance(path)
+        return video_io.read_provenance(path)
 
     def show(self, value: Any) -> str:
-        return footage.show(value, f"clip, {len(value.frames)} frames of {self.width} by {self.height} pixels")
+        return video_io.show(value, f"clip, {len(value.frames)} frames of {self.width} by {self.height} pixels")
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
-        return footage.strips(values)
+        return video_io.strips(values)
 
     def moving_sheet(self, values: Sequence[Any]) -> bytes | None:
-        return footage.moving_sheet(values)
+        return video_io.moving_sheet(values)
 
     def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
         """The clip in pale grey, and over each frame a colour as dense as the weight."""
@@ -301,7 +301,7 @@ def _size(seen: Sequence[About], asked: int | tuple[int, int] | None) -> tuple[i
 def _format(some: Sequence[Any]) -> str:
     kinds = Counter(Path(v).suffix.lower() for v in some if not isinstance(v, Clip))
     usual = kinds.most_common(1)[0][0] if kinds else ""
-    if usual in footage.FILMS:
+    if usual in video_io.FILMS:
         return "webm" if usual == ".webm" else "mp4"
     return "gif" if usual == ".gif" else "webp"
 

@@ -15,14 +15,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.data.records import Records
 from likewise.metrics.intervals import generator
 from likewise.modalities.base import Modality
 from likewise.quality import duplicates, labels, pairs
 from likewise.quality.diversity import Diversity, diversity
 from likewise.quality.items import MOST, Items, components, features, neighbours, standardise, take
 from likewise.quality.outliers import outliers
-from likewise.records import Records
-from likewise.scan import Scan
+from likewise.quality.scan import Scan
 from likewise.spaces import Tokens
 
 Check = Literal["equal", "near", "conflict", "label", "pair", "outlier"]

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from likewise.data.records import Records
 from likewise.metrics.features import CLIP
 from likewise.metrics.intervals import generator
 from likewise.modalities.base import BadValue, Modality
-from likewise.records import Records
 
 Array = NDArray[np.float32]
 

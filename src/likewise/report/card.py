@@ -15,9 +15,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from likewise.display import duration
 from likewise.report.charts import number
 from likewise.report.page import environment, groups_of, interval, write_whole
+from likewise.training.display import duration
 
 #: what a card shows of the samples, beside it
 SHEET = Path("report") / "samples.png"

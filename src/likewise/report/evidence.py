@@ -21,7 +21,7 @@ from likewise.metrics.catalog import MEASURES
 from likewise.metrics.extractors import Extractor, extractor
 from likewise.metrics.features import Projection, shuffled
 from likewise.metrics.intervals import Estimate, generator
-from likewise.samples import Samples
+from likewise.sampling.samples import Samples
 
 #: the protocol's number: changed when a measure's meaning changes, so that stamps of then and now differ
 PROTOCOL = 3

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from likewise.data.records import Records
 from likewise.modalities.base import Modality
 from likewise.quality.assess import CHECKS, Check, Quality, Suspect
-from likewise.records import Records
 from likewise.report import charts
 from likewise.report.page import environment, write_whole
 

@@ -20,9 +20,9 @@ from likewise.metrics.likelihood import bits, bits_per_unit, independent_bits, n
 from likewise.metrics.membership import attack_score, distance_attack
 from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, own_judge, two_sample_test
+from likewise.report.conditioning import captions, clusters, mode_rows
 from likewise.report.evidence import Array, Evidence, Row, most_shown, numbers, shown_items
-from likewise.report.fit import captions, clusters, mode_rows
-from likewise.report.given_away import gave_away
+from likewise.report.judge_examples import gave_away
 from likewise.report.latent import latent
 from likewise.report.molecules import molecules
 from likewise.report.motion import motion

@@ -11,7 +11,7 @@ from typing import Any
 from likewise.classical.ibm1 import IBM1
 from likewise.metrics import table, text
 from likewise.metrics.agreement import Classifier, unclear
-from likewise.metrics.edits import error_rates
+from likewise.metrics.edit_distance import error_rates
 from likewise.metrics.intervals import generator, proportion
 from likewise.metrics.mauve import ENOUGH, mauve
 from likewise.metrics.quality import quality

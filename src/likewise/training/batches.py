@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from likewise.data.columns import Stream
 from likewise.draws import Draws
 from likewise.modalities.base import BadValue, Encoding, Modality, Packed, Windows
 from likewise.spaces import Space, Tokens
-from likewise.streams import Stream
 
 #: bytes of packed items that a stream keeps at hand
 _AT_HAND = 64 * 2**20

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from likewise.training.order import least
+from likewise.training.data_order import least
 
 #: virtual shards of exact elastic training
 SHARDS = 8

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from likewise.config import Training
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
-from likewise.training import checkpoint, distributed, machine, optimizers
+from likewise.training import checkpoint, distributed, hardware, optimizers
 from likewise.training.batches import Batches, scored_together
+from likewise.training.data_order import Order
 from likewise.training.distributed import World
-from likewise.training.order import Order
 
 _HELD_OUT_ITEMS = 1024
 #: a shard's number, and its parts: rows of the batch, x and c
@@ -45,10 +45,10 @@ class Learner:
         self.accumulate = settings.accumulate
         #: whether there is nothing to optimize: the model then takes in the data by `observe`
         self.observing = not self.model.players()
-        self.precision = "float32" if self.observing else machine.precision(settings.precision, device)
+        self.precision = "float32" if self.observing else hardware.precision(settings.precision, device)
         self.sharded = settings.parallel == "fsdp" and self.world.size > 1 and not self.observing
         if (device.type == "cpu" or self.precision == "bfloat16") and not self.sharded:
-            machine.to_channels_last(self.model)
+            hardware.to_channels_last(self.model)
         if settings.checkpoint_activations:
             distributed.checkpoint_activations(self.model)
         if self.sharded:
@@ -84,7 +84,7 @@ class Learner:
                     found = self._gradients(player, turn, taken, number, items)
                     short = 0.0
                 except Exception as error:
-                    if not machine.out_of_memory(error):
+                    if not hardware.out_of_memory(error):
                         raise
                     short = 1.0
                 # All processes compute a turn again if one of them has to: the gradients are summed after this.
@@ -159,13 +159,13 @@ class Learner:
                     buffer.copy_(before)
             for part, (rows, x, c) in enumerate(parts):
                 # Dropout draws from torch's global generator: it is set anew each time, so that it needs no saving.
-                machine.seed(derive_seed(self.settings.seed, "step", number, turn, shard, part) >> 1, self.device)
+                hardware.seed(derive_seed(self.settings.seed, "step", number, turn, shard, part) >> 1, self.device)
                 draws = Draws(derive_seed(self.settings.seed, "noise", number), torch.from_numpy(rows), self.device)
                 if self.sharded or exact:
                     # A family must not go on with the graph of an earlier turn: its gathered weights are gone, and
                     # whether it is still there depends on how many shards a process has.
                     x = x.view_as(x)
-                with machine.autocast(self.device, self.precision):
+                with hardware.autocast(self.device, self.precision):
                     losses = self.model.loss(x, c, player, draws)
                 share = len(rows) / items
                 total = sum(v for k, v in losses.items() if not k.startswith("_"))
@@ -307,7 +307,7 @@ class Learner:
                 draws = Draws(derive_seed(self.settings.seed, "held out data"), index)
                 x, c = batches.take(part, draws, self.device)
                 noise = Draws(derive_seed(self.settings.seed, "held out"), index, self.device)
-                with machine.autocast(self.device, self.precision):
+                with hardware.autocast(self.device, self.precision):
                     found = model.held_out(x, c, noise)
                 if found is None:  # agreed on below: a process without a block does not see it
                     sums[place, 2] = 1

@@ -22,15 +22,15 @@ from torch import Tensor
 
 from likewise.draws import derive_seed
 from likewise.families.base import Model
-from likewise.training import checkpoint, pace
+from likewise.training import checkpoint, time_budget
+from likewise.training.async_checkpoint import Saver
 from likewise.training.batches import Batches
+from likewise.training.data_order import Order
 from likewise.training.distributed import World
 from likewise.training.learner import Learner, NonFinite, try_compile
-from likewise.training.order import Order
+from likewise.training.monitors import Alarm, Watch
 from likewise.training.progress import Progress
-from likewise.training.saver import Saver
-from likewise.training.stop import Interrupted, Stop
-from likewise.training.watch import Alarm, Watch
+from likewise.training.signals import Interrupted, Stop
 
 Array = NDArray[np.float64]
 
@@ -104,9 +104,9 @@ def fit(
             progress.steps = settings.steps
         else:
             with stop.interruptible():
-                steps, _ = pace.plan_steps(learner, train, order, settings.minutes)
+                steps, _ = time_budget.plan_steps(learner, train, order, settings.minutes)
             progress.steps = -int(world.agree(-steps)[0])  # the slowest process's
-        pace.rhythm(settings, progress)
+        time_budget.rhythm(settings, progress)
         # What is counted is not fitted before it is asked for, and only the whole of it is of interest.
         if learner.observing and settings.evaluate_every is None:
             progress.evaluate_every = progress.steps
@@ -211,7 +211,7 @@ def fit(
                 last = time.perf_counter() - began
                 (last,) = world.agree(last)
             if settings.steps is None and not learner.observing:
-                pace.replan(settings, progress)
+                time_budget.replan(settings, progress)
     return progress
 
 
@@ -342,7 +342,7 @@ def _watch_held_out(
     settings, since = learner.settings, progress.step - (progress.best_step or 0)
     if settings.patience is not None and progress.worse >= settings.patience and not learner.model.draws_last:
         # Until steps that are far more than planned are seen to be so, held-out losses are taken far more often.
-        usual = 0 if settings.evaluate_every else pace.how_often(progress.steps) / 2
+        usual = 0 if settings.evaluate_every else time_budget.how_often(progress.steps) / 2
         progress.stopped_early = since >= settings.patience * usual
     line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
     write({**line, "split": "held_out", "loss": loss, "best": progress.best, "best_step": progress.best_step})

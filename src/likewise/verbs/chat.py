@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from likewise.conversations import Message
-from likewise.run import Run
+from likewise.data.conversations import Message
+from likewise.runs.run import Run
 
 _COMMANDS = "/reset, /seed N and /exit"
 

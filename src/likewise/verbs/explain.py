@@ -8,23 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from likewise.explain import critic, directions, fields, latents, nearby, origins, robust, tokens
+from likewise.explain import (
+    directions,
+    discriminator,
+    fields,
+    latent_neighbours,
+    latents,
+    robustness,
+    tokens,
+    training_neighbours,
+)
 from likewise.explain.page import SCHEMA, Section, about, write
 from likewise.explain.probe import Probe, Subject
 from likewise.modalities.base import BadValue
-from likewise.run import Run
+from likewise.runs.run import Run
 
 #: what is asked, in the order of the page, with what it is called where it cannot be answered
 QUESTIONS: list[tuple[str, Callable[[Probe], Section | None]]] = [
     ("the latent", latents.section),
-    ("nearest items by latent", nearby.section),
+    ("nearest items by latent", latent_neighbours.section),
     ("directions of the latent", directions.section),
     ("the surprisal of tokens", tokens.surprisal),
     ("attention", tokens.attention),
-    ("the discriminator", critic.section),
+    ("the discriminator", discriminator.section),
     ("the influence of given fields", fields.section),
-    ("robustness", robust.section),
-    ("nearest training items", origins.section),
+    ("robustness", robustness.section),
+    ("nearest training items", training_neighbours.section),
 ]
 
 

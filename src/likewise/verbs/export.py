@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
 
-from likewise.run import PRETRAINED, Run
+from likewise.runs.run import PRETRAINED, Run
 from likewise.training import checkpoint
 
 #: the formats, and how what is written must be called; a folder for hf and diffusers

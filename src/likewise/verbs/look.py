@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from likewise import budget
 from likewise.draws import derive_seed
-from likewise.plan import Plan, make_plan
+from likewise.modalities.views import Viewed
+from likewise.planning import budget
+from likewise.planning.plan import Plan, make_plan
 from likewise.quality import labels
 from likewise.quality.assess import CHECKS, Quality, assess
 from likewise.quality.support import Facts, Support, support
 from likewise.report import look as page
 from likewise.spaces import Tokens
-from likewise.training import checkpoint, machine
+from likewise.training import checkpoint, hardware
+from likewise.training.data_order import Order
 from likewise.training.learner import parameters
-from likewise.training.order import Order
-from likewise.training.pace import plan_steps
+from likewise.training.time_budget import plan_steps
 from likewise.version import __version__
-from likewise.views import Viewed
 
 #: seconds that a size is tried for: a look is an estimate, `train` measures again
 _TRIAL = 1.0
@@ -192,7 +192,7 @@ def look(
     said: list[str] = []
     plan = budget.fit(plan, {**options, "size": size}, said.append, trial=_TRIAL)
     settings = plan.experiment.training
-    machine.tune(settings.threads)
+    hardware.tune(settings.threads)
     learner, batches = budget.begin(plan)
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
     steps, each = plan_steps(learner, batches, order, settings.minutes, _TRIAL)

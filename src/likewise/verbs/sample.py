@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from likewise import catalog, walk
-from likewise.editing import Edit
-from likewise.rows import read_text
-from likewise.run import Run
-from likewise.samples import Samples, finish, json_lines
-from likewise.sheets import write_sheet
-from likewise.steering import Steering
+from likewise import catalog
+from likewise.data.tables import read_text
+from likewise.runs.run import Run
+from likewise.sampling import interpolation
+from likewise.sampling.contact_sheets import write_sheet
+from likewise.sampling.editing import Edit
+from likewise.sampling.prompting import Steering
+from likewise.sampling.samples import Samples, finish, json_lines
 from likewise.training import checkpoint
 from likewise.training.distributed import World
 
@@ -137,7 +138,7 @@ def in_bulk(
 
 def _provenance(file: Path) -> dict[str, Any] | None:
     """What is written in a sample's own file, by whichever modality writes such files, or in a walk between samples."""
-    if found := walk.read_provenance(file):
+    if found := interpolation.read_provenance(file):
         return found
     kinds = [catalog.find("modality", name) for name in catalog.names("modality")]
     able = [k for k in kinds if file.suffix in (k.suffix, *k.suffixes)]
@@ -167,7 +168,7 @@ def again(file: Path, out: Path) -> Path:
     if run.weights_hash != found["weights"]:
         raise ValueError(f"{file}: drawn by other weights than those {run.path} has now")
     if "walk" in found:
-        return walk.again(file, found, run, out)
+        return interpolation.again(file, found, run, out)
     steering, edit = Steering.from_dict(found.get("steering", {})), Edit.from_dict(found.get("edit"))
     drawn, _ = sample(
         run, len(given), found["seed"], given, out, first, found["settings"], steering=steering, edit=edit, lines=lines,

@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from likewise import budget, huggingface
 from likewise.backbones.pretrained import Pretrained
-from likewise.display import Display
+from likewise.data.records import Records
 from likewise.families.base import Model
-from likewise.plan import Plan, make_plan, records_again
-from likewise.records import Records
-from likewise.run import PRETRAINED, Run
-from likewise.training import checkpoint, distributed, loop, machine
+from likewise.planning import budget, huggingface
+from likewise.planning.plan import Plan, make_plan, records_again
+from likewise.runs import locks
+from likewise.runs.run import PRETRAINED, Run
+from likewise.training import checkpoint, distributed, hardware, loop
 from likewise.training.batches import Batches
+from likewise.training.display import Display
 from likewise.training.distributed import World
 from likewise.training.learner import Learner, NonFinite, parameters
-from likewise.training.stop import Interrupted, Stop
-from likewise.training.track import require, tracker, values_of
-from likewise.verbs import locks
+from likewise.training.loggers import require, tracker, values_of
+from likewise.training.signals import Interrupted, Stop
 from likewise.version import __version__
 
 #: how many real items of each split are kept inside the run, for its reports, and about how many bytes
@@ -109,7 +109,7 @@ def _begin(
     if not _writable(folder):
         raise ValueError(f"{folder}: cannot be written to; give another --out")
     settings = plan.experiment.training
-    machine.choose_device(settings.device)
+    hardware.choose_device(settings.device)
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
     for name in settings.track:
         require(name)
@@ -164,7 +164,7 @@ def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
 
 def _join(device: str, minutes: float) -> World:
     """This process's place among those that torchrun started; every one of them runs the same command."""
-    return distributed.join(machine.choose_device(distributed.local_device(device)), minutes)
+    return distributed.join(hardware.choose_device(distributed.local_device(device)), minutes)
 
 
 def _writable(folder: Path) -> bool:
@@ -210,7 +210,7 @@ def _fit(
 ) -> None:
     settings = run.experiment.training
     # The threads decide how products round: exact elastic training needs their number to be the same everywhere.
-    machine.tune(settings.threads or (1 if settings.exact_elastic else None))
+    hardware.tune(settings.threads or (1 if settings.exact_elastic else None))
     device = run.device(settings.device)
 
     def batches(part: Records) -> Batches:
@@ -347,7 +347,7 @@ def _previewer(run: Run, world: World) -> loop.Previewer:
                 fresh = run.sample(_PREVIEWS, seed=1, start=step * _PREVIEWS, model=model, block=size)
                 break
             except Exception as error:
-                if size == 1 or not machine.out_of_memory(error):
+                if size == 1 or not hardware.out_of_memory(error):
                     raise
                 size //= 2  # previews never run the training out of memory
         if not world.first:

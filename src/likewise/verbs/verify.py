@@ -8,10 +8,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from likewise.editing import Edit
-from likewise.run import Run
-from likewise.samples import json_lines
-from likewise.steering import Steering
+from likewise.runs.run import Run
+from likewise.sampling.editing import Edit
+from likewise.sampling.prompting import Steering
+from likewise.sampling.samples import json_lines
 from likewise.training import checkpoint
 from likewise.training.checkpoint import Damaged
 

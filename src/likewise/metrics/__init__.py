@@ -1,0 +1,1 @@
+"""Measures of samples beside real data, with intervals."""

@@ -1,0 +1,47 @@
+"""What all written values share, whatever tensors they become: how they are read, shown, described and mistyped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.modalities import char_features
+from likewise.modalities.base import BadValue, Modality
+
+
+class Written(Modality):
+    """A value is a string."""
+
+    unit = "byte"
+
+    def read(self, value: Any) -> str:
+        return str(value)
+
+    def show(self, value: Any) -> str:
+        return f"<p>{html.escape(value)}</p>"
+
+    def read_file(self, path: Path) -> str:
+        try:
+            text = path.read_text(encoding="utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            raise BadValue(f"not UTF-8 at byte {error.start}; save it as UTF-8") from None
+        if not text:
+            raise BadValue("the file is empty")
+        return text
+
+    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        return [*char_features.slips(value, rng)]
+
+    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
+        return char_features.properties(values)
+
+    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
+        return char_features.counts(values)
+
+    def amount(self, value: Any) -> int:
+        return max(1, len(value.encode()))

@@ -1,0 +1,399 @@
+"""Clips and their files: films by PyAV, animated GIF, WebP and PNG by Pillow, and folders of numbered frames.
+
+Files are decoded by the one demuxer that their name asks for, so that none can name other files or addresses.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html
+import io
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from likewise.modalities.base import BadValue
+from likewise.modalities.image_io import open_picture
+
+#: films by the end of their name, and the demuxer that reads them
+FILMS = {".mp4": "mov", ".m4v": "mov", ".mov": "mov", ".webm": "matroska", ".mkv": "matroska", ".avi": "avi"}
+ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
+#: what clips are written as
+WRITTEN = ("mp4", "webm", "gif", "webp")
+#: of one frame; of all frames of an animated picture, which are decoded one after another; frames of a film
+_MOST_PIXELS, _MOST_ANIMATED, _MOST_FRAMES = 2**25, 2**30, 200_000
+#: frames of an animated picture: a longer hold of one is as many of them
+_MOST_SHOWN = 10_000
+#: frames a second where a file does not say
+FPS = 10.0
+_EXIF_DESCRIPTION = 0x010E
+#: a film's shorter side is at least this many pixels, by whole steps: players blur small pictures
+_LARGE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames, 8-bit, shape (T, H, W, C) with C of 1 (grey), 3 (colour) or 4 (with transparency), and their rate."""
+
+    frames: NDArray[np.uint8]
+    fps: float = FPS
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Clip) and np.array_equal(self.frames, other.frames)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.frames.shape
+
+    def tobytes(self) -> bytes:
+        return self.frames.tobytes()
+
+    def picture(self, index: int) -> Pillow.Image:
+        """One frame; -1 is the last."""
+        frame = self.frames[index]
+        return Pillow.fromarray(frame[..., 0] if frame.shape[-1] == 1 else np.ascontiguousarray(frame))
+
+    def pictures(self, zoom: int = 1, mode: str | None = None) -> list[Pillow.Image]:
+        """Each frame, `zoom` times as large in whole pixels; mode "RGB" lays what is transparent on white."""
+        out = []
+        for i in range(len(self)):
+            picture = self.picture(i)
+            if mode == "RGB" and picture.mode == "RGBA":
+                picture = Pillow.alpha_composite(Pillow.new("RGBA", picture.size, "white"), picture)
+            picture = picture.convert(mode) if mode and picture.mode != mode else picture
+            size = (picture.width * zoom, picture.height * zoom)
+            out.append(picture if zoom == 1 else picture.resize(size, Pillow.Resampling.NEAREST))
+        return out
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file holds."""
+
+    width: int
+    height: int
+    mode: str  #: L, RGB or RGBA
+    frames: int
+    fps: float
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} {self.mode}, {self.frames} frames"
+
+
+def about(value: Any) -> About:
+    """What a raw value is: a file, a folder of frames, or a Clip. Raises BadValue."""
+    if isinstance(value, Clip):
+        _, height, width, channels = value.shape
+        return About(width, height, ("L", "", "RGB", "RGBA")[channels - 1], len(value), value.fps)
+    path = Path(value)
+    with _readable(path):
+        if path.is_dir():
+            files = frame_files(path)
+            first = open_picture(files[0])
+            return About(first.width, first.height, _mode([first]), len(files), FPS)
+        if path.suffix.lower() in FILMS:
+            return _about_film(path)
+        shown, fps = _animated(path)
+        return About(shown[0].width, shown[0].height, _mode(shown), len(shown), fps)
+
+
+def pictures(value: Any, wanted: range) -> list[Pillow.Image]:
+    """The frames `wanted`, at least one of them; fewer where the file ends before. Raises BadValue."""
+    if isinstance(value, Clip):
+        return [value.picture(i) for i in wanted if i < len(value)]
+    path = Path(value)
+    with _readable(path):
+        if path.is_dir():
+            found = [open_picture(file) for file in frame_files(path)[wanted.start : wanted.stop : wanted.step]]
+            if len({picture.size for picture in found}) > 1:
+                raise BadValue("its frames are not all of one size")
+        elif path.suffix.lower() in FILMS:
+            found = list(_film(path, wanted))
+        else:
+            found = _animated(path)[0][wanted.start : wanted.stop : wanted.step]
+    if not found:
+        raise BadValue(f"none of its frames {wanted.start} to {wanted.stop - 1} can be read")
+    return found
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file, as BadValue of one line."""
+    errors: tuple[type[Exception], ...] = (
+        OSError, EOFError, ValueError, SyntaxError, Pillow.DecompressionBombError,
+    )  # fmt: skip
+    if path.suffix.lower() in FILMS:
+        errors = (*errors, _pyav(path.suffix).FFmpegError)
+    try:
+        yield
+    except BadValue:
+        raise
+    except errors as error:
+        raise BadValue(f"not a readable clip: {(str(error) or type(error).__name__).splitlines()[0]}") from None
+
+
+def _pyav(suffix: str) -> Any:
+    try:
+        import av
+    except ImportError:
+        raise NeedsPyAV(f"{suffix} files are read and written by PyAV: pip install 'likewise[video]'") from None
+    return av
+
+
+class NeedsPyAV(ValueError):
+    """It is not the file that is wrong, but that its reader is not installed."""
+
+
+def _fits(width: int, height: int, most: int = _MOST_PIXELS) -> None:
+    if width * height > most:
+        raise BadValue(f"frames of {width}x{height} pixels; at most {most:,} pixels are read")
+
+
+# Folders of frames.
+
+
+def numbers(names: Sequence[str]) -> list[int] | None:
+    """The number at the end of each name's stem; None if one has none, or two have the same."""
+    found = [re.search(r"(\d+)$", name.rpartition(".")[0]) for name in names]
+    values = [int(hit.group(1)) for hit in found if hit]
+    return values if len(set(values)) == len(names) else None
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The frames in a folder, by their numbers. Raises BadValue."""
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    order = numbers([f.name for f in files])
+    if not files or order is None:
+        raise BadValue("a folder of frames holds pictures only, each with a number of its own at the end of its name")
+    if len(files) > _MOST_FRAMES:
+        raise BadValue(f"{len(files):,} frames; at most {_MOST_FRAMES:,} are read")
+    return [file for _, file in sorted(zip(order, files, strict=True))]
+
+
+# Animated pictures.
+
+
+def _animated(path: Path) -> tuple[list[Pillow.Image], float]:
+    """All frames, and how many a second there are: what is held longer is there more than once."""
+    kind = ANIMATED.get(path.suffix.lower())
+    if kind is None:
+        known = ", ".join(sorted({*FILMS, *ANIMATED}))
+        raise BadValue(f"{path.suffix or 'a file without an end to its name'} is no clip; {known} and folders are")
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limits here are lower, and errors
+        whole = Pillow.open(file, formats=[kind])
+        _fits(*whole.size)
+        count = getattr(whole, "n_frames", 1)
+        _fits(whole.width * count, whole.height, _MOST_ANIMATED)
+        frames, holds = [], []
+        for i in range(count):
+            whole.seek(i)
+            whole.load()
+            frames.append(whole.copy())
+            holds.append(float(whole.info.get("duration") or 0))
+    order, fps = timeline(holds)
+    mode = _mode(frames)
+    frames = [frame if frame.mode == mode else frame.convert(mode) for frame in frames]
+    return [frames[i] for i in order], fps
+
+
+def timeline(holds: Sequence[float]) -> tuple[list[int], float]:
+    """Which frame is shown at each tick of an even clock, and its ticks a second; holds: milliseconds of each frame.
+
+    The clock is the shortest hold. The last frame is shown once: its hold is the pause before a clip begins anew.
+    """
+    known = [hold if hold >= 20 else 1000 / FPS for hold in holds]  # as browsers do with no time at all
+    tick = min(known[:-1] or known)
+    counts = [max(1, round(hold / tick)) for hold in known[:-1]] + [1]
+    if sum(counts) > _MOST_SHOWN:
+        raise BadValue(f"{sum(counts):,} frames of {tick:g} ms; at most {_MOST_SHOWN:,} are read")
+    return [i for i, count in enumerate(counts) for _ in range(count)], 1000 / tick
+
+
+def _mode(frames: Sequence[Pillow.Image]) -> str:
+    """RGBA only where something is to be seen through: animations mark with it what did not change, too."""
+    for frame in frames:
+        see_through = frame.mode in ("RGBA", "LA", "PA") or "transparency" in frame.info
+        if see_through and np.asarray(frame.convert("RGBA"))[..., 3].min() < 255:
+            return "RGBA"
+    return "L" if all(frame.mode in ("1", "L") for frame in frames) else "RGB"
+
+
+# Films.
+
+
+def _about_film(path: Path) -> About:
+    with _opened(path) as (container, stream):
+        count = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
+        first = next(_film(path, range(1)), None)
+        if first is None:
+            raise BadValue("not a readable clip: it has no frame")
+        fps = float(stream.average_rate or stream.guessed_rate or FPS)
+        return About(first.width, first.height, first.mode, min(count, _MOST_FRAMES), fps)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    av = _pyav(path.suffix)
+    with path.open("rb") as file, av.open(file, format=FILMS[path.suffix.lower()]) as container:
+        if not container.streams.video:
+            raise BadValue("it has no pictures in it, only sound or nothing")
+        stream = container.streams.video[0]
+        _fits(stream.codec_context.width, stream.codec_context.height)
+        stream.thread_type = "NONE"  # files are read side by side
+        yield container, stream
+
+
+def _film(path: Path, wanted: range) -> Iterator[Pillow.Image]:
+    """The frames `wanted` that there are, turned upright."""
+    with _opened(path) as (container, stream):
+        grey = str(stream.codec_context.pix_fmt).startswith("gray")
+        for i, frame in enumerate(container.decode(stream)):
+            if i >= min(wanted.stop, _MOST_FRAMES):
+                return
+            if i in wanted:
+                _fits(frame.width, frame.height)  # they may change on the way
+                picture = Pillow.fromarray(frame.to_ndarray(format="gray" if grey else "rgb24"))
+                yield picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+
+
+# Writing.
+
+
+def write(clip: Clip, path: Path, provenance: dict[str, Any]) -> None:
+    """Write a clip as what `path` ends with, one of WRITTEN, with its provenance inside."""
+    note = json.dumps({"likewise": provenance}, sort_keys=True)
+    if path.suffix in (".mp4", ".webm"):
+        _write_film(clip, path, note)
+    elif path.suffix == ".gif":
+        path.write_bytes(animation(clip.pictures(), clip.fps, note))
+    else:
+        exif = Pillow.Exif()
+        exif[_EXIF_DESCRIPTION] = note
+        path.write_bytes(_webp(clip.pictures(), clip.fps, lossless=True, method=4, exif=exif.tobytes()))
+
+
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """What `write` left in a file; None if it is not of it."""
+    with _readable(path):
+        if path.suffix in FILMS:
+            with _opened(path) as (container, _):
+                tags = {key.lower(): value for key, value in container.metadata.items()}
+                text = tags.get("comment")
+        else:
+            with Pillow.open(path, formats=["GIF", "WEBP"]) as picture:
+                text = picture.info.get("comment") or picture.getexif().get(_EXIF_DESCRIPTION)
+    try:
+        return json.loads(text or "null")["likewise"]
+    except (ValueError, TypeError, KeyError):  # somebody else's remark
+        return None
+
+
+def animation(frames: Sequence[Pillow.Image], fps: float, note: str = "") -> bytes:
+    """Frames as an animated GIF, each with the 256 colours that suit it best; what is half transparent is not."""
+    if frames[0].mode == "RGBA":
+        frames = [_hard(frame) for frame in frames]
+    elif frames[0].mode == "RGB":
+        frames = [frame.quantize(256, Pillow.Quantize.MEDIANCUT, dither=Pillow.Dither.NONE) for frame in frames]
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer, "GIF", save_all=True, append_images=frames[1:], duration=_hold(fps, 10), loop=0, disposal=2,
+        comment=note.encode(), optimize=False,
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
+def _hard(frame: Pillow.Image) -> Pillow.Image:
+    """Either seen or seen through: all that a GIF knows."""
+    pixels = np.array(frame)
+    seen = pixels[..., 3:] >= 128
+    return Pillow.fromarray(np.where(seen, np.concatenate([pixels[..., :3], np.full_like(pixels[..., 3:], 255)], 2), 0))
+
+
+def _webp(frames: Sequence[Pillow.Image], fps: float, **options: Any) -> bytes:
+    frames = [frame.convert("RGB") if frame.mode == "L" else frame for frame in frames]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=_hold(fps), loop=0, **options)
+    return buffer.getvalue()
+
+
+def _hold(fps: float, least: int = 1) -> int:
+    """Milliseconds of a frame, in steps of `least`, and never so few that browsers take them for none."""
+    return max(20, round(1000 / fps / least) * least)
+
+
+def _write_film(clip: Clip, path: Path, note: str) -> None:
+    """H.264 or VP9, in whole pixels of at least two a side: colours are kept at half the resolution."""
+    av = _pyav(path.suffix)
+    zoom = max(2, -(-_LARGE // min(clip.shape[1:3])))
+    zoom += zoom % 2
+    codec, options = "libvpx-vp9", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "4"}
+    if path.suffix == ".mp4":  # what every player shows, or where a build of FFmpeg lacks it, what most do
+        codec, options = ("libx264", {"crf": "14"}) if "libx264" in av.codecs_available else ("mpeg4", {"b": "8M"})
+    # No dates and no random marks in it, and one thread: the same clip is the same file.
+    rules = {"fflags": "+bitexact", **({"movflags": "+faststart"} if path.suffix == ".mp4" else {})}
+    with av.open(str(path), "w", format=path.suffix[1:], container_options=rules) as container:
+        container.metadata["comment"] = note
+        stream = container.add_stream(codec, rate=Fraction(clip.fps).limit_denominator(1001), options=options)
+        stream.width, stream.height = clip.shape[2] * zoom, clip.shape[1] * zoom
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for picture in clip.pictures(zoom, "RGB"):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode(None))
+
+
+# Pages and sheets.
+
+
+def show(clip: Clip, alt: str) -> str:
+    """A clip as a picture that moves, inside of a page."""
+    zoom = max(1, 64 // max(clip.shape[1:3]))
+    data = base64.b64encode(_webp(clip.pictures(zoom), clip.fps, quality=85, method=2)).decode()
+    return f'<img alt="{html.escape(alt)}" style="image-rendering:pixelated" src="data:image/webp;base64,{data}">'
+
+
+def strips(clips: Sequence[Clip], most: int = 16) -> bytes:
+    """A PNG with the frames of each clip from left to right, evenly chosen if more than `most`, and clips downwards."""
+    length, height, width, channels = clips[0].shape
+    zoom = max(1, 48 // max(height, width))
+    chosen = np.linspace(0, length - 1, min(length, most)).round().astype(int)
+    cell = (width * zoom + 1, height * zoom + 4)
+    size = (len(chosen) * cell[0], len(clips) * cell[1])
+    ground = Pillow.new("RGBA" if channels == 4 else "RGB", size, "white")
+    for row, clip in enumerate(clips):
+        frames = Clip(clip.frames[chosen]).pictures(zoom)
+        for column, frame in enumerate(frames):
+            ground.paste(frame, (column * cell[0], row * cell[1]))
+    buffer = io.BytesIO()
+    ground.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def moving_sheet(clips: Sequence[Clip]) -> bytes:
+    """All clips side by side as one animated GIF."""
+    length, height, width, _ = clips[0].shape
+    columns = max(1, min(16, round(len(clips) ** 0.5)))
+    zoom = max(1, 48 // max(height, width))
+    cell = (width * zoom + 2, height * zoom + 2)
+    size = (columns * cell[0], -(-len(clips) // columns) * cell[1])
+    grounds = [Pillow.new("RGB", size, "white") for _ in range(length)]
+    for i, clip in enumerate(clips):
+        for ground, frame in zip(grounds, clip.pictures(zoom, "RGB"), strict=True):
+            ground.paste(frame, (i % columns * cell[0] + 1, i // columns * cell[1] + 1))
+    return animation(grounds, clips[0].fps)

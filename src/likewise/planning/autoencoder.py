@@ -1,0 +1,52 @@
+"""What a plan takes from the autoencoder that its data are seen through (`--through RUN`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from likewise import catalog
+from likewise.modalities.latents import Autoencoder
+from likewise.runs.run import Run
+
+
+def autoencoder(path: Path) -> Run:
+    """The run that data are seen through. Raises ValueError if it is none that can be."""
+    run = Run(path)
+    family = getattr(run.experiment.family, "name", "")
+    if not run.experiment.family.autoencodes:
+        raise ValueError(f"--through {path}: {family} finds no latents of items; train one with --family vae or codec")
+    if run.autoencoder is not None:
+        raise ValueError(f"--through {path}: it is itself seen through another run; give that one")
+    if run.conditions:
+        raise ValueError(
+            f"--through {path}: it is given {', '.join(run.conditions)}, and latents are decoded from nothing else; "
+            "train it with --unconditional (what is trained through it may be given anything)"
+        )
+    run.checkpoint()
+    return run
+
+
+def backbone_over(family: str, seen: Autoencoder) -> str:
+    """The backbone of a family that learns latents or codes, where no preset names one."""
+    if seen.codes and not isinstance(catalog.find("family", family)().roles(seen.codes), str):
+        return "transformer"
+    return "conv" if seen.latents.positions else "mlp"
+
+
+def inherited(run: Run, as_: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an autoencoder's plan holds for whoever sees through it: how items are read, divided and encoded."""
+    plan = run.experiment.to_dict()
+    kind = plan["target"]["modality"]
+    if as_ not in (None, kind):
+        raise ValueError(f"--as {as_}: {run.path} was trained on {kind}")
+    if "target" in own:
+        raise ValueError(
+            f"--set target.{next(iter(own['target']))}: items are read as {run.path} reads them; leave it out"
+        )
+    return {
+        "data": {key: value for key, value in plan["data"].items() if key != "path"},
+        "target": plan["target"],
+        "target_field": plan["target_field"],
+    }

@@ -1,0 +1,1 @@
+"""What may be wrong with the data, and what they can support."""

@@ -1,0 +1,196 @@
+"""The preflight's eyes: all of the data read once, to know what is broken, doubled, large or strange before training.
+
+What was learned of a file is cached by its path, size and time of change, so that the second look is quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from likewise import catalog
+from likewise.data import cache
+from likewise.data.columns import Stream
+from likewise.data.indexed import changed, content, size
+from likewise.data.records import Records
+from likewise.modalities.base import BadValue, Modality
+
+#: more than this share of unreadable files is an error, not a note
+_MOST_BROKEN = 0.1
+#: records of large data that are looked at, and about how many marks are counted
+_GLANCE, _COUNTED = 2000, 2_000_000
+_SEEN = tuple[str, str, str, str]  # content digest, what it is, a hash of how it looks, why it is broken
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the data are. `records` are the readable ones."""
+
+    records: Records
+    count: int
+    bytes: int
+    kinds: dict[str, int]
+    broken: list[tuple[str, str]]
+    duplicates: int
+    near_duplicates: list[tuple[str, str]]
+    notes: list[str] = field(default_factory=list)
+    #: the same pairs as indices of `records`
+    near: list[tuple[int, int]] = field(default_factory=list)
+
+
+def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count: None) -> Scan:
+    """Read every record's target; of streamed ones, some. Raises ValueError if too many are broken."""
+    values = records.columns[records.target]
+    if isinstance(values, Stream):
+        return _glance(records, values)
+    reader: type[Modality] = catalog.find("modality", records.modalities[records.target])
+    if isinstance(values[0], Path):
+        seen = _files([Path(v) for v in values], records.path, reader, tell)
+        whole = sum(map(size, values))
+    else:
+        seen = [_inline(v) for v in values]
+        whole = records.path.stat().st_size if records.path.is_file() else sum(len(str(v)) for v in values)
+    broken = [(str(v), s[3]) for v, s in zip(values, seen, strict=True) if s[3]]
+    if len(broken) > _MOST_BROKEN * len(values):
+        raise ValueError(
+            f"{broken[0][0]}: {broken[0][1]}; and so are {len(broken)} of {len(values)} files: mend or remove them"
+        )
+    good = [i for i, s in enumerate(seen) if not s[3]]
+    if not good:
+        raise ValueError(f"{records.path}: none of its records can be read")
+    kept = [seen[i] for i in good]
+    digests = [s[0] for s in kept]
+    readable = records.subset(good, digests)
+    near = _near([values[i] for i in good], kept, reader)
+    names = [(str(values[good[a]]), str(values[good[b]])) for a, b in near]
+    counts = Counter(digests)
+    notes = list(records.notes)
+    if len(counts) == 1 and len(good) > 1:
+        notes.append("all records are equal: there is only one thing to learn")
+    return Scan(
+        readable, len(values), whole, dict(Counter(s[1] for s in kept).most_common(6)), broken,
+        len(good) - len(counts), names, notes, near,
+    )  # fmt: skip
+
+
+def _glance(records: Records, values: Stream) -> Scan:
+    """Look at some records, evenly spread; only their marks are of all."""
+    where = np.linspace(0, len(values) - 1, min(len(values), _GLANCE)).astype(int).tolist()
+    some = [values[i] for i in where]
+    reader: type[Modality] = catalog.find("modality", records.modalities[records.target])
+    if isinstance(some[0], Path):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            seen = list(pool.map(lambda path: _file(path, reader), some))
+    else:
+        seen = [_inline(v) for v in some]
+    broken = [(str(v), s[3]) for v, s in zip(some, seen, strict=True) if s[3]]
+    if len(broken) > _MOST_BROKEN * len(some):
+        raise ValueError(
+            f"{broken[0][0]}: {broken[0][1]}; and so are {len(broken)} of {len(some)} files that were looked at: "
+            "mend or remove them"
+        )
+    good = [(i, v, s) for i, v, s in zip(where, some, seen, strict=True) if not s[3]]
+    near = _near([v for _, v, _ in good], [s for _, _, s in good], reader)
+    notes = [
+        *records.notes,
+        f"the data are large: {len(some):,} of {len(values):,} records were looked at, and each is read when it is "
+        "needed (data.memory)",
+    ]
+    return Scan(
+        records, len(values), values.bytes, dict(Counter(s[1] for _, _, s in good).most_common(6)), broken,
+        _doubled(values), [(str(good[a][1]), str(good[b][1])) for a, b in near], notes,
+        [(good[a][0], good[b][0]) for a, b in near],
+    )  # fmt: skip
+
+
+def _doubled(values: Stream) -> int:
+    """About how many items repeat another, by a share of all marks that is drawn by the marks themselves."""
+    share = max(1, len(values) // _COUNTED)
+    marks = np.concatenate([m[m % np.uint64(2**32 + 1) % np.uint64(share) == 0] for m in values.marks()])
+    room = values.kinds / share
+    unlike = len(np.unique(marks))
+    unlike = -room * np.log1p(-unlike / room)  # different items have one mark by chance, too
+    return max(0, round((len(marks) - unlike) * share))
+
+
+def _inline(value: Any) -> _SEEN:
+    """A text or a row: its digest, its kind, and for text the hash of its letters alone."""
+    digest = hashlib.blake2b(json.dumps(value, default=str).encode(), digest_size=16).hexdigest()
+    if not isinstance(value, str):
+        return digest, type(value).__name__.replace("dict", "row"), digest, ""
+    letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", value).casefold())
+    size = "empty" if not value else "up to 100 characters" if len(value) <= 100 else "up to 1,000 characters"
+    return digest, size if len(value) <= 1000 else "longer than 1,000 characters", letters and str(hash(letters)), ""
+
+
+def _files(paths: list[Path], root: Path, reader: type[Modality], tell: Callable[[int, int], None]) -> list[_SEEN]:
+    name = hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
+    file = cache.folder() / f"scan-{name}.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no cache, or not ours: the files are read again
+        known = {}
+    keys = [f"{path.resolve()}|{size(path)}|{changed(path)}|{reader.name}" for path in paths]
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda i: _file(paths[i], reader), missing)
+        for done, (i, seen) in enumerate(zip(missing, found, strict=True), 1):
+            known[keys[i]] = seen
+            if done % 500 == 0:
+                tell(done, len(missing))
+    if missing:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            aside = file.with_suffix(f".{os.getpid()}")
+            aside.write_text(json.dumps({key: known[key] for key in keys}), encoding="utf-8")
+            aside.replace(file)
+        except OSError:  # a cache that cannot be written costs only time
+            pass
+    return [tuple(known[key]) for key in keys]
+
+
+def _file(path: Path, reader: type[Modality]) -> _SEEN:
+    digest = hashlib.blake2b(content(path), digest_size=16).hexdigest()
+    try:
+        what, picture = reader.glance(path)
+    except BadValue as error:
+        return digest, "", "", str(error)
+    # dHash: is each point of a 9x8 grid brighter than its right neighbour?
+    small = np.asarray(picture.convert("L").resize((9, 8), Pillow.Resampling.BOX), np.int16)
+    look = np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
+    return digest, what, look, ""
+
+
+def _near(values: list[Any], seen: list[_SEEN], reader: type[Modality], most: int = 1000) -> list[tuple[int, int]]:
+    """Pairs of values that differ but look alike: texts of the same letters, pictures of like hash and like pixels."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    distinct = set()
+    for i, (digest, _, look, _) in enumerate(seen):
+        if look and digest not in distinct and look != digest:
+            groups[look].append(i)
+        distinct.add(digest)
+    pairs = []
+    for group in groups.values():
+        for a, b in itertools.pairwise(group):
+            if len(pairs) < most and (not isinstance(values[a], Path) or _alike(values[a], values[b], reader)):
+                pairs.append((a, b))
+    return pairs
+
+
+def _alike(a: Path, b: Path, reader: type[Modality]) -> bool:
+    pictures = [reader.glance(path)[1].convert("RGB") for path in (a, b)]
+    small = [np.asarray(p.resize((16, 16), Pillow.Resampling.BOX), np.float64) for p in pictures]
+    return bool(np.abs(small[0] - small[1]).mean() < 2)

@@ -1,0 +1,1 @@
+"""The report: evidence, verdict, page, model card."""

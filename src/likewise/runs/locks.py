@@ -1,0 +1,39 @@
+"""One training at a time, of a run and in laying one out.
+
+The system drops these locks with the process, even by kill -9.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from likewise.runs.run import Run
+from likewise.training.distributed import World
+
+
+@contextmanager
+def training(run: Run, world: World) -> Iterator[None]:
+    """Raises ValueError if another process is training the run."""
+    with (run.path / ".lock").open("w") as lock:
+        try:
+            if world.first:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"{run.path}: another process is training this run") from None
+        yield
+
+
+@contextmanager
+def laying_out(folder: Path) -> Iterator[None]:
+    """Wait until nobody else lays anything out in this folder. It is locked itself, so that no file is left there."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems lock no folders
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

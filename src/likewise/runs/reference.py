@@ -1,0 +1,90 @@
+"""The real data that are kept with a run: what reports compare with, and what samples are given when nobody says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from likewise.modalities import views
+from likewise.modalities.base import Modality
+from likewise.training.batches import Channel
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real data kept with the run: values, the given values, and both as tensors."""
+
+    values: list[Any]
+    given: dict[str, list[Any]]
+    x: Tensor
+    c: dict[str, Tensor] | None
+
+
+class Kept(Sequence[Any]):
+    """Values that are kept as one array, each decoded when it is asked for."""
+
+    def __init__(self, file: Path, modality: Modality) -> None:
+        self._batch, self._modality = np.load(file, mmap_mode="r", allow_pickle=False), modality
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        first = self._modality.encodings[0]
+        batch = np.array(self._batch[index])[None]
+        return self._modality.decode(self._modality.encode(batch, first), first)[0]
+
+
+def keep(
+    folder: Path, split: str, plain: Modality, values: Sequence[Any], given: Mapping[str, Sequence[Any]],
+    conditions: Mapping[str, Modality],
+) -> None:  # fmt: skip
+    """Keep real data in a folder: pictures as arrays, anything else as JSON lines, and views not at all."""
+    folder.mkdir(exist_ok=True)
+    told: dict[str, Any] = {} if plain.suffix is not None else {"": list(values)}
+    if plain.suffix is not None:
+        _save(folder / f"{split}.npy", plain, values)
+    for number, (name, modality) in enumerate(conditions.items()):
+        column = given[name]
+        if isinstance(column, views.Viewed):
+            continue
+        if modality.suffix is not None:
+            _save(folder / f"{split}.{number}.npy", modality, column)
+        else:
+            told[name] = list(column)
+    (folder / f"{split}.json").write_text(json.dumps(told, ensure_ascii=False, default=str), encoding="utf-8")
+
+
+def _save(file: Path, modality: Modality, values: Sequence[Any]) -> None:
+    packed = Channel.of(modality, modality.encodings[0], values).packed
+    np.save(file, packed.take(np.arange(len(values))), allow_pickle=False)
+
+
+def kept(
+    folder: Path, split: str, plain: Modality, conditions: Mapping[str, Modality]
+) -> tuple[Sequence[Any], dict[str, Sequence[Any]]]:
+    """The values, and what was given with each, by field. Raises ValueError if they are not there."""
+    file = folder / f"{split}.json"
+    if not file.is_file():
+        raise ValueError(
+            f"{file}: is not there; evaluating needs the real data that training left in the run, and so does a "
+            "sample of which nobody says what it is --given"
+        )
+    told = json.loads(file.read_text(encoding="utf-8"))
+    values = told.pop("") if "" in told else Kept(folder / f"{split}.npy", plain)
+    given: dict[str, Sequence[Any]] = {}
+    for number, (name, modality) in enumerate(conditions.items()):
+        array = folder / f"{split}.{number}.npy"
+        if name in told:
+            given[name] = told[name]
+        else:
+            given[name] = Kept(array, modality) if array.is_file() else views.seen(values, plain, name)
+    return values, given

@@ -1,0 +1,1 @@
+"""Drawing: samples, prompts, grammars, editing, outpainting, tiling, contact sheets, interpolation."""

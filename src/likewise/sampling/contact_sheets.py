@@ -1,0 +1,214 @@
+"""A contact sheet: samples in rows, under each row what it was drawn for, as one PNG."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from likewise.modalities.base import Modality
+from likewise.sampling.samples import Samples
+
+#: pixels of a cell's longer side at least, of a caption's letters, and around cells
+_CELL, _LETTERS, _GAP = 96, 14, 6
+#: lines that a caption has at most
+_LINES = 3
+#: where systems keep fonts; what those are called that have the letters of Europe, and of China, Japan and Korea
+_FOLDERS = (
+    "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts", "/System/Library/Fonts",
+    "/Library/Fonts", "~/Library/Fonts", "C:/Windows/Fonts",
+)  # fmt: skip
+_PLAIN = re.compile(
+    r"^(dejavusans|notosansregular|liberationsansregular|arial|segoeui|robotoregular|helvetica)\.", re.IGNORECASE
+)
+_WIDE = re.compile(
+    "cjk|sourcehan|wqy|wenquan|droidsansfallback|uming|ukai|pingfang|heiti|hiragino|msyh|msgothic|malgun|simsun|simhei|"
+    "notosans(sc|tc|jp|kr)|nanum|ipag|takao|arialuni|unifont",
+    re.IGNORECASE,
+)
+Face = ImageFont.FreeTypeFont
+
+
+def write_sheet(drawn: Samples, conditions: Mapping[str, Modality], path: Path, font: str | None = None) -> str:
+    """Write the sheet of samples; returns what is to be said of its letters, "" if all is well.
+
+    Samples that were given the same stand in one row. Given pictures and palettes are drawn at its left, given words
+    under it. font: a file whose letters are tried first; then Pillow's own, then those of the system.
+    """
+    if drawn.modality.suffix is None or drawn.modality.sheet(drawn.values[:1]) is None:
+        raise ValueError(f"--grid: a contact sheet is of pictures, and this run draws {drawn.modality.name}")
+    letters = Letters(font)
+    provenance = {
+        **drawn.provenance, "start": drawn.start, "given": drawn.given, "sheet": {"font": font} if font else {},
+    }  # fmt: skip
+    info = PngInfo()
+    info.add_itxt("likewise", json.dumps(provenance, sort_keys=True))
+    _picture(drawn, conditions, letters).save(path, "PNG", pnginfo=info)
+    return letters.note()
+
+
+def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letters) -> Pillow.Image:
+    alike: dict[str, list[int]] = {}  # in the order in which each was first given
+    for i, given in enumerate(drawn.given):
+        alike.setdefault(json.dumps(given, sort_keys=True), []).append(i)
+    rows = list(alike.values())
+    if not any(drawn.given):  # nothing is said of any: a square
+        count = max(1, round(len(drawn) ** 0.5))
+        rows = [list(range(len(drawn)))[i : i + count] for i in range(0, len(drawn), count)]
+    wide, high = drawn.values[0].size
+    zoom = max(1, -(-_CELL // max(wide, high)))
+    cell = wide * zoom, high * zoom
+    shown = [_shown(drawn.given[row[0]], conditions) for row in rows]
+    beside = max(len(pictures) for pictures, _ in shown)
+    columns = beside + max(map(len, rows))
+    width = columns * (cell[0] + _GAP) + _GAP
+    captions = [letters.wrapped(text, width - 2 * _GAP) for _, text in shown]
+    step = letters.height
+    height = _GAP + sum(cell[1] + _GAP + len(lines) * step + (_GAP if lines else 0) for lines in captions)
+    sheet = Pillow.new("RGB", (width, height), "white")
+    top = _GAP
+    for row, (pictures, _), lines in zip(rows, shown, captions, strict=True):
+        for place, value in enumerate([*pictures, *[None] * (beside - len(pictures)), *(drawn.values[i] for i in row)]):
+            if value is not None:
+                _paste(sheet, value, (_GAP + place * (cell[0] + _GAP), top), cell)
+        top += cell[1] + _GAP
+        for line in lines:
+            letters.draw(sheet, (_GAP, top), line)
+            top += step
+        top += _GAP if lines else 0
+    return sheet
+
+
+def _shown(given: Mapping[str, Any], conditions: Mapping[str, Modality]) -> tuple[list[Pillow.Image], str]:
+    """What was given, as pictures where it is one, and as words."""
+    pictures, words = [], []
+    for name, value in given.items():
+        if value is None:
+            continue
+        modality = conditions[name]
+        found = modality.sheet([modality.read(value)])
+        if found is not None:
+            pictures.append(Pillow.open(io.BytesIO(found)))
+        else:
+            words.append(modality.words(value) if len(given) == 1 else f"{name}: {modality.words(value)}")
+    return pictures, ", ".join(words)
+
+
+def _paste(sheet: Pillow.Image, value: Pillow.Image, at: tuple[int, int], cell: tuple[int, int]) -> None:
+    scale = min(cell[0] / value.width, cell[1] / value.height)
+    size = max(1, round(value.width * scale)), max(1, round(value.height * scale))
+    how = Pillow.Resampling.NEAREST if scale >= 1 else Pillow.Resampling.LANCZOS
+    large = value.convert("RGBA" if value.mode in ("RGBA", "LA", "P") else "RGB").resize(size, how)
+    where = at[0] + (cell[0] - size[0]) // 2, at[1] + (cell[1] - size[1]) // 2
+    sheet.paste(large, where, large if large.mode == "RGBA" else None)
+
+
+class Letters:
+    """Text in whichever fonts have its letters."""
+
+    def __init__(self, font: str | None = None) -> None:
+        """font: the file of the font that is tried first. Raises ValueError if it is none."""
+        own = ImageFont.load_default(_LETTERS)
+        assert isinstance(own, Face)  # Pillow is built with FreeType in every wheel
+        self.faces: list[Face] = [own]
+        if font is not None:
+            try:
+                self.faces.insert(0, ImageFont.truetype(font, _LETTERS))
+            except OSError as error:
+                raise ValueError(f"--font {font}: {error}") from None
+        self._others: list[str] | None = None
+        self.lacking: set[str] = set()
+        self.height = round(_LETTERS * 1.4)
+
+    def face(self, letter: str) -> Face:
+        """The first font that has the letter; the first of all, which draws a box, if none has."""
+        for face in self.faces:
+            if has(face, letter):
+                return face
+        if self._others is None:
+            self._others = system_fonts()
+        while self._others:
+            file = self._others.pop(0)
+            try:
+                face = ImageFont.truetype(file, _LETTERS)
+            except OSError:  # a font of the system that FreeType does not read is none
+                continue
+            self.faces.append(face)
+            if has(face, letter):
+                return face
+        self.lacking.add(letter)
+        return self.faces[0]
+
+    def runs(self, text: str) -> list[tuple[Face, str]]:
+        """The text in pieces, each of one font."""
+        return [(face, "".join(t for _, t in group)) for face, group in
+                groupby(((self.face(t), t) for t in text), lambda pair: pair[0])]  # fmt: skip
+
+    def length(self, text: str) -> float:
+        return sum(face.getlength(part) for face, part in self.runs(text))
+
+    def wrapped(self, text: str, width: int) -> list[str]:
+        """Lines no wider than `width` pixels, at most `_LINES`; words are kept whole where there are spaces."""
+        lines, line = [], ""
+        for word in re.findall(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]|\S+\s*|\s+", text.strip()):
+            for piece in [word] if self.length(word.rstrip()) <= width else list(word):
+                if line and self.length(line + piece.rstrip()) > width:
+                    lines.append(line.rstrip())
+                    line = ""
+                line += piece
+        lines += [line.rstrip()] if line.strip() else []
+        return lines if len(lines) <= _LINES else [*lines[: _LINES - 1], lines[_LINES - 1][:-1] + "…"]
+
+    def draw(self, picture: Pillow.Image, at: tuple[int, int], text: str) -> None:
+        pen, (left, top) = ImageDraw.Draw(picture), map(float, at)
+        for face, part in self.runs(text):
+            pen.text((left, top + _LETTERS), part, fill="black", font=face, anchor="ls")
+            left += face.getlength(part)
+
+    def note(self) -> str:
+        if not self.lacking:
+            return ""
+        some = "".join(sorted(self.lacking)[:12])
+        count = len(self.lacking)
+        return f"no font here has {count} letters of the captions ({some}): they are boxes; give --font FILE.ttf"
+
+
+@cache
+def _box(face: Face) -> tuple[Any, bytes]:
+    """What a font draws for a letter it does not have."""
+    return _drawn(face, "\U0010fffe")
+
+
+def _drawn(face: Face, letter: str) -> tuple[Any, bytes]:
+    mask: Any = face.getmask(letter)
+    return mask.size, bytes(mask)
+
+
+def has(face: Face, letter: str) -> bool:
+    """Whether a font has a letter; what takes no room needs none."""
+    if letter.isspace() or letter in "\u200d\ufe0e\ufe0f":
+        return True
+    return _drawn(face, letter) != _box(face)
+
+
+def system_fonts() -> list[str]:
+    """Files of fonts in this system that are likely to have what Pillow's own has not, in the order to try them."""
+    found: list[tuple[bool, bool, str]] = []
+    for folder in _FOLDERS:
+        for inside, _, names in os.walk(os.path.expanduser(folder)):
+            for name in names:
+                plain = name.replace("-", "").replace("_", "").replace(" ", "")
+                wide = not _PLAIN.search(plain)
+                if name.lower().endswith((".ttf", ".ttc", ".otf")) and (not wide or _WIDE.search(plain)):
+                    found.append((wide, "regular" not in name.lower(), os.path.join(inside, name)))
+    return [file for _, _, file in sorted(found)]

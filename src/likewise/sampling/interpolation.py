@@ -1,0 +1,157 @@
+"""A walk between samples: from latent to latent on the sphere they lie on, and back, as a moving picture.
+
+White, "Sampling generative networks" (2016).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+
+from likewise.draws import Draws, derive_seed
+from likewise.explain.latents import slerp
+from likewise.runs.run import Run
+from likewise.sampling.tiling import seamless
+
+#: pictures from one sample to the next, and how long each is seen, in milliseconds
+FRAMES, _EACH = 12, 80
+#: pixels of the longer side that a moving picture has at least
+_SEEN = 192
+#: what Pillow writes, and what needs a library of its own
+_PILLOW, _FILMS = (".gif", ".webp", ".png"), (".mp4",)
+
+
+def walk(
+    run: Run, out: Path, n: int = 4, seed: int = 0, given: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None, *, tile: bool = False,
+) -> Path:  # fmt: skip
+    """Write the way from sample 0 of `seed` to 1, to 2, ..., and back to 0. Raises ValueError where there is none.
+
+    given: one mapping for all of it; without any, what sample 0 would be given.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in _PILLOW + _FILMS:
+        raise ValueError(f"--walk {out}: a moving picture is written as {', '.join(_PILLOW + _FILMS)}")
+    if suffix in _FILMS:
+        _av(out)  # before anything is drawn
+    if n < 2:
+        raise ValueError(f"--walk {out}: a walk is between two samples at least; -n {n}")
+    if run.modality.suffix != ".png":
+        raise ValueError(f"--walk {out}: a moving picture is made of pictures, and this run draws {run.plain.name}")
+    with seamless(run) if tile else nullcontext():
+        values, asked = _frames(run, n, seed, given, settings)
+    provenance = {
+        "run": str(run.path.resolve()), "weights": run.weights_hash, "seed": seed, "settings": settings or {},
+        "given": asked, "walk": {"n": n, "frames": FRAMES}, **({"tile": True} if tile else {}),
+    }  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _write(out, values, json.dumps(provenance, sort_keys=True))
+    return out
+
+
+def again(file: Path, found: dict[str, Any], run: Run, out: Path) -> Path:
+    """Walk once more as `found`, the provenance of `file`, says."""
+    done = out / file.name
+    tile = found.get("tile", False)
+    return walk(run, done, found["walk"]["n"], found["seed"], found["given"], found["settings"], tile=tile)
+
+
+def read_provenance(file: Path) -> dict[str, Any] | None:
+    """What `walk` wrote into a moving picture; None if it is none of its."""
+    if file.suffix.lower() not in _PILLOW:
+        return None
+    with Pillow.open(file, formats=["GIF", "WEBP", "PNG"]) as picture:
+        text: Any = picture.info.get("comment") or picture.info.get("likewise") or picture.info.get("xmp")
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "walk" in found else None
+
+
+def _frames(
+    run: Run, n: int, seed: int, given: dict[str, Any] | None, settings: dict[str, Any] | None
+) -> tuple[list[Any], dict[str, Any]]:
+    """The pictures, `FRAMES` from each of the n samples to the next, and what all are given."""
+    asked = given or (run.some_given(1, seed)[0] if run.conditions else {})
+    model, chosen, modality = run.model, run.sampling(settings), run.decoder(settings)
+    device = model.device
+    try:
+        ends = model.latent(Draws(derive_seed(seed, "sample"), torch.arange(n), device))
+    except NotImplementedError as error:
+        raise ValueError(f"--walk: {error}; vae, gan and flow have one") from None
+    shares = torch.arange(FRAMES, device=device) / FRAMES
+    z = torch.cat([slerp(ends[[i]], ends[[(i + 1) % n]], shares) for i in range(n)])
+    values, block = [], run.block()
+    for first in range(0, len(z), block):
+        # Blocks are full, as rounding may depend on their size; all frames have the noise of sample 0 beside z.
+        part = z[first : first + block]
+        whole = torch.cat((part, part[-1:].expand(block - len(part), *part.shape[1:])))
+        same = torch.zeros(block, dtype=torch.long)
+        draws = Draws(derive_seed(seed, "sample"), same, device)
+        model.latent(draws)
+        with torch.no_grad(), run.computing(chosen, device):
+            x = model.from_latent(whole, run.condition([asked] * block, device), draws, chosen).cpu()
+        decoded = modality.decode(x, run.encoding, Draws(derive_seed(seed, "decode"), same))
+        values += decoded[: len(part)]
+    return values, run.told(asked)
+
+
+def _write(out: Path, values: Sequence[Pillow.Image], provenance: str) -> None:
+    wide, high = values[0].size
+    zoom = max(1, -(-_SEEN // max(wide, high)))
+    frames = [v.resize((wide * zoom, high * zoom), Pillow.Resampling.NEAREST) for v in values]
+    suffix = out.suffix.lower()
+    if suffix in _FILMS:
+        _film(out, [_opaque(v) for v in frames], provenance)
+        return
+    options: dict[str, Any] = {"save_all": True, "duration": _EACH, "loop": 0}
+    if suffix == ".gif":
+        # A palette of all frames together would be coarse, and without transparency there are no holes in it.
+        frames = [_opaque(v).quantize(256, dither=Pillow.Dither.NONE) for v in frames]
+        options["comment"] = provenance.encode()
+    elif suffix == ".webp":
+        options |= {"xmp": provenance.encode(), "lossless": True}
+    else:
+        from PIL.PngImagePlugin import PngInfo
+
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("likewise", provenance)
+    frames[0].save(out, append_images=frames[1:], **options)
+
+
+def _opaque(value: Pillow.Image) -> Pillow.Image:
+    if value.mode == "RGBA":
+        value = Pillow.alpha_composite(Pillow.new("RGBA", value.size, "white"), value)
+    return value.convert("RGB")
+
+
+def _av(out: Path) -> Any:
+    try:
+        import av  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ValueError(
+            f"--walk {out}: needs the library av (pip install av); .gif, .webp and .png need nothing"
+        ) from None
+    return av
+
+
+def _film(out: Path, frames: Sequence[Pillow.Image], provenance: str) -> None:
+    av = _av(out)
+    with av.open(str(out), "w") as film:
+        film.metadata["comment"] = provenance
+        stream = film.add_stream("libx264", rate=round(1000 / _EACH))
+        # yuv420p, which every player knows, has one colour for two pixels each way
+        stream.width, stream.height = (n + n % 2 for n in frames[0].size)
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            pixels = np.pad(np.asarray(frame), ((0, frame.height % 2), (0, frame.width % 2), (0, 0)), mode="edge")
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        film.mux(stream.encode())

@@ -1,0 +1,156 @@
+"""Steering a text as it is drawn: how it begins, where it stops, what it must match.
+
+A prompt's last token may be the start of a longer one ("the " of "the beginning", where the space is part of the next
+word's token). It is therefore drawn again, among the tokens that begin with it (token healing, from guidance by
+Lundberg et al., 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likewise.modalities.base import Modality
+from likewise.sampling.grammar import Grammar
+from likewise.sampling.streaming import Live
+from likewise.spaces import Tokens
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What a user asks of texts. regex, json_schema: what follows the prompt must match, at most one of them."""
+
+    prompt: str = ""
+    stop: tuple[str, ...] = ()
+    regex: str | None = None
+    json_schema: Any = None
+
+    def __post_init__(self) -> None:
+        if self.regex is not None and self.json_schema is not None:
+            raise ValueError("--regex and --json-schema: give one of them")
+        if "" in self.stop:
+            raise ValueError("--stop: an empty text would stop before anything; give some text")
+
+    @property
+    def constrained(self) -> bool:
+        return self.regex is not None or self.json_schema is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was asked for, as it stands in a provenance; {} if nothing was."""
+        asked = {"prompt": self.prompt, "stop": [*self.stop], "regex": self.regex, "json_schema": self.json_schema}
+        return {name: value for name, value in asked.items() if value not in ("", [], None)}
+
+    @classmethod
+    def from_dict(cls, asked: Mapping[str, Any]) -> Steering:
+        return cls(**{**asked, "stop": tuple(asked.get("stop", ()))})
+
+    def trim(self, text: str) -> str:
+        """The text up to the first stop behind the prompt."""
+        found = [at for stop in self.stop if (at := text.find(stop, len(self.prompt))) >= 0]
+        return text[: min(found, default=len(text))]
+
+
+class Reins:
+    """A steering, made ready for the tokens of a run: what a prompt is in tokens, and the grammar."""
+
+    def __init__(self, steering: Steering, modality: Modality, space: Tokens, longest: int) -> None:
+        """longest: tokens of a sample at most."""
+        assert space.end is not None
+        self.steering, self.end, self.vocabulary = steering, space.end, space.vocabulary
+        self.pieces, self.lead = modality.token_bytes(), modality.lead
+        ids = modality.tokens_of(steering.prompt)
+        if len(ids) >= longest:
+            raise ValueError(
+                f"--prompt: it has {len(ids)} tokens and the run's texts at most {longest}, so that nothing is "
+                "left to draw; give a shorter one"
+            )
+        self.grammar = None
+        if steering.constrained:
+            self.grammar = Grammar(self.pieces, modality.tokens_of, self.end, steering.regex, steering.json_schema)
+        self.healing: Tensor | None = None
+        if ids and self.grammar is None:
+            # A grammar says what follows the prompt, byte by byte: no token may be of both.
+            last = self.pieces[ids.pop()]
+            self.healing = torch.tensor([piece.startswith(last) for piece in self.pieces])
+        self.ids = ids
+
+    def batch(self, wanted: Sequence[bool], live: Callable[[str], None] | None = None) -> Steered:
+        """For one batch; the rows that are not wanted end at once. live: told the text of the one wanted row."""
+        return Steered(self, wanted, live)
+
+
+class Steered:
+    """The constraint (`families.decoding.Constraint`) of one batch, and what `sample` takes beside it."""
+
+    def __init__(self, reins: Reins, wanted: Sequence[bool], live: Callable[[str], None] | None) -> None:
+        self.reins, self.wanted = reins, wanted
+        self._stops = [stop.encode() for stop in reins.steering.stop]
+        self._texts = [bytearray() for _ in wanted]
+        self._over = [not each for each in wanted]
+        self._matching = None if reins.grammar is None else reins.grammar.start(len(wanted))
+        self._live = None if live is None else Live(reins.pieces, reins.steering, live, reins.lead)
+        self._only_end = torch.arange(reins.vocabulary) == reins.end
+
+    def arguments(self, device: torch.device) -> dict[str, Any]:
+        """What `Model.sample` of a steerable model is given."""
+        given: dict[str, Any] = {"constraint": self}
+        if self.reins.ids:
+            given["prefix"] = torch.tensor(self.reins.ids, device=device).repeat(len(self.wanted), 1)
+        if self._live is not None:
+            given["on_token"] = self._told
+        return given
+
+    def mask(self, x: Tensor) -> Tensor | None:
+        reins, position = self.reins, x.shape[1]
+        if position > 0:
+            self._see(position - 1, x[:, -1].tolist())
+        if position < len(reins.ids):
+            return None
+        may = torch.ones(len(x), reins.vocabulary, dtype=torch.bool)
+        if reins.healing is not None and position == len(reins.ids):
+            may &= reins.healing
+        if self._matching is not None:
+            may &= self._matching.mask(self._over)
+        may[torch.tensor(self._over)] = self._only_end
+        return may
+
+    def complete(self, x: Tensor) -> list[bool]:
+        """Whether each row is all that the grammar asks for. x: the tokens, shape (B, length)."""
+        if self._matching is None:
+            return [True] * len(x)
+        seen = self._matching.seen
+        return [
+            self._matching.complete(i, row[len(self.reins.ids) + seen[i] :]) if self.wanted[i] else True
+            for i, row in enumerate(x.tolist())
+        ]
+
+    def finish(self) -> None:
+        if self._live is not None:
+            self._live.finish()
+
+    def _told(self, position: int, tokens: Tensor) -> None:
+        assert self._live is not None
+        token = int(tokens[self.wanted.index(True)])
+        if token != self.reins.end:
+            self._live.token(token)
+
+    def _see(self, position: int, tokens: list[int]) -> None:
+        """Take in the tokens of a position: which rows are over now."""
+        reins = self.reins
+        for i, token in enumerate(tokens):
+            if self._over[i]:
+                continue
+            if self._matching is not None and position >= len(reins.ids):
+                self._matching.take(i, token)
+            if token == reins.end:
+                self._over[i] = True
+                continue
+            text = self._texts[i]
+            new, start = len(text), len(reins.steering.prompt.encode())
+            text += reins.pieces[token] if text else reins.pieces[token].removeprefix(reins.lead)
+            if any(text.find(stop, max(start, new - len(stop) + 1)) >= 0 for stop in self._stops):
+                self._over[i] = True
