@@ -21,7 +21,7 @@ from likewise.modalities.base import Packed
 from likewise.modalities.text import Text, TextSettings
 from likewise.spaces import Tokens
 from likewise.training import hardware
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, FieldData
 from likewise.training.learner import Learner, parameters
 
 BATCH, CONTEXT, STEPS = 16, 256, 3
@@ -38,7 +38,7 @@ def run(nanogpt: str | None, compiled: bool, rounds: int) -> Result:
 
     learner = _ours(vocabulary)
     rows = stream[: len(stream) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)
-    batches = Batches(Channel(_Bytes(text), "tokens", Packed(rows)))
+    batches = Batches(FieldData(_Bytes(text), "tokens", Packed(rows)))
     counter = iter(range(10**9))
 
     def ours() -> float:

@@ -31,7 +31,7 @@ from likewise.families.solvers import FlowSampling
 from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
 from likewise.training import hardware
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, FieldData
 from likewise.training.data_order import Order
 from likewise.training.learner import Learner, parameters
 
@@ -46,7 +46,7 @@ def run(rounds: int) -> list[Result]:
     hardware.tune()
     small = np.kron(load_digits().images / 16, np.ones((4, 4)))  # pyright: ignore
     pictures = (small * 255).round().astype(np.uint8)[:, None]
-    batches = Batches(Channel(Image(SIDE, "L", 1, None), "continuous", Packed(pictures)))
+    batches = Batches(FieldData(Image(SIDE, "L", 1, None), "continuous", Packed(pictures)))
     missing: list[str] = []
     train, train_notes = _ours_training(batches)
     draw, draw_notes = _ours_drawing()

@@ -17,7 +17,7 @@ from likewise.families.vae import VAE
 from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
 from likewise.training import hardware
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, FieldData
 from likewise.training.data_order import Order
 from likewise.training.learner import Learner, parameters
 
@@ -34,7 +34,7 @@ def run(rounds: int) -> Result:
     missing: list[str] = []
 
     modality = Image(28, "L", 1, None)
-    batches = Batches(Channel(modality, "continuous", Packed((pictures * 255).round().astype(np.uint8))))
+    batches = Batches(FieldData(modality, "continuous", Packed((pictures * 255).round().astype(np.uint8))))
     torch.manual_seed(0)
     backbone = MLP(encoder_hidden=(HIDDEN,), decoder_hidden=(HIDDEN,), activation="relu")
     model = VAE(latent=LATENT, likelihood="bernoulli").build(modality.space("continuous"), {}, backbone)

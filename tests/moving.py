@@ -1,7 +1,7 @@
 """Clips for tests: a square that moves over a plain ground, one step a frame."""
 
 import numpy as np
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.modalities.video_io import Clip
 
@@ -38,4 +38,4 @@ def save_frames(folder, clip, name="frame-{:03d}.png", start=1):
 
 def save_still(path, value=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.new("RGB", (8, 8), (value, 0, 0)).save(path)
+    PILImage.new("RGB", (8, 8), (value, 0, 0)).save(path)

@@ -16,7 +16,7 @@ from likewise.modalities import sentence_embeddings
 from likewise.modalities.video_io import Clip
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training import checkpoint
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, FieldData
 from likewise.training.learner import Learner
 
 rng = np.random.default_rng(1)
@@ -47,7 +47,7 @@ SMALL = {
     "none": {},
 }
 KINDS = {m: catalog.find("modality", m) for m in catalog.names("modality")}
-TARGETS = [(m, e) for m, kind in KINDS.items() if not kind.only_given for e in kind.encodings]
+TARGETS = [(m, e) for m, kind in KINDS.items() if not kind.condition_only for e in kind.encodings]
 CONDITIONS = [None, *catalog.names("modality")]
 
 
@@ -58,11 +58,11 @@ def quick_sentences(monkeypatch):
     monkeypatch.setattr(sentence_embeddings, "_embed", lambda text: np.full(384, len(text) / 384, np.float32))
 
 
-def channel(name, encoding=None):
+def field_data(name, encoding=None):
     cls = catalog.find("modality", name)
     fitted = cls.fit(VALUES[name], cls.Settings())
     encoding = encoding or cls.encodings[0]
-    return Channel(fitted, encoding, fitted.pack(VALUES[name], encoding))
+    return FieldData(fitted, encoding, fitted.pack(VALUES[name], encoding))
 
 
 def reloaded(learner, folder):
@@ -80,9 +80,9 @@ def reloaded(learner, folder):
 @pytest.mark.parametrize("family", catalog.names("family"))
 @pytest.mark.parametrize(("modality", "encoding"), TARGETS)
 def test_fits_or_is_refused(modality, encoding, family, backbone, given, tmp_path):
-    target = channel(modality, encoding)
+    target = field_data(modality, encoding)
     space = target.modality.space(encoding)
-    condition = {} if given is None else {"given": channel(given)}
+    condition = {} if given is None else {"given": field_data(given)}
     spaces = {k: v.modality.space(v.encoding) for k, v in condition.items()}
     family, backbone = catalog.find("family", family)(), catalog.find("backbone", backbone)(**SMALL[backbone])
     if unfit(space, family, backbone, spaces):
@@ -103,7 +103,7 @@ def test_fits_or_is_refused(modality, encoding, family, backbone, given, tmp_pat
     assert step_after[0] == step_after[1]
     _, c = batches.take(np.arange(4))
     with torch.no_grad(), learner.averaged() as model:
-        if family.draws:
+        if family.generates:
             drawn = model.sample(c, Draws(3, torch.arange(4)), family.sampling)
             anything = model.sample(None, Draws(3, torch.arange(4)), family.sampling)
         else:
@@ -146,7 +146,7 @@ def test_resumed_learner_equals_uninterrupted(family, options, total):
 
     A flow that learns to jump does so from its third step of four on: it is interrupted between its phases.
     """
-    target, given = channel("image"), {"given": channel("label")}
+    target, given = field_data("image"), {"given": field_data("label")}
     batches = Batches(target, given)
     settings = Training(batch=6, ema=0.9, accumulate=2)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from torch import Tensor
 
 import likewise
@@ -67,7 +67,7 @@ def main() -> None:
             sheets.append(torch.from_numpy(_sheet(run)))
     gap = torch.full((sheets[0].shape[0], 16), 255, dtype=torch.uint8)
     joined = torch.cat([part for sheet in sheets for part in (sheet, gap)][:-1], 1)
-    Pillow.fromarray(joined.numpy()).save(Path(__file__).parents[1] / "images" / "gan-losses.png", optimize=True)
+    PILImage.fromarray(joined.numpy()).save(Path(__file__).parents[1] / "images" / "gan-losses.png", optimize=True)
 
 
 def _sheet(run: likewise.runs.run.Run):  # pyright: ignore

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from likewise.backbones.condition_encoder import Context
+from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.convolutions import fold, unfold
 from likewise.backbones.layers import (
     Dropout,
@@ -124,7 +124,7 @@ def test_heads(width: int) -> None:
 
 def test_context_adds_fields_and_keeps_sequences() -> None:
     torch.manual_seed(0)
-    context = Context({"label": Tokens(1, 3), "text": Tokens(6, 8, end=0), "curve": Continuous((1, 20))}, 16)
+    context = ConditionEncoder({"label": Tokens(1, 3), "text": Tokens(6, 8, end=0), "curve": Continuous((1, 20))}, 16)
     c = {
         "label": torch.tensor([[0], [2]]),
         "text": torch.tensor([[3, 0, 0, 0], [4, 5, 6, 0]]),
@@ -141,14 +141,14 @@ def test_context_adds_fields_and_keeps_sequences() -> None:
 
 
 def test_context_of_nothing_has_no_parameters() -> None:
-    context = Context({}, 16)
+    context = ConditionEncoder({}, 16)
     assert context.empty
     assert not list(context.parameters())
     assert not context(None, torch.zeros(3)).vector.any()
 
 
 def test_partly_missing_numbers_differ_from_zeros() -> None:
-    context = Context({"size": Continuous((2,))}, 16)
+    context = ConditionEncoder({"size": Continuous((2,))}, 16)
     zero = context({"size": torch.tensor([[1.0, 0.0]])}, torch.zeros(1)).vector
     missing = context({"size": torch.tensor([[1.0, math.nan]])}, torch.zeros(1)).vector
     assert not torch.allclose(zero, missing)

@@ -21,7 +21,7 @@ from torch import Tensor
 from likewise.export.diffusers import scheduler_config
 from likewise.families.flow import FlowModel
 from likewise.families.prob_paths import EDM
-from likewise.families.solvers import travel
+from likewise.families.solvers import integrate
 from likewise.runs.run import Run
 from likewise.training import checkpoint
 from likewise.verbs.export import export
@@ -118,9 +118,9 @@ def test_their_steps_are_eulers(tmp_path, trained, path, near):
     z = torch.randn(3, 1, 8, 8)
     for steps in (5, 20):
         how: Any = run.sampling({"steps": steps, "sampler": "euler"})
-        times = model.stops(how)
+        times = model.timesteps(how)
         start = z / model.path.input_scale(*model.path.alpha_sigma(times[0]))
-        own = model.travel(start, times, None, how)
+        own = model.integrate(start, times, None, how)
         pipe.scheduler.set_timesteps(steps)
         torch.testing.assert_close(pipe.scheduler.timesteps.float(), level_of(times[:-1]).round())
         x = z
@@ -164,7 +164,7 @@ def test_steps_of_the_second_order_are_theirs():
     for t in scheduler.timesteps:
         x = scheduler.step(-output(x, 1 - (t + 1) / 1000), t, x).prev_sample
     times = torch.linspace(0, 1, steps + 1)
-    own = travel(path, z / path.input_scale(*path.alpha_sigma(times[0])), times, "dpm_solver_pp", ends)
+    own = integrate(path, z / path.input_scale(*path.alpha_sigma(times[0])), times, "dpm_solver_pp", ends)
     torch.testing.assert_close(x, own, atol=6e-3, rtol=0)  # edm ends at a noise of 0.002
 
 
@@ -197,7 +197,7 @@ def test_a_shifted_flow_says_that_steps_differ(tmp_path, trained):
     assert "exactly so where" not in text
     z = torch.randn(3, 1, 8, 8)
     how: Any = run.sampling({"steps": 100, "sampler": "euler"})
-    own = model.travel(z, model.stops(how), None, how)
+    own = model.integrate(z, model.timesteps(how), None, how)
     away = []
     for steps in (5, 100):
         pipe.scheduler.set_timesteps(steps)

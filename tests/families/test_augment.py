@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from toys import draws
 
 from likewise.assemble import assemble
@@ -18,7 +18,7 @@ from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
 from likewise.planning.plan import make_plan
 from likewise.spaces import Continuous, Tokens, Unfit
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, FieldData
 from likewise.training.learner import Learner
 
 SPACES = [Continuous((2, 16)), Continuous((3, 8, 16)), Continuous((1, 4, 8, 8))]
@@ -111,7 +111,7 @@ def _learner(**settings):
 @pytest.mark.parametrize("loss", ["relativistic", "wasserstein_gp"])
 def test_resuming_with_an_adaptive_p_is_bitwise_the_same(loss):
     pixels = np.random.default_rng(1).integers(0, 256, (16, 1, 8, 8)).astype(np.uint8)
-    batches = Batches(Channel(Image(8, "L", 1, None), "continuous", Packed(pixels)))
+    batches = Batches(FieldData(Image(8, "L", 1, None), "continuous", Packed(pixels)))
 
     def start():
         learner = _learner(augment="adaptive", loss=loss)
@@ -177,7 +177,7 @@ def test_small_sets_with_positions_choose_it():
 def test_a_plan_says_what_was_chosen(tmp_path):
     chance = np.random.default_rng(0)
     for i in range(12):
-        Pillow.fromarray(chance.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / f"{i}.png")
+        PILImage.fromarray(chance.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / f"{i}.png")
     plan = make_plan(tmp_path, family="gan")
     assert plan.experiment.to_dict()["family"]["augment"] == "adaptive"
     assert any("family.augment = adaptive" in note for note in plan.scan.notes)

@@ -16,7 +16,7 @@ from likewise.families.patch_discriminator import Adversary
 from likewise.families.vae import VAE
 from likewise.modalities.image import Image
 from likewise.spaces import Continuous, Tokens
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, FieldData
 from likewise.training.learner import Learner
 
 PIXELS = (load_digits().images * 15).astype(np.uint8)[:, None]
@@ -27,7 +27,7 @@ TINY = Conv(width=16, multipliers=(1, 2))
 def batches(count=600):
     from likewise.modalities.base import Packed
 
-    return Batches(Channel(Image(8, "L", 1, None), "continuous", Packed(PIXELS[:count])))
+    return Batches(FieldData(Image(8, "L", 1, None), "continuous", Packed(PIXELS[:count])))
 
 
 def learner(family, ema=0.9):

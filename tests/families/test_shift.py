@@ -40,12 +40,12 @@ def test_training_times_are_shifted(times):
 
 def test_steps_are_shifted_and_an_edit_still_begins_where_it_is_told_to():
     settings = FlowSampling(steps=8, shift=3.0)
-    plain, shifted = (flow().stops(s) for s in (FlowSampling(steps=8), settings))
+    plain, shifted = (flow().timesteps(s) for s in (FlowSampling(steps=8), settings))
     torch.testing.assert_close(noise_for_data(shifted[1:-1]), 3 * noise_for_data(plain[1:-1]))
     assert shifted[0] == 0
     assert shifted[-1] == 1
-    assert torch.equal(shifted, flow(shift=1.5).stops(FlowSampling(steps=8)))  # twice as far as in training
-    part = flow().stops(settings, 0.5)
+    assert torch.equal(shifted, flow(shift=1.5).timesteps(FlowSampling(steps=8)))  # twice as far as in training
+    part = flow().timesteps(settings, 0.5)
     assert float(part[0]) == pytest.approx(0.5)
     assert len(part) == 5
     assert float(part[-1]) == 1
@@ -56,10 +56,10 @@ def test_by_their_size_large_pictures_are_shifted_and_small_ones_are_not():
 
 
 def test_other_paths_have_times_of_their_own():
-    assert torch.equal(flow(64, path="edm", shift="auto").stops(FlowSampling(steps=4)), torch.linspace(0, 1, 5))
+    assert torch.equal(flow(64, path="edm", shift="auto").timesteps(FlowSampling(steps=4)), torch.linspace(0, 1, 5))
     with pytest.raises(ValidationError, match="linear is shifted"):
         Flow(path="edm", shift=2.0)
     with pytest.raises(ValueError, match="linear is shifted"):
-        flow(path="edm").stops(FlowSampling(shift=2.0))
+        flow(path="edm").timesteps(FlowSampling(shift=2.0))
     with pytest.raises(ValidationError, match="greater than 0"):
         Flow(shift=0)

@@ -147,6 +147,6 @@ def test_bits_per_byte_do_not_hang_on_how_many_tokens_a_text_becomes() -> None:
         packed = modality.pack(texts, "tokens")
         x = modality.encode(packed.take(np.arange(len(texts))), "tokens")
         nats = model.log_likelihood(x, None, draws(len(x))).double().numpy()
-        each = bits_per_unit(bits(nats, space), np.array([modality.amount(t) for t in texts], float))
+        each = bits_per_unit(bits(nats, space), np.array([modality.num_units(t) for t in texts], float))
         # a little above the truth: the end is learned, but not for nothing
         assert truth - 0.02 < each.value < truth + 0.1, tokenizer

@@ -75,23 +75,23 @@ def test_what_it_may_be_given_as():
 
 def test_it_is_shown_turn_by_turn_and_every_piece_is_shaded():
     dialogue = fitted()
-    html5lib.HTMLParser(strict=True).parseFragment(dialogue.show(TALK))
-    assert dialogue.show(TALK).count("<br>") == 3
-    assert "Be &lt;brief&gt;." in dialogue.show(TALK)
+    html5lib.HTMLParser(strict=True).parseFragment(dialogue.to_html(TALK))
+    assert dialogue.to_html(TALK).count("<br>") == 3
+    assert "Be &lt;brief&gt;." in dialogue.to_html(TALK)
     x = tokens(dialogue, TALK)[0]
     pieces = dialogue.pieces(x, "tokens")
     assert "".join(pieces).startswith("system: Be <brief>.⏎user: Who")
-    shaded = dialogue.shade(x, np.linspace(0, 1, len(pieces)), "tokens", [f"<{p}>" for p in pieces])
+    shaded = dialogue.heatmap_html(x, np.linspace(0, 1, len(pieces)), "tokens", [f"<{p}>" for p in pieces])
     html5lib.HTMLParser(strict=True).parseFragment(shaded)
     assert shaded.count('class="piece"') == len(pieces)
 
 
 def test_slips_change_the_newest_message_alone():
     dialogue = fitted()
-    slips = dialogue.slips(TALK, np.random.default_rng(0))
-    assert ("only the newest message", TALK[-1:]) in slips
-    assert all(other[:-1] in (TALK[:-1], []) and other != TALK for _, other in slips)
-    assert dialogue.slips([], np.random.default_rng(0)) == []
+    perturbations = dialogue.perturbations(TALK, np.random.default_rng(0))
+    assert ("only the newest message", TALK[-1:]) in perturbations
+    assert all(other[:-1] in (TALK[:-1], []) and other != TALK for _, other in perturbations)
+    assert dialogue.perturbations([], np.random.default_rng(0)) == []
 
 
 def test_any_tokens_decode_to_messages():
@@ -101,4 +101,4 @@ def test_any_tokens_decode_to_messages():
 
 
 def test_a_caption_is_what_was_said():
-    assert fitted().words(TALK[1:3]) == "user: Who are you? ⏎ assistant: A model."
+    assert fitted().caption(TALK[1:3]) == "user: Who are you? ⏎ assistant: A model."

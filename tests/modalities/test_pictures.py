@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from pydantic import ValidationError
 
 from likewise.draws import Draws
@@ -20,22 +20,22 @@ from likewise.spaces import Unfit
 rng = np.random.default_rng(0)
 
 
-def ramp(width: int, height: int, mode: str = "L") -> Pillow.Image:
+def ramp(width: int, height: int, mode: str = "L") -> PILImage.Image:
     """Grey that rises from left to right, 0 to 255."""
     row = np.linspace(0, 255, width).round().astype(np.uint8)
-    return Pillow.fromarray(np.tile(row, (height, 1))).convert(mode)
+    return PILImage.fromarray(np.tile(row, (height, 1))).convert(mode)
 
 
-def disc(size: int, colour: tuple[int, int, int]) -> Pillow.Image:
+def disc(size: int, colour: tuple[int, int, int]) -> PILImage.Image:
     """A disc of one colour; around it black that is fully transparent."""
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     inside = x**2 + y**2 < (0.4 * size) ** 2
     pixels = np.zeros((size, size, 4), np.uint8)
     pixels[inside] = (*colour, 255)
-    return Pillow.fromarray(pixels)
+    return PILImage.fromarray(pixels)
 
 
-def read(picture: Pillow.Image, **settings) -> np.ndarray:
+def read(picture: PILImage.Image, **settings) -> np.ndarray:
     return np.asarray(Image.fit([picture], ImageSettings(**settings)).read(picture))
 
 
@@ -53,7 +53,7 @@ def test_what_of_a_wide_picture_is_taken() -> None:
 
 @pytest.mark.parametrize("size", ["24x16", "16x24"])
 def test_a_size_that_is_no_square(size: str) -> None:
-    pictures = [Pillow.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)) for _ in range(4)]
+    pictures = [PILImage.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)) for _ in range(4)]
     image = Image.fit(pictures, ImageSettings(size=size))
     wide, high = map(int, size.split("x"))
     assert image.space("continuous").shape == (3, high, wide)  # pyright: ignore
@@ -63,7 +63,7 @@ def test_a_size_that_is_no_square(size: str) -> None:
         batch = again.pack(pictures, encoding).take(np.arange(4))
         values = again.decode(again.encode(batch, encoding), encoding)
         assert [v.size for v in values] == [(wide, high)] * 4
-    assert Pillow.open(io.BytesIO(again.sheet(values) or b"")).width == 2 * (2 + wide * (48 // 24))
+    assert PILImage.open(io.BytesIO(again.sheet(values) or b"")).width == 2 * (2 + wide * (48 // 24))
     assert again.describe() == f"{size} colour"
     assert ImageSettings(size="16x16").size == 16
 
@@ -121,7 +121,9 @@ def test_reading_what_was_read_changes_nothing() -> None:
             assert np.array_equal(np.asarray(image.read(word)), np.asarray(once))
             again = image.read(once)
             if mode == "RGBA":  # colours that nobody sees may be others where the window around them is another
-                once, again = (Pillow.alpha_composite(Pillow.new("RGBA", (16, 16), "white"), p) for p in (once, again))
+                once, again = (
+                    PILImage.alpha_composite(PILImage.new("RGBA", (16, 16), "white"), p) for p in (once, again)
+                )
             assert np.array_equal(np.asarray(again), np.asarray(once))
 
 
@@ -142,7 +144,7 @@ def test_no_dark_fringe_around_what_is_cut_out() -> None:
 def test_bleeding_leaves_what_is_seen_alone() -> None:
     pixels = rng.integers(0, 256, (12, 12, 4), np.uint8)
     pixels[..., 3] = np.where(rng.random((12, 12)) < 0.7, 0, pixels[..., 3])
-    picture = Pillow.fromarray(pixels)
+    picture = PILImage.fromarray(pixels)
     found = np.asarray(bleed(picture))
     seen = pixels[..., 3] >= 8
     assert np.array_equal(found[seen], pixels[seen])
@@ -150,14 +152,14 @@ def test_bleeding_leaves_what_is_seen_alone() -> None:
     assert np.array_equal(np.asarray(bleed(bleed(picture))), found)
     lonely = np.zeros((64, 64, 4), np.uint8)
     lonely[0, 0] = (200, 100, 50, 9)
-    assert np.asarray(bleed(Pillow.fromarray(lonely)))[-1, -1, :3].tolist() == [200, 100, 50]
-    nothing = Pillow.new("RGBA", (4, 4))
+    assert np.asarray(bleed(PILImage.fromarray(lonely)))[-1, -1, :3].tolist() == [200, 100, 50]
+    nothing = PILImage.new("RGBA", (4, 4))
     assert bleed(nothing) is nothing
 
 
 def test_grey_stays_grey_and_sixteen_bits_are_said(tmp_path) -> None:
     deep = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
-    Pillow.fromarray(deep).save(tmp_path / "deep.png")
+    PILImage.fromarray(deep).save(tmp_path / "deep.png")
     image = Image.fit([tmp_path / "deep.png"], ImageSettings())
     assert image.mode == "L"
     assert image.notes == ("pictures of 16 bits a channel are read as 8 bits",)
@@ -188,7 +190,7 @@ def test_a_picture_goes_round_as_a_word(tmp_path) -> None:
 def test_main_colours() -> None:
     flag = np.zeros((40, 60, 3), np.uint8)
     flag[:, :20], flag[:, 20:55], flag[:, 55:] = (200, 16, 46), (255, 255, 255), (0, 0, 160)
-    found = [colours(main_colours(Pillow.fromarray(np.roll(flag, i, 1)))) for i in range(3)]
+    found = [colours(main_colours(PILImage.fromarray(np.roll(flag, i, 1)))) for i in range(3)]
     assert all(len(each) <= 3 for each in found)
     assert all(each[0] == (255, 255, 255) for each in found)  # the most used first
     # How many are told goes by the picture, so that a model learns to be told any number.
@@ -196,10 +198,10 @@ def test_main_colours() -> None:
     for i in range(40):
         each = flag.copy()
         each[i, :i] = (i, 0, 0)
-        counts.add(len(colours(main_colours(Pillow.fromarray(each)))))
+        counts.add(len(colours(main_colours(PILImage.fromarray(each)))))
     assert counts == {1, 2, 3}
     assert colours(main_colours(disc(40, (9, 200, 9))))[0] == (9, 200, 9)
-    assert main_colours(Pillow.new("RGBA", (4, 4))) == "#ffffff"
+    assert main_colours(PILImage.new("RGBA", (4, 4))) == "#ffffff"
 
 
 def test_palettes_as_users_write_them() -> None:
@@ -214,7 +216,7 @@ def test_palettes_as_users_write_them() -> None:
 
 
 def test_a_palette_is_shown_as_its_colours() -> None:
-    with Pillow.open(io.BytesIO(Palette().sheet(["#f00,#00f", "#0f0"]) or b"")) as sheet:
+    with PILImage.open(io.BytesIO(Palette().sheet(["#f00,#00f", "#0f0"]) or b"")) as sheet:
         assert sheet.size == (32, 32)
         places = ((8, 8), (24, 8), (8, 24), (24, 24))
         assert [sheet.getpixel(at) for at in places] == [(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from PIL.PngImagePlugin import PngInfo
 
 from likewise import catalog
@@ -25,7 +25,7 @@ ROWS = [
     )
 ]
 VALUES = {
-    "image": [Pillow.fromarray(a) for a in rng.integers(0, 256, (20, 8, 8), np.uint8)],
+    "image": [PILImage.fromarray(a) for a in rng.integers(0, 256, (20, 8, 8), np.uint8)],
     "video": [Clip(a) for a in rng.integers(0, 256, (6, 3, 4, 4, 1), np.uint8)],
     "label": ["10", "2", "cat", "2"],
     "text": ["In the beginning", "春眠不覺曉", "tab\tand emoji 😀", ""],
@@ -40,10 +40,12 @@ VALUES = {
 
 
 def same(a, b):
-    return np.array_equal(np.asarray(a), np.asarray(b)) if isinstance(a, Pillow.Image) else a == b
+    return np.array_equal(np.asarray(a), np.asarray(b)) if isinstance(a, PILImage.Image) else a == b
 
 
-@pytest.mark.parametrize("name", [n for n in catalog.names("modality") if not catalog.find("modality", n).only_given])
+@pytest.mark.parametrize(
+    "name", [n for n in catalog.names("modality") if not catalog.find("modality", n).condition_only]
+)
 def test_decode_inverts_encode(name):
     cls = catalog.find("modality", name)
     fitted = cls.fit(VALUES[name], cls.Settings())
@@ -98,11 +100,11 @@ def test_unknown_label_names_the_nearest():
 def test_pictures_of_all_kinds(tmp_path):
     a = rng.integers(0, 256, (9, 12), np.uint8)
     kinds = {
-        "g.png": Pillow.fromarray(a),
-        "d.png": Pillow.fromarray(a.astype(np.uint16) * 257),
-        "p.gif": Pillow.fromarray(a),
+        "g.png": PILImage.fromarray(a),
+        "d.png": PILImage.fromarray(a.astype(np.uint16) * 257),
+        "p.gif": PILImage.fromarray(a),
     }
-    kinds["c.jpg"] = Pillow.fromarray(a).convert("CMYK")
+    kinds["c.jpg"] = PILImage.fromarray(a).convert("CMYK")
     for name, picture in kinds.items():
         picture.save(tmp_path / name)
     fitted = Image.fit([tmp_path / k for k in kinds], ImageSettings(size=8, mode="L"))
@@ -117,7 +119,7 @@ def test_provenance_is_in_the_file(tmp_path):
     fitted = Image.fit(VALUES["image"], ImageSettings())
     fitted.write(VALUES["image"][0], tmp_path / "a.png", {"seed": 7})
     assert fitted.read_provenance(tmp_path / "a.png") == {"seed": 7}
-    Pillow.new("L", (2, 2)).save(tmp_path / "b.png", pnginfo=PngInfo())
+    PILImage.new("L", (2, 2)).save(tmp_path / "b.png", pnginfo=PngInfo())
     assert fitted.read_provenance(tmp_path / "b.png") is None
 
 

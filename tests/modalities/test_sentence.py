@@ -62,7 +62,7 @@ def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
     file.write_text("said\treply\n" + "".join(f"{'no ' * (i % 9)}?\tyes {i}\n" for i in range(60)))
     plan = make_plan(file, steps=1, set_={"condition.said.modality": "sentence"})
     assert isinstance(plan.conditions["said"], Sentence)
-    assert plan.conditions["said"].like == "text"
+    assert plan.conditions["said"].base_modality == "text"
     for wrong in ({"condition.said": "sentence"}, {"condition.said.modality": "sentense"}):
         with pytest.raises(ValueError) as caught:
             make_plan(file, steps=1, set_=wrong)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.modalities import video_io
 from likewise.modalities.base import BadValue
@@ -127,7 +127,7 @@ def test_broken_files_are_told_in_a_line(tmp_path):
         (tmp_path / name).write_text("#EXTM3U\nhttp://127.0.0.1/a.mp4\n")
     (tmp_path / "odd.xyz").write_bytes(whole)
     save_frames(tmp_path / "unequal", square(0, 3))
-    Pillow.new("RGB", (5, 5)).save(tmp_path / "unequal" / "frame-004.png")
+    PILImage.new("RGB", (5, 5)).save(tmp_path / "unequal" / "frame-004.png")
     (tmp_path / "nameless").mkdir()
     save_still(tmp_path / "nameless" / "cover.png")
     (tmp_path / "empty").mkdir()
@@ -170,12 +170,12 @@ def test_tokens_are_blocks_of_space_and_time():
 
 def test_sheets_and_pages_show_motion():
     video = fitted()
-    sheet = Pillow.open(io.BytesIO(video.sheet(CLIPS[:3])))
+    sheet = PILImage.open(io.BytesIO(video.sheet(CLIPS[:3])))
     assert sheet.size == (8 * (16 * 3 + 1), 3 * (16 * 3 + 4))
-    moving = Pillow.open(io.BytesIO(video.moving_sheet(CLIPS[:4])))
+    moving = PILImage.open(io.BytesIO(video.moving_sheet(CLIPS[:4])))
     assert moving.n_frames == 8
-    shown = video.show(CLIPS[0])
-    picture = Pillow.open(io.BytesIO(base64.b64decode(shown.partition("base64,")[2].partition('"')[0])))
+    shown = video.to_html(CLIPS[0])
+    picture = PILImage.open(io.BytesIO(base64.b64decode(shown.partition("base64,")[2].partition('"')[0])))
     assert (picture.format, picture.n_frames) == ("WEBP", 8)
 
 
@@ -184,8 +184,8 @@ def test_what_counts_in_an_explanation_is_coloured_frame_by_frame():
     for encoding in video.encodings:
         x = video.encode(video.pack(CLIPS[:1], encoding).data, encoding)[0]
         weights = np.random.default_rng(0).random(tuple(x.shape))
-        assert video.shade(x, weights, encoding).startswith("<img")
-    names = [name for name, _ in video.slips(CLIPS[0], np.random.default_rng(0))]
+        assert video.heatmap_html(x, weights, encoding).startswith("<img")
+    names = [name for name, _ in video.perturbations(CLIPS[0], np.random.default_rng(0))]
     assert {"backwards", "its frames shuffled", "frozen at its first frame"} <= set(names)
 
 

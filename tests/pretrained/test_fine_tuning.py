@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from likewise.draws import Draws
 from likewise.runs.run import Run
-from likewise.sampling.prompting import Steering
+from likewise.sampling.prompting import Prompting
 from likewise.training import checkpoint
 from likewise.verbs.chat import Chat
 from likewise.verbs.export import export
@@ -67,7 +67,7 @@ def test_the_run_stands_alone(tuned):
     drawn = run.sample(3, seed=1)
     assert drawn.values == Run(run.path).sample(3, seed=1).values
     assert not verify(run.path).damaged
-    prompted = run.sample(2, steering=Steering(prompt="The st", stop=("zzz",)))
+    prompted = run.sample(2, prompting=Prompting(prompt="The st", stop=("zzz",)))
     assert all(value.startswith("The st") for value in prompted.values)
     told: list[str] = []
     [value] = run.sample(1, live=told.append).values

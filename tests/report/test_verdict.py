@@ -18,14 +18,14 @@ def row(name: str, value: float, floor: float | None = None, baseline: float | N
     }  # fmt: skip
 
 
-def say(*rows: dict, judged: float = 1e-9, tells: Sequence[dict] = (), **copies: Any) -> str:
+def say(*rows: dict, judged: float = 1e-9, distinguishing_traits: Sequence[dict] = (), **copies: Any) -> str:
     found = {"flagged": False, "p_value": 1.0, "n_train": 5000, "reference": "held-out", **copies}
     return " ".join(
         verdict(
             {
                 "drawn": True,
                 "metrics": list(rows),
-                "judge": {"p_value": judged, "floor_p_value": 0.5, "tells": list(tells)},
+                "judge": {"p_value": judged, "floor_p_value": 0.5, "tells": list(distinguishing_traits)},
                 "copies": found,
                 "n_compared": 500,
             }
@@ -41,7 +41,7 @@ def test_judge() -> None:
 
 def test_what_gives_them_away_is_said_with_both_shares() -> None:
     told = [{"trait": "age = 7 and wed", "real": 0.0, "fake": 0.25, "z": 9.0}]
-    assert "age = 7 and wed (0.0% of the real items, 25% of the samples)" in say(tells=told)
+    assert "age = 7 and wed (0.0% of the real items, 25% of the samples)" in say(distinguishing_traits=told)
     assert "away" not in say()
 
 

@@ -15,7 +15,7 @@ from likewise.assemble import assemble
 from likewise.config import Training
 from likewise.modalities.base import Packed
 from likewise.training import distributed
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, FieldData
 from likewise.training.distributed import whole
 from likewise.training.learner import Learner
 
@@ -40,7 +40,7 @@ def batches(family: str) -> Batches:
     fitted = cls.fit(values, cls.Settings())
     packed = fitted.pack(values, fitted.encodings[0])
     assert isinstance(packed, Packed)
-    return Batches(Channel(fitted, fitted.encodings[0], packed))
+    return Batches(FieldData(fitted, fitted.encodings[0], packed))
 
 
 def train(family: str, settings: Training, world: distributed.World, steps: int = 4) -> Learner:

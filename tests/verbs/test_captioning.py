@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.cli import main
 from likewise.data.layouts import read_records
@@ -25,7 +25,7 @@ def square(colour, rng):
     """Nearly a colour, on transparent ground."""
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[1:7, 1:7] = (*np.clip(np.array(colour) + rng.integers(-9, 10, 3), 0, 255), 255)
-    return Pillow.fromarray(pixels)
+    return PILImage.fromarray(pixels)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from test_evaluate import FakeRun, part, rows_of
 
 from likewise.modalities.image import Image
@@ -25,7 +25,7 @@ KINDS = [f"{a} above {b}" for a, b in product(COLOURS, COLOURS)]
 def picture(rng: np.random.Generator, caption: str) -> Any:
     pixels = np.empty((8, 8, 3))
     pixels[:4], pixels[4:] = (COLOURS[word] for word in caption.split(" above "))
-    return Pillow.fromarray((pixels + rng.normal(size=pixels.shape) * 10).round().clip(0, 255).astype(np.uint8))
+    return PILImage.fromarray((pixels + rng.normal(size=pixels.shape) * 10).round().clip(0, 255).astype(np.uint8))
 
 
 def captioned_run(path: Path, draw: Any) -> FakeRun:

@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.modalities import video_io
 from likewise.runs.run import Run
@@ -30,7 +30,7 @@ def test_it_learns_clips_given_their_words(run):
     assert (run.modality.name, [*run.conditions]) == ("video", ["text"])
     assert "4 frames of 8x8 colour, 10 fps, as gif" in run.modality.describe()
     [sheet, *_] = run.path.glob("samples/preview-*.png")
-    with Pillow.open(sheet.with_suffix(".gif")) as moving:
+    with PILImage.open(sheet.with_suffix(".gif")) as moving:
         assert moving.n_frames == 4
 
 
@@ -58,7 +58,7 @@ def test_a_run_opened_again_shows_the_same_clips(run):
     drawn = Run(run.path).sample(2, seed=1)
     assert drawn.values == run.sample(2, seed=1).values
     assert drawn._repr_html_().count("data:image/webp") == 2
-    assert Pillow.open(io.BytesIO(drawn._repr_png_())).height == 2 * (8 * 6 + 4)
+    assert PILImage.open(io.BytesIO(drawn._repr_png_())).height == 2 * (8 * 6 + 4)
 
 
 def test_a_first_frame_can_be_given(tmp_path):
@@ -95,7 +95,7 @@ def test_a_flow_goes_on_beyond_the_frames_it_has_learned(given, tmp_path):
 def test_pictures_have_one_way_to_be_written(tmp_path):
     for i in range(20):
         (tmp_path / "data").mkdir(exist_ok=True)
-        Pillow.new("L", (4, 4), 10 * i).save(tmp_path / "data" / f"{i}.png")
+        PILImage.new("L", (4, 4), 10 * i).save(tmp_path / "data" / f"{i}.png")
     run = train(tmp_path / "data", out=tmp_path / "run", family="vae", steps=1, set_=SMALL, say=lambda _: None)
     with pytest.raises(ValueError, match="length"):
         run.sample(1, settings={"length": 8})

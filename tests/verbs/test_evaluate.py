@@ -32,12 +32,12 @@ class Pictures:
     def features(self, values: list) -> np.ndarray:
         return np.stack([value.ravel() / 16 for value in values])
 
-    def show(self, value: np.ndarray) -> str:
+    def to_html(self, value: np.ndarray) -> str:
         file = BytesIO()
         Image.fromarray((value * 15).astype(np.uint8)).save(file, "PNG")
         return f'<img alt="8x8 picture" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
-    def amount(self, value: np.ndarray) -> int:
+    def num_units(self, value: np.ndarray) -> int:
         return value.size
 
     def task(self, given: list[str]) -> str | None:
@@ -59,10 +59,10 @@ class Words(Pictures):
     def features(self, values: list) -> np.ndarray:
         return np.stack([np.bincount(list(value.encode()), minlength=256)[:256] for value in values]).astype(float)
 
-    def show(self, value: str) -> str:
+    def to_html(self, value: str) -> str:
         return f"<p>{value.replace('&', '&amp;').replace('<', '&lt;')}</p>"
 
-    def amount(self, value: str) -> int:
+    def num_units(self, value: str) -> int:
         return len(value.encode())
 
     def describe(self) -> str:
@@ -75,15 +75,15 @@ class Rows(Words):
     def features(self, values: list) -> np.ndarray:
         return np.array([[row["size"], row["kind"] == NASTY] for row in values], float)
 
-    def show(self, value: dict) -> str:
-        return super().show(str(value))
+    def to_html(self, value: dict) -> str:
+        return super().to_html(str(value))
 
-    def amount(self, value: dict) -> int:
+    def num_units(self, value: dict) -> int:
         return len(value)
 
 
 class Label(Words):
-    def show(self, value: Any) -> str:
+    def to_html(self, value: Any) -> str:
         return str(value)
 
 

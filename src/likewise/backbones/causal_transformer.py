@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Predictor
-from likewise.backbones.condition_encoder import Context
+from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.decode_kernels import BlockRows, Product, as_packed, filled_up, norm, read_alone, take
-from likewise.backbones.layers import Dropout, coordinates, kept_rows, linear, rms_norm, rotation, watch
+from likewise.backbones.layers import Dropout, coordinates, kept_rows, linear, record_attention, rms_norm, rotation
 from likewise.backbones.prefix import Prefix, is_text, visible
 from likewise.backbones.transformer_block import Block
 from likewise.spaces import MISSING_TOKEN, Condition, Tokens
@@ -29,7 +29,9 @@ class Causal(Predictor):
         self.length, self.heads, self.size = space.length, sizes.head_count(), sizes.width // sizes.head_count()
         before = {k: v for k, v in condition.items() if sizes.given == "prefix" and is_text(v)}
         self.prefix = Prefix(before, sizes.width) if before else None
-        self.context = Context({k: v for k, v in condition.items() if k not in before}, sizes.width, sizes.dropout)
+        self.context = ConditionEncoder(
+            {k: v for k, v in condition.items() if k not in before}, sizes.width, sizes.dropout
+        )
         self.embed = nn.Embedding(space.vocabulary, sizes.width)
         self.embed_start = nn.Parameter(torch.randn(sizes.width))
         # Items that all have one length (pixels, columns) are about places: say which place comes next.
@@ -71,9 +73,9 @@ class Causal(Predictor):
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         blocks = [block for block in self.blocks if isinstance(block, Block)]
-        own = watch([block.attention for block in blocks], lambda: self(x, c))
+        own = record_attention([block.attention for block in blocks], lambda: self(x, c))
         crosses = [block.cross for block in blocks if block.cross is not None]
-        given = self.context.by_field(watch(crosses, lambda: self(x, c)), c) if crosses else {}
+        given = self.context.by_field(record_attention(crosses, lambda: self(x, c)), c) if crosses else {}
         if self.prefix is None:
             return Attention(own, given)
         _, _, order = self.prefix(c, x)

@@ -26,7 +26,7 @@ class Embedded(NamedTuple):
     mask: Tensor | None = None
 
 
-class Context(nn.Module):
+class ConditionEncoder(nn.Module):
     """The condition as vectors. A missing field is a learned "any"; several fields add up.
 
     None is read exactly as a condition all of whose fields are missing.

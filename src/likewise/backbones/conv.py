@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.condition_encoder import Context, Embedded
+from likewise.backbones.condition_encoder import ConditionEncoder, Embedded
 from likewise.backbones.convolutions import conv, fold, sides, spacetime, unfold
 from likewise.backbones.downsampling import default_patch, default_patches, grow, patched, scales, shrink
 from likewise.backbones.layers import Dropout, TimeEmbedding, attend, heads_of, linear, rms_norm
@@ -145,7 +145,7 @@ class _Encoder(nn.Module):
             _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
         )
         self.collect = linear(widths[-1] * math.prod(self.sizes[-1]), 2 * widths[-1], scale=math.sqrt(2))
-        self.context = Context(condition, 2 * widths[-1])
+        self.context = ConditionEncoder(condition, 2 * widths[-1])
         self.given = None if self.context.empty else linear(2 * widths[-1], 4 * widths[-1])
         self.head = linear(2 * widths[-1], features)
         _channels_last(self)
@@ -174,7 +174,7 @@ class _Decoder(nn.Module):
         self.sizes = scales(patched(target.positions, self.patch))[::-1]
         pixels = target.channels * math.prod(self.patch)
         widths = sizes.widths(len(self.sizes), pixels)[::-1]
-        self.context = Context(condition, 2 * widths[0])
+        self.context = ConditionEncoder(condition, 2 * widths[0])
         self.given = None if self.context.empty else linear(2 * widths[0], 2 * widths[0])
         self.latent = linear(features, 2 * widths[0])
         self.spread = linear(2 * widths[0], widths[0] * math.prod(self.sizes[0]), scale=math.sqrt(2))
@@ -230,7 +230,7 @@ class _Mapper(nn.Module):
             self.patch, self.sizes = 2 * self.patch, self.sizes[1:]
         pixels = fine.channels * self.patch**dims
         widths = sizes.widths(len(self.sizes), pixels)
-        self.context = Context(condition, 2 * widths[-1])
+        self.context = ConditionEncoder(condition, 2 * widths[-1])
         self.given = None if self.context.empty else linear(2 * widths[-1], 2 * widths[-1])
         if self.finer:
             self.sizes, widths = self.sizes[::-1], widths[::-1]
@@ -278,7 +278,7 @@ class _UNet(nn.Module):
         widths = [sizes.channels(i) for i in range(len(self.sizes))]
         steer = 4 * sizes.width
         self.time = TimeEmbedding(steer)
-        self.context = Context(condition, steer)
+        self.context = ConditionEncoder(condition, steer)
         pixels = space.channels * math.prod(self.patch)
         self.embed = conv(dims, pixels, widths[0])
         self.maps = Maps.of(condition, space.positions, [(space.positions, self.patch, widths[0])])

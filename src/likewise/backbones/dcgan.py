@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.condition_encoder import Context
+from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.convolutions import Conv3d, ConvTranspose3d
 from likewise.backbones.downsampling import Size, scales, unfit_pair
 from likewise.spaces import Condition, Continuous, Space
@@ -67,7 +67,7 @@ class _Encoder(nn.Module):
             _layer(dims, before, after, step, norm=sizes.norm if i else "none")
             for i, (before, after, step) in enumerate(zip([source.channels, *widths], widths, steps, strict=False))
         )
-        self.context = Context(condition, sizes.given)
+        self.context = ConditionEncoder(condition, sizes.given)
         self.mix = None
         if not self.context.empty:
             kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
@@ -95,7 +95,7 @@ class _Decoder(nn.Module):
         grid, steps = _steps(target.positions)
         self.sizes = grid[::-1]
         widths = sizes.widths(len(steps))[::-1]
-        self.context = Context(condition, sizes.given)
+        self.context = ConditionEncoder(condition, sizes.given)
         inputs = features + (0 if self.context.empty else sizes.given)
         self.spread = nn.Linear(inputs, widths[0] * math.prod(self.sizes[0]))
         self.norm = _norm(dims, widths[0], sizes.norm)

@@ -169,7 +169,7 @@ def _keys(mask: Tensor) -> Tensor:
     return mask[:, None] if mask.dim() == 3 else mask[:, None, None]
 
 
-def watch(modules: Iterable[SelfAttention | CrossAttention], run: Callable[[], object]) -> Tensor:
+def record_attention(modules: Iterable[SelfAttention | CrossAttention], run: Callable[[], object]) -> Tensor:
     """The weights of each of the attention `modules` while `run` makes them run once, shape (B, modules, H, L, S)."""
     seen: list[Tensor] = []
 

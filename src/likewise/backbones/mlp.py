@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.condition_encoder import Context
+from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.layers import Dropout, TimeEmbedding, linear, rms_norm
 from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
@@ -86,7 +86,7 @@ class _Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.source = source
-        self.context = Context(condition, sizes.width)
+        self.context = ConditionEncoder(condition, sizes.width)
         if isinstance(source, Tokens):
             each = min(32, sizes.width)
             self.embed = nn.Embedding(source.vocabulary + 1, each)  # the last row stands for "after the end"
@@ -113,7 +113,7 @@ class _Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = target.shape
-        self.context = Context(condition, sizes.width)
+        self.context = ConditionEncoder(condition, sizes.width)
         inputs = features + (0 if self.context.empty else sizes.width)
         norm = sizes.norm if sizes.decoder_norm is None else sizes.decoder_norm
         self.net = stack((inputs, *hidden, target.size), sizes.activation, norm, sizes.dropout)
@@ -131,7 +131,7 @@ class _Denoiser(nn.Module):
         super().__init__()
         self.shape = space.shape
         self.time = TimeEmbedding(sizes.width)
-        self.context = Context(condition, sizes.width)
+        self.context = ConditionEncoder(condition, sizes.width)
         self.waves = _Waves(space)
         self.embed = linear(self.waves.size, sizes.width)
         self.blocks = nn.ModuleList(_Block(sizes) for _ in range(sizes.depth))

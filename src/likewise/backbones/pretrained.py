@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Predictor, Role
-from likewise.backbones.condition_encoder import Context
+from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.layers import Cache, Dropout, attend, kept_rows, linear, rms_norm, turns
 from likewise.spaces import MISSING_TOKEN, Condition, Space, Tokens, Unfit, token_mask
 
@@ -261,7 +261,7 @@ class _Predictor(Predictor):
         self.embed_more = nn.Parameter(torch.randn(more, width) * 0.02) if more > 0 else None
         if sizes.gpt2:
             _hold(self, "embed_place", torch.randn(sizes.places, width) * 0.02, frozen)
-        self.context = Context(others, width)
+        self.context = ConditionEncoder(others, width)
         self.steer = linear(width, width, bias=False, scale=0.0) if others else None
         self.blocks = nn.ModuleList(_Block(sizes) for _ in range(sizes.depth))
         self.norm = _Norm(sizes, width)

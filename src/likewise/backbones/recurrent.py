@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Predictor, Role
-from likewise.backbones.condition_encoder import Context
+from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.decode_kernels import CrossRows, Product, as_packed, filled_up, read_alone, take
-from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, watch
+from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, record_attention
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
 Cell = Literal["lstm", "gru"]
@@ -83,7 +83,7 @@ class _Predictor(Predictor):
 
     def __init__(self, sizes: _Recurrent, space: Tokens, condition: Condition) -> None:
         super().__init__()
-        self.context = Context(condition, sizes.width)
+        self.context = ConditionEncoder(condition, sizes.width)
         self.embed = nn.Embedding(space.vocabulary, sizes.width)
         nn.init.normal_(self.embed.weight)
         self.embed_start = nn.Parameter(torch.randn(sizes.width))
@@ -116,7 +116,7 @@ class _Predictor(Predictor):
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         if self.cross is None:
             raise NotImplementedError("a recurrent network has no attention, unless it is given a text or a picture")
-        return Attention(None, self.context.by_field(watch([self.cross], lambda: self(x, c)), c))
+        return Attention(None, self.context.by_field(record_attention([self.cross], lambda: self(x, c)), c))
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
         device = self.embed_start.device
@@ -222,7 +222,7 @@ class _Encoder(nn.Module):
     def __init__(self, sizes: _Recurrent, source: Space, features: int, condition: Condition) -> None:
         super().__init__()
         self.source = source
-        self.context = Context(condition, sizes.width)
+        self.context = ConditionEncoder(condition, sizes.width)
         if isinstance(source, Tokens):
             self.embed: nn.Module = nn.Embedding(source.vocabulary, sizes.width)
             nn.init.normal_(self.embed.weight)

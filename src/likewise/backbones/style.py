@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.condition_encoder import Context
+from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.convolutions import conv, convolve, fold, unfold
 from likewise.backbones.downsampling import default_patch, grow, scales, shrink, unfit_pair
 from likewise.backbones.layers import linear, rms_norm
@@ -110,7 +110,7 @@ class _Decoder(nn.Module):
         self.positions = target.positions
         self.patch, grid, widths = sizes.grid(target.positions)
         self.sizes, widths = grid[::-1], widths[::-1]
-        self.context = Context(condition, sizes.style)
+        self.context = ConditionEncoder(condition, sizes.style)
         inputs = features + (0 if self.context.empty else sizes.style)
         self.mapping = nn.ModuleList(
             _Slow(inputs if i == 0 else sizes.style, sizes.style) for i in range(sizes.mapping)
@@ -173,7 +173,7 @@ class _Encoder(nn.Module):
         )
         self.mix = conv(dims, widths[-1], widths[-1])
         self.collect = linear(widths[-1] * math.prod(grid[-1]), 2 * widths[-1])
-        self.context = Context(condition, 2 * widths[-1])
+        self.context = ConditionEncoder(condition, 2 * widths[-1])
         self.given = None if self.context.empty else linear(2 * widths[-1], 4 * widths[-1])
         self.head = linear(2 * widths[-1], features)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Predictor, Role
 from likewise.backbones.causal_transformer import Causal
-from likewise.backbones.condition_encoder import Context, Embedded
+from likewise.backbones.condition_encoder import ConditionEncoder, Embedded
 from likewise.backbones.convolutions import fold, sides, unfold
 from likewise.backbones.downsampling import patched
 from likewise.backbones.layers import TimeEmbedding, coordinates, heads_of, linear, rms_norm, rotation
@@ -163,7 +163,7 @@ class _Denoiser(nn.Module):
         super().__init__()
         self.patches = _Patches(space, sizes)
         self.time = TimeEmbedding(sizes.width)
-        self.context = Context(condition, sizes.width)
+        self.context = ConditionEncoder(condition, sizes.width)
         self.body = _Steered(sizes, self.context.has_sequence)
         assert self.patches.head is not None
         nn.init.zeros_(self.patches.head.weight)
@@ -179,7 +179,7 @@ class _Decoder(nn.Module):
         super().__init__()
         self.patches = _Patches(target, sizes, enters=False)
         self.latent = linear(features, sizes.width)
-        self.context = Context(condition, sizes.width)
+        self.context = ConditionEncoder(condition, sizes.width)
         self.body = _Steered(sizes, self.context.has_sequence)
 
     def forward(self, z: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
@@ -196,7 +196,7 @@ class _Encoder(nn.Module):
     def __init__(self, sizes: Transformer, source: Space, features: int, condition: Condition) -> None:
         super().__init__()
         self.source = source
-        self.context = Context(condition, sizes.width)
+        self.context = ConditionEncoder(condition, sizes.width)
         if isinstance(source, Tokens):
             self.embed = nn.Embedding(source.vocabulary, sizes.width)
             nn.init.normal_(self.embed.weight)

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
-from likewise.backbones.condition_encoder import Context
+from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.convolutions import conv
 from likewise.backbones.group_norm import GroupNorm
 from likewise.backbones.layers import Dropout, attend, linear
@@ -96,7 +96,7 @@ class _UNet(nn.Module):
         steer = 4 * widths[0]
         looking = [len(widths) - i <= sizes.attention for i in range(len(widths))]
         self.time = _Time(widths[0], steer)
-        self.context = Context(condition, steer)
+        self.context = ConditionEncoder(condition, steer)
         self.embed = conv(2, space.channels, widths[0])
         self.maps = Maps.of(condition, space.positions, [(space.positions, 1, widths[0])])
         # what each block on the way down, each halving and the entrance leave for the way up

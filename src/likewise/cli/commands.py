@@ -65,18 +65,18 @@ def _train(a: argparse.Namespace) -> None:
             options["set_"]["training.exact_elastic"] = True
         run = train(a.path, out=a.out, **options)
         if os.environ.get("RANK", "0") == "0":
-            then = f"sample {run.path}" if run.experiment.family.draws else f"train {a.path} --through {run.path}"
+            then = f"sample {run.path}" if run.experiment.family.generates else f"train {a.path} --through {run.path}"
             print(f"next: likewise {then}; likewise evaluate {run.path}")
 
 
 def _steering(a: argparse.Namespace) -> Any:
     from likewise.data.tables import read_text
     from likewise.sampling.grammar import read_schema
-    from likewise.sampling.prompting import Steering
+    from likewise.sampling.prompting import Prompting
 
     prompt = read_text(Path(a.prompt_file))[0].removesuffix("\n") if a.prompt_file else a.prompt or ""
     schema = read_schema(read_text(Path(a.json_schema))[0], a.json_schema) if a.json_schema else None
-    return Steering(prompt, tuple(a.stop), a.regex, schema)
+    return Prompting(prompt, tuple(a.stop), a.regex, schema)
 
 
 def _sample(a: argparse.Namespace) -> None:
@@ -95,7 +95,7 @@ def _sample(a: argparse.Namespace) -> None:
         raise ValueError("sample what? give a run, or --from FILE")
     out = Path(a.out) if a.out else None
     given, settings = _pairs(a.given, "--given"), _pairs(a.set, "--set")
-    steering = _steering(a)
+    prompting = _steering(a)
     run, n, lines = Run(Path(a.run)), 16 if a.n is None else a.n, []
     if a.walk:
         _walk(run, a, given, settings)
@@ -121,7 +121,7 @@ def _sample(a: argparse.Namespace) -> None:
         device = hardware.choose_device(distributed.local_device("auto"))
         with distributed.together():
             world = distributed.join(device)
-            in_bulk(run, n, a.seed, given, folder, settings, world, steering=steering, edit=edit, lines=lines)
+            in_bulk(run, n, a.seed, given, folder, settings, world, prompting=prompting, edit=edit, lines=lines)
         if os.environ.get("RANK", "0") != "0":
             return
     else:
@@ -137,7 +137,7 @@ def _sample(a: argparse.Namespace) -> None:
             given,
             out,
             settings=settings,
-            steering=steering,
+            prompting=prompting,
             edit=edit,
             live=live,
             lines=lines,
@@ -152,7 +152,7 @@ def _sample(a: argparse.Namespace) -> None:
         values = (folder / "samples.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
     for value in values:
         print(value)
-    print((cut_note(folder) if steering.constrained else "") + str(folder), file=sys.stderr)
+    print((cut_note(folder) if prompting.constrained else "") + str(folder), file=sys.stderr)
 
 
 def _walk(run: Any, a: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 FILMS = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 #: what may move
@@ -62,7 +62,7 @@ def _ending(names: Sequence[str], suffixes: set[str]) -> list[str]:
 
 def _moves(path: Path) -> bool:
     try:
-        with Pillow.open(path, formats=["GIF", "WEBP"]) as picture:
+        with PILImage.open(path, formats=["GIF", "WEBP"]) as picture:
             return getattr(picture, "n_frames", 1) > 1
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):  # it will be told with all broken files
+    except (OSError, ValueError, SyntaxError, PILImage.DecompressionBombError):  # it will be told with all broken files
         return False

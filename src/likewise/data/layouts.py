@@ -88,7 +88,7 @@ def read_records(
         elif name not in found.columns:
             or_view = f", and views of {chosen} are {', '.join(seen)}" if seen else ""
             raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}{or_view}")
-    return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes, wholes=found.wholes)
+    return Records(path, found.layout, modalities, found.columns, chosen, wanted, found.notes, groups=found.groups)
 
 
 def _bounded(path: Path, unit: str) -> None:
@@ -230,10 +230,10 @@ def _table(path: Path) -> Records:
 
 
 def _conversations(path: Path, talks: list[list[conversations.Message]]) -> Records:
-    history, reply, wholes = conversations.replies(talks)
+    history, reply, groups = conversations.replies(talks)
     fields = {"history": "dialogue", "reply": "text"}
     columns: dict[str, Any] = {"history": history, "reply": reply}
-    return Records(path, "conversations", fields, columns, "reply", ("history",), wholes=wholes)
+    return Records(path, "conversations", fields, columns, "reply", ("history",), groups=groups)
 
 
 def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Records:
@@ -355,14 +355,14 @@ def _texts(path: Path, names: list[str], unit: str | None, memory: int) -> Recor
     if unit is None and np.median([len(v) for _, v in read]) > _LONG:
         read = [(name, line) for name, v in read for line in _units(v, "line")]
         notes.append("the files are long: each line is a record (--unit paragraph or document changes it)")
-    wholes = None
+    groups = None
     if len(read) > len(files):
         # Few documents would leave one of them, a large share of all, to be held out.
-        wholes = [name for name, _ in read] if len(files) >= _DOCUMENTS else None
-        said = "held out as wholes" if wholes else "held out by their parts, as they are few"
+        groups = [name for name, _ in read] if len(files) >= _DOCUMENTS else None
+        said = "held out as wholes" if groups else "held out by their parts, as they are few"
         notes.append(f"the {len(files):,} files are {said}")
     values = [value for _, value in read]
-    return Records(path, "text folder", {"text": "text"}, {"text": values}, "text", (), notes, wholes=wholes)
+    return Records(path, "text folder", {"text": "text"}, {"text": values}, "text", (), notes, groups=groups)
 
 
 def _metadata(path: Path, table: Path, as_: str | None) -> Records:

@@ -31,7 +31,7 @@ class Records:
     notes: list[str] = field(default_factory=list)
     known_digests: list[str] | None = None
     #: what each record is a part of, such as a conversation, where a split must not divide that
-    wholes: list[str] | None = None
+    groups: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[self.target])
@@ -48,8 +48,8 @@ class Records:
         }
         if digests is None and self.known_digests is not None:
             digests = [self.known_digests[int(i)] for i in indices]
-        wholes = self.wholes and [self.wholes[int(i)] for i in indices]
-        return replace(self, columns=picked, known_digests=digests, wholes=wholes)
+        groups = self.groups and [self.groups[int(i)] for i in indices]
+        return replace(self, columns=picked, known_digests=digests, groups=groups)
 
     def digests(self) -> list[str]:
         """A hash of each record's target: files by their bytes, the rest by their text."""
@@ -72,9 +72,9 @@ class Records:
         column = self.columns[self.target]
         if isinstance(column, Stream):
             return split(column, held_out, how)
-        digests = self.wholes or self.digests()
-        train, held = self._divide(self.wholes or column, digests, held_out, how)
-        if not self.wholes:
+        digests = self.groups or self.digests()
+        train, held = self._divide(self.groups or column, digests, held_out, how)
+        if not self.groups:
             return train, held
         parts = [json.dumps(row, default=str) for row in zip(*self.columns.values(), strict=True)]
         seen = {parts[i] for i in train}

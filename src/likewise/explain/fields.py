@@ -104,7 +104,7 @@ def _sentences(probe: Probe, name: str, found: dict[str, Any]) -> list[str]:
 
     out = [f"{name}: left out, samples move by {said('moved_without')}; changed, by {said('moved_by_another')}."]
     if "worth" in found:
-        unit = probe.run.modality.unit
+        unit = probe.run.modality.likelihood_unit
         out.append(
             f"{name}: knowing it saves {said('worth')} bits a {unit} of held-out items; a wrong value costs "
             f"{said('worth_over_another')} bits a {unit} more than the right one."

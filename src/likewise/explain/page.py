@@ -84,9 +84,9 @@ def strip(
         cells = [(name, line) for name, line in cells if any(differs for _, differs in line)]
         return Strip(title, "rows", [], captions, cells, same)
     if isinstance(first, str):
-        shown = [marked(first, value) if changes else Markup(modality.show(value)) for value in values]
+        shown = [marked(first, value) if changes else Markup(modality.to_html(value)) for value in values]
         return Strip(title, "texts", shown, captions)
-    return Strip(title, "figures", [Markup(modality.show(value)) for value in values], captions)
+    return Strip(title, "figures", [Markup(modality.to_html(value)) for value in values], captions)
 
 
 def paired(modality: Modality, title: str, pairs: Sequence[tuple[tuple[Any, str], tuple[Any, str]]]) -> list[Strip]:
@@ -96,7 +96,7 @@ def paired(modality: Modality, title: str, pairs: Sequence[tuple[tuple[Any, str]
             strip(modality, title, [a, b], [about_a, about_b]) for (a, about_a), (b, about_b) in pairs
         ]  # fmt: skip
     flat = [each for pair in pairs for each in pair]
-    items = [Markup(each if isinstance(each, str) else modality.show(each)) for each, _ in flat]
+    items = [Markup(each if isinstance(each, str) else modality.to_html(each)) for each, _ in flat]
     return [Strip(title, "pairs", items, [caption for _, caption in flat])]
 
 
@@ -122,7 +122,7 @@ def _cell(value: Any) -> str:
 def given_words(given: Mapping[str, Any], run: Run) -> str:
     """What was given to the run, in words: "label 3, text a red heart"."""
     return ", ".join(
-        f"{name} {'any' if value is None else run.conditions[name].words(value)}" for name, value in given.items()
+        f"{name} {'any' if value is None else run.conditions[name].caption(value)}" for name, value in given.items()
     )
 
 

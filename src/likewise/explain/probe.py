@@ -88,7 +88,7 @@ class Probe:
 
     def encoded(self, values: Sequence[Any]) -> Tensor:
         """Values as the model sees them, shape (N, *shape), or (N, L) as long as the longest."""
-        return self.run.channel(values).encode(np.arange(len(values)), None, trim=True).to(self.device)
+        return self.run.field_data(values).encode(np.arange(len(values)), None, trim=True).to(self.device)
 
     def condition(self, rows: list[Given]) -> dict[str, Tensor] | None:
         return self.run.condition(rows, self.device)
@@ -130,7 +130,7 @@ class Probe:
         noise = Draws(derive_seed(self.seed, "likelihood"), torch.zeros(len(values), dtype=torch.long), self.device)
         with torch.no_grad():
             nats = self.model.log_likelihood(x, c, noise).double().cpu().numpy()
-        amounts = np.array([self.run.modality.amount(value) for value in values])
+        amounts = np.array([self.run.modality.num_units(value) for value in values])
         return bits(nats, self.model.target) / amounts
 
     @cached_property

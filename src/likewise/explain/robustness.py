@@ -38,14 +38,14 @@ def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> Non
     modality, value = probe.run.conditions[name], subject.given.get(name)
     if value is None:
         return
-    slips = modality.slips(modality.read(value), generator(probe.seed, "slips", subject.index, name))
-    if not slips:
+    perturbations = modality.perturbations(modality.read(value), generator(probe.seed, "slips", subject.index, name))
+    if not perturbations:
         return
-    rows = [subject.given, *[{**subject.given, name: other} for _, other in slips]]
+    rows = [subject.given, *[{**subject.given, name: other} for _, other in perturbations]]
     values = probe.draw(rows, [subject.index] * len(rows))
     far = probe.moved(values[1:], values[0])
     captions = [f"as asked: {given_words({name: value}, probe.run)}"]
-    for (what, other), f in zip(slips, far, strict=True):
+    for (what, other), f in zip(perturbations, far, strict=True):
         said = f" ({other})" if isinstance(other, str) else ""
         captions.append(f"{name} {what}{said}: moved {f:.2f}")
         found.data["conditions"].append(
@@ -57,13 +57,13 @@ def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> Non
 def _item(probe: Probe, subject: Subject, found: Section) -> None:
     """What the model holds of an item that is not quite it: its likelihood, or its judge's logit; and the way back."""
     modality = probe.run.modality
-    slips = modality.slips(subject.value, generator(probe.seed, "slips", subject.name))
-    slips = [slip for slip in slips if _whole(probe, slip[1])]
-    values = [subject.value, *[value for _, value in slips]]
+    perturbations = modality.perturbations(subject.value, generator(probe.seed, "slips", subject.name))
+    perturbations = [slip for slip in perturbations if _whole(probe, slip[1])]
+    values = [subject.value, *[value for _, value in perturbations]]
     if len(values) == 1:
         return
     rows = [subject.given] * len(values)
-    names = [subject.name, *[what for what, _ in slips]]
+    names = [subject.name, *[what for what, _ in perturbations]]
     said, numbers = _verdicts(probe, values, rows)
     if not said:
         probe.skipped.append(("how likely disturbed items are", "the family has neither a likelihood nor a judge"))
@@ -84,7 +84,7 @@ def _verdicts(probe: Probe, values: list[Any], rows: list[dict[str, Any]]) -> tu
     """What the model says of each value, in words and as numbers; empty where it can say nothing."""
     bits = probe.bits(values, rows)
     if bits is not None:
-        unit = probe.run.modality.unit
+        unit = probe.run.modality.likelihood_unit
         return [f"{b:.2f} bits a {unit}" for b in bits], [{"bits": round(float(b), 5)} for b in bits]
     try:
         logits = probe.model.discriminate(probe.encoded(values), probe.condition(rows)).detach().double().cpu().numpy()

@@ -48,7 +48,7 @@ def write_surprisal(
     )
     x = held_out.x[chosen].cpu()
     read = run.modality.decode(x, run.encoding)  # of a text that is too long, what was read
-    totals, amounts = nats.sum(1) / np.log(2), np.array([run.modality.amount(text) for text in read])
+    totals, amounts = nats.sum(1) / np.log(2), np.array([run.modality.num_units(text) for text in read])
     # As in the report, the end of a text is in neither sum of bits per byte.
     space = run.modality.space(run.encoding)
     assert isinstance(space, Tokens)

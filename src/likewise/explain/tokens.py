@@ -77,7 +77,7 @@ def coloured(run: Run, x: Tensor, nats: NDArray[np.float64]) -> tuple[list[str],
     pieces = run.modality.pieces(x, run.encoding)
     bits = nats[: len(pieces) or len(nats)] / np.log(2)
     titles = [f"{b:.1f} bits, a chance of {2.0**-b:.2g}" for b in bits] if pieces else []
-    return pieces, bits, run.modality.shade(x, np.clip(bits / MOST_BITS, 0, 1), run.encoding, titles)
+    return pieces, bits, run.modality.heatmap_html(x, np.clip(bits / MOST_BITS, 0, 1), run.encoding, titles)
 
 
 def attention(probe: Probe) -> Section | None:
@@ -120,12 +120,12 @@ def _own(probe: Probe, subject: Subject, weights: NDArray[np.float64], pieces: l
         return Strip(title, "wide", [drawn], [""])
     places = np.linspace(1, len(weights) - 1, 8).astype(int)
     before = weights[:, 1:]  # place j holds token j - 1; the start is no part of the item
-    shown, captions = [probe.run.modality.show(subject.value)], [subject.name]
+    shown, captions = [probe.run.modality.to_html(subject.value)], [subject.name]
     for i in places:
         heat = np.append(before[i], 0.0)
         heat[i:] = 0
         heat /= heat.max() or 1.0
-        shown.append(probe.run.modality.shade(subject.x[0].cpu(), heat, probe.run.encoding))
+        shown.append(probe.run.modality.heatmap_html(subject.x[0].cpu(), heat, probe.run.encoding))
         captions.append(f"for part {i}")
     return fragments(
         probe.run.modality, f"{subject.name}: what a few parts looked at, read row by row", shown, captions
@@ -140,7 +140,7 @@ def _given(
     value = subject.given.get(name)
     if value is None:
         return
-    channel = probe.run.channel([modality.read(value)], name)
+    channel = probe.run.field_data([modality.read(value)], name)
     x = channel.encode(np.arange(1), None, trim=True)[0]
     words = modality.pieces(x, channel.encoding)
     if not words or not pieces:

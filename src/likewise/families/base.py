@@ -48,7 +48,7 @@ class Family(BaseModel, ABC):
     #: whether its models have a `posterior`, so that others can learn and draw its latents
     autoencodes: ClassVar[bool] = False
     #: whether its models draw items by themselves; a codec only makes codes of items, for others to learn and draw
-    draws: ClassVar[bool] = True
+    generates: ClassVar[bool] = True
 
     sampling: Sampling = Sampling()
 

@@ -30,7 +30,7 @@ class Codec(Family):
     """Settings of a codec."""
 
     autoencodes: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
 
     name: Literal["codec"] = "codec"
     quantiser: Literal["fsq", "vq"] = Field(default="fsq", description="fsq rounds to levels, vq learns a codebook")

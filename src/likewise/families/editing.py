@@ -36,9 +36,9 @@ class Way(Protocol):
     path: Path
     space: Continuous
 
-    def stops(self, settings: Any, start: float = 0.0, device: torch.device | None = None) -> Tensor: ...
+    def timesteps(self, settings: Any, start: float = 0.0, device: torch.device | None = None) -> Tensor: ...
 
-    def travel(self, x: Tensor, times: Tensor, c: dict[str, Tensor] | None, settings: Any) -> Tensor: ...
+    def integrate(self, x: Tensor, times: Tensor, c: dict[str, Tensor] | None, settings: Any) -> Tensor: ...
 
 
 def draw(
@@ -48,7 +48,7 @@ def draw(
 
     resample: how many times each step is taken beside what is kept. Raises ValueError for one step beside it.
     """
-    times = way.stops(settings, 1 - edited.strength, draws.device)
+    times = way.timesteps(settings, 1 - edited.strength, draws.device)
     if len(times) == 1:
         return start
     if edited.keep is not None and len(times) == 2:
@@ -61,12 +61,12 @@ def draw(
     whole = float(times[0]) == 0
     x = noise / way.path.input_scale(alphas[0], sigmas[0]) if whole else alphas[0] * start + sigmas[0] * noise
     if edited.keep is None:
-        return way.travel(x, times, c, settings)
+        return way.integrate(x, times, c, settings)
     for i in range(len(times) - 1):
         here, there = (alphas[i], sigmas[i]), (alphas[i + 1], sigmas[i + 1])
         again = 1 if i == 0 and whole else resample  # nothing is seen yet
         for k in range(again):
-            x = way.travel(x, times[i : i + 2], c, settings)
+            x = way.integrate(x, times[i : i + 2], c, settings)
             kept = there[0] * start + there[1] * draws.normal(*way.space.shape)
             x = torch.where(edited.keep, kept, x)
             if k < again - 1:

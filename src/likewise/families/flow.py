@@ -120,11 +120,11 @@ class FlowModel(Model):
         self.path = (
             Linear(scale, _shift(settings, target)) if settings.path == "linear" else PATHS[settings.path](scale)
         )
-        self.jumps: shortcut.Jumps | None = None
+        self.jumps: shortcut.Shortcut | None = None
         if settings.few_step:
             drawing = settings.sampling
             bound = 1 + MARGIN if target.levels else None
-            self.jumps = shortcut.Jumps(self.path, drawing.guidance, drawing.guidance_interval, bound)
+            self.jumps = shortcut.Shortcut(self.path, drawing.guidance, drawing.guidance_interval, bound)
         self.network = backbone.denoiser(target, shortcut.told(condition) if self.jumps else condition)
         #: what autoguidance leads away from
         self.weak: nn.Module | None = None
@@ -250,11 +250,11 @@ class FlowModel(Model):
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """The way from the noise z to items, shape (B, *shape)."""
         assert isinstance(settings, FlowSampling)
-        times = self.stops(settings, device=draws.device)
+        times = self.timesteps(settings, device=draws.device)
         x = z / self.path.input_scale(*self.path.alpha_sigma(times[0]))
-        return self._leave(self.travel(x, times, c, settings))
+        return self._leave(self.integrate(x, times, c, settings))
 
-    def stops(self, settings: FlowSampling, start: float = 0.0, device: torch.device | None = None) -> Tensor:
+    def timesteps(self, settings: FlowSampling, start: float = 0.0, device: torch.device | None = None) -> Tensor:
         """The times on the way from `start` to the data, both included: as many as are that share of all steps."""
         if settings.autoguidance != 1 and self.weak is None:
             raise ValueError(
@@ -274,7 +274,7 @@ class FlowModel(Model):
                 f"guidance={settings.guidance:g}: jumps have {self.jumps.guidance:g} learned in; draw along the whole "
                 "way for another, with sampler=heun steps=16"
             )
-        return torch.tensor(shortcut.stops(start, settings.steps), device=device)
+        return torch.tensor(shortcut.timesteps(start, settings.steps), device=device)
 
     def _stepped(self, settings: FlowSampling) -> Path:
         """The path as samplers step along it: shifted further than in training, whose last times are rare."""
@@ -288,10 +288,10 @@ class FlowModel(Model):
         return replace(self.path, shift=settings.shift or (2 * shift if shift > 1 else shift))
 
     @torch.no_grad()
-    def travel(self, x: Tensor, times: Tensor, c: dict[str, Tensor] | None, settings: FlowSampling) -> Tensor:
+    def integrate(self, x: Tensor, times: Tensor, c: dict[str, Tensor] | None, settings: FlowSampling) -> Tensor:
         """From x at the first of the times to the last of them; shape (B, *shape), one-hot channels as -1 and 1."""
         if settings.sampler != "jump":
-            return solvers.travel(self.path, x, times, settings.sampler, self._drawn_ends(c, settings))
+            return solvers.integrate(self.path, x, times, settings.sampler, self._drawn_ends(c, settings))
         assert self.jumps is not None
         alphas, sigmas = self.path.alpha_sigma(times)
         for i in range(len(times) - 1):

@@ -48,7 +48,7 @@ def telling(c: dict[str, Tensor] | None, level: Tensor) -> dict[str, Tensor]:
     return {**(c or {}), _FIELD: level[:, None]}
 
 
-def stops(start: float, steps: int) -> list[float]:
+def timesteps(start: float, steps: int) -> list[float]:
     """The times that jumps of at most 1/steps of the way stop at, from `start` (to the nearest 1/16) to the end, 1.
 
     A jump of length d begins at a multiple of d, as those that are learned do.
@@ -67,7 +67,7 @@ def level_of(length: float) -> int:
 
 
 @dataclass(frozen=True)
-class Jumps:
+class Shortcut:
     """How jumps along a path are learned. interval: the times at which the flow's steps are guided.
 
     bound: of the data's numbers, None if they have none. No jump leads beyond it: as jumps learn from jumps, what is

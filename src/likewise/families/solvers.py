@@ -65,7 +65,7 @@ class FlowSampling(Sampling):
         return self
 
 
-def travel(path: Path, x: Tensor, times: Tensor, sampler: str, ends: Ends) -> Tensor:
+def integrate(path: Path, x: Tensor, times: Tensor, sampler: str, ends: Ends) -> Tensor:
     """From x, shape (B, *shape), at the first of the times to the last of them."""
     alphas, sigmas = path.alpha_sigma(times)
     x_1 = x_1_before = torch.zeros_like(x)

@@ -42,7 +42,7 @@ class Tell:
     z: float  #: of the difference fake - real: positive where samples have it too often
 
 
-def tells(
+def distinguishing_traits(
     real: Sequence[Any], fake: Sequence[Any], train: Sequence[Any] = (), most: int = 12
 ) -> tuple[list[Tell], int]:
     """The traits that differ most, and how many were looked at; none where the values' traits have no names.

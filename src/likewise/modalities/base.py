@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -142,17 +142,17 @@ class Modality(ABC):
     #: what samples may be written as beside that, see `written`
     suffixes: tuple[str, ...] = ()
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
-    unit: str = "dimension"
+    likelihood_unit: str = "dimension"
     #: of `token_bytes`: what the first token of a text writes at its beginning, and the text leaves out
     lead: bytes = b""
     #: what a user should know of how the data were taken, for example how many texts had to be cut
     notes: tuple[str, ...] = ()
     #: whether it is for what is given alone: values are read, and none are made
-    only_given: ClassVar[bool] = False
+    condition_only: ClassVar[bool] = False
     #: of one that is, the modality that makes such values
-    like: ClassVar[str] = ""
+    base_modality: ClassVar[str] = ""
     #: whether a drawn value may go on beyond the space's first dimension, which is time (see `sampling.outpainting`)
-    goes_on: bool = False
+    extendable: bool = False
     #: whether values can be longer than the space's length; `windows` has all of them
     windowed: bool = False
 
@@ -253,12 +253,12 @@ class Modality(ABC):
         """A value as it stands in samples.jsonl (only where `suffix` is None)."""
         return value
 
-    def words(self, value: Any) -> str:
+    def caption(self, value: Any) -> str:
         """A raw value in a line, for captions."""
         return str(value)
 
     @abstractmethod
-    def show(self, value: Any) -> str:
+    def to_html(self, value: Any) -> str:
         """A value as a self-contained HTML fragment."""
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
@@ -270,7 +270,7 @@ class Modality(ABC):
         return None
 
     @classmethod
-    def glance(cls, path: Path) -> tuple[str, Pillow.Image]:
+    def thumbnail(cls, path: Path) -> tuple[str, PILImage.Image]:
         """What a user's file is in a few words, and a picture to know it by. Raises BadValue if it cannot be read."""
         raise BadValue(f"a {cls.name} is not read from a file of its own")
 
@@ -301,7 +301,9 @@ class Modality(ABC):
         return []
 
     @abstractmethod
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
         """One encoded item as HTML in which each part is coloured by its weight, which is in [0, 1].
 
         x, weights: shape (*shape) or (L,); of several numbers of one part (a pixel's channels) the largest weight
@@ -309,7 +311,7 @@ class Modality(ABC):
         the class "piece", whose variable --heat is its weight.
         """
 
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         """What a user may give instead of `value`, by mistake or to try it: (what was done, the other value).
 
         Misspelt, damaged, out of the range of the training data. [] where nothing else can be given.
@@ -338,7 +340,7 @@ class Modality(ABC):
         raise NotImplementedError(f"{self.name} has no labels")
 
     @abstractmethod
-    def amount(self, value: Any) -> int:
+    def num_units(self, value: Any) -> int:
         """How many units (`unit`) a value has: what its likelihood is divided by."""
 
     def uncounted(self, encoding: Encoding) -> str | None:

@@ -42,7 +42,7 @@ def properties(values: Sequence[str]) -> dict[str, Callable[[str], bool]]:
     return found | {f"with the word {word}": partial(_has, word) for word in often[:_WORDS]}
 
 
-def slips(value: str, rng: np.random.Generator) -> list[tuple[str, str]]:
+def perturbations(value: str, rng: np.random.Generator) -> list[tuple[str, str]]:
     """Other texts that somebody may have typed instead: (what was done, the other text)."""
     found = [("in capitals", value.upper()), ("two letters swapped", _swap(value, rng))]
     if value:
@@ -55,7 +55,7 @@ def slips(value: str, rng: np.random.Generator) -> list[tuple[str, str]]:
     return [(what, other) for what, other in found if other != value]
 
 
-def shade(pieces: Sequence[str], weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
+def heatmap_html(pieces: Sequence[str], weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
     """Pieces of text as HTML, coloured: what `Modality.shade` is for what is text."""
     out = []
     for i, piece in enumerate(pieces):

@@ -44,7 +44,7 @@ class Dialogue(Modality):
     name = "dialogue"
     Settings = DialogueSettings
     encodings = ("tokens",)
-    unit = "byte"
+    likelihood_unit = "byte"
 
     def __init__(self, kind: str, known: Any, roles: Sequence[str], length: int, mean_length: float) -> None:
         """kind, known: the tokenizer's."""
@@ -131,10 +131,10 @@ class Dialogue(Modality):
         """A list of messages, or one in JSON; any other string is one message of the user."""
         return _read(_unpacked(value) if isinstance(value, str) else value)
 
-    def words(self, value: Any) -> str:
+    def caption(self, value: Any) -> str:
         return f" {_TURN} ".join(f"{m['role']}: {m['content']}" for m in _read(value))
 
-    def show(self, value: Any) -> str:
+    def to_html(self, value: Any) -> str:
         said = (f"<b>{html.escape(m['role'])}</b> {html.escape(m['content'])}" for m in _read(value))
         return f"<p>{'<br>'.join(said)}</p>"
 
@@ -155,10 +155,12 @@ class Dialogue(Modality):
                 break
         return found + self.tokenizer.pieces(ids)
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        return char_features.shade(self.pieces(x, encoding), weights, titles)
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
+        return char_features.heatmap_html(self.pieces(x, encoding), weights, titles)
 
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         """Of the newest message; and without what was said before it."""
         talk = _read(value)
         if not talk:
@@ -166,7 +168,7 @@ class Dialogue(Modality):
         last = talk[-1]
         found: list[tuple[str, Any]] = [
             (what, [*talk[:-1], {**last, "content": other}])
-            for what, other in char_features.slips(last["content"], rng)
+            for what, other in char_features.perturbations(last["content"], rng)
         ]
         return [*found, ("only the newest message", talk[-1:])] if len(talk) > 1 else found
 
@@ -176,7 +178,7 @@ class Dialogue(Modality):
         said = char_features.counts(["\n".join(m["content"] for m in talk) for talk in talks])
         return np.c_[said, np.log1p([len(talk) for talk in talks])]
 
-    def amount(self, value: Any) -> int:
+    def num_units(self, value: Any) -> int:
         return max(1, sum(len(m["content"].encode()) for m in _read(value)))
 
     def task(self, given: Sequence[str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from PIL import ImageFilter, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from pydantic import Field, field_validator
@@ -228,11 +228,11 @@ class Image(Modality):
     def to_given(self, value: Any) -> Any:
         return inline(_picture(self._array(value)))
 
-    def words(self, value: Any) -> str:
+    def caption(self, value: Any) -> str:
         return f"a picture, {self.width} by {self.height} pixels"
 
     @classmethod
-    def glance(cls, path: Path) -> tuple[str, Pillow.Image]:
+    def thumbnail(cls, path: Path) -> tuple[str, PILImage.Image]:
         picture = open_picture(path)
         return f"{picture.width}x{picture.height} {picture.mode}", picture
 
@@ -243,12 +243,12 @@ class Image(Modality):
 
     @classmethod
     def read_provenance(cls, path: Path) -> dict[str, Any] | None:
-        with Pillow.open(path, formats=["PNG"]) as picture:
+        with PILImage.open(path, formats=["PNG"]) as picture:
             text = getattr(picture, "text", {}).get("likewise")
         return None if text is None else json.loads(text)
 
-    def show(self, value: Any) -> str:
-        if not isinstance(value, Pillow.Image):  # raw, as what was given is
+    def to_html(self, value: Any) -> str:
+        if not isinstance(value, PILImage.Image):  # raw, as what was given is
             value = self.read(value)
         buffer = io.BytesIO()
         value.save(buffer, "PNG")
@@ -262,11 +262,13 @@ class Image(Modality):
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """True where the picture is rather white than black; what is transparent is not white."""
         mask = open_picture(path).convert("RGBA")
-        ground = Pillow.new("RGBA", mask.size, "black")
-        [levels] = Image(self.size, "L", 1, None)._array(Pillow.alpha_composite(ground, mask))
+        ground = PILImage.new("RGBA", mask.size, "black")
+        [levels] = Image(self.size, "L", 1, None)._array(PILImage.alpha_composite(ground, mask))
         return levels >= 128
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
         """The picture in pale grey, and over it a colour as dense as the weight."""
         if encoding == "continuous":
             heat = weights.max(0)
@@ -274,23 +276,23 @@ class Image(Modality):
             heat = np.kron(weights.reshape(self.patches.grid), np.ones((self.patch, self.patch)))
         [value] = self.decode(x[None], encoding)
         if self.mode == "RGBA":
-            value = Pillow.alpha_composite(Pillow.new("RGBA", value.size, "white"), value)
+            value = PILImage.alpha_composite(PILImage.new("RGBA", value.size, "white"), value)
         grey = 96 + 0.6 * np.asarray(value.convert("L"), np.float64)[..., None]
         mixed = grey + 0.9 * heat[..., None] * (np.array(_HEAT) - grey)
-        return self.show(Pillow.fromarray(mixed.round().clip(0, 255).astype(np.uint8)))
+        return self.to_html(PILImage.fromarray(mixed.round().clip(0, 255).astype(np.uint8)))
 
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         pixels = np.asarray(value, np.float64)
         step = max(1, self.width // 8)
         noisy = (pixels + 32 * rng.standard_normal(pixels.shape)).round().clip(0, 255).astype(np.uint8)
         bands = value.split()
         turned = [ImageOps.invert(band) if i < 3 else band for i, band in enumerate(bands)]
         return [
-            ("noise on it", Pillow.fromarray(noisy)),
-            ("moved to the right", Pillow.fromarray(np.roll(np.asarray(value), step, 1))),
+            ("noise on it", PILImage.fromarray(noisy)),
+            ("moved to the right", PILImage.fromarray(np.roll(np.asarray(value), step, 1))),
             ("blurred", value.filter(ImageFilter.GaussianBlur(max(0.7, self.width / 24)))),
-            ("upside down", value.transpose(Pillow.Transpose.FLIP_TOP_BOTTOM)),
-            ("as a negative", Pillow.merge(value.mode, turned)),
+            ("upside down", value.transpose(PILImage.Transpose.FLIP_TOP_BOTTOM)),
+            ("as a negative", PILImage.merge(value.mode, turned)),
         ]
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
@@ -298,9 +300,9 @@ class Image(Modality):
         rows = -(-len(values) // columns)
         zoom = max(1, 48 // max(self.width, self.height))
         wide, high = self.width * zoom + 2, self.height * zoom + 2
-        ground = Pillow.new("RGBA" if self.mode == "RGBA" else "RGB", (columns * wide, rows * high), "white")
+        ground = PILImage.new("RGBA" if self.mode == "RGBA" else "RGB", (columns * wide, rows * high), "white")
         for i, value in enumerate(values):
-            large = value.resize((self.width * zoom, self.height * zoom), Pillow.Resampling.NEAREST)
+            large = value.resize((self.width * zoom, self.height * zoom), PILImage.Resampling.NEAREST)
             ground.paste(large, (i % columns * wide + 1, i // columns * high + 1))
         buffer = io.BytesIO()
         ground.save(buffer, "PNG")
@@ -322,10 +324,10 @@ class Image(Modality):
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         size = self._described
-        small = [v if v.size == size else v.resize(size, Pillow.Resampling.BOX) for v in values]
+        small = [v if v.size == size else v.resize(size, PILImage.Resampling.BOX) for v in values]
         return np.stack([np.asarray(v, np.float64).ravel() / 255 for v in small])
 
-    def amount(self, value: Any) -> int:
+    def num_units(self, value: Any) -> int:
         return self.channels * self.width * self.height
 
     def uncounted(self, encoding: Encoding) -> str | None:
@@ -357,6 +359,6 @@ def _room(side: int) -> int:
     return side + max(1, side // 8)
 
 
-def _picture(pixels: NDArray[Any]) -> Pillow.Image:
+def _picture(pixels: NDArray[Any]) -> PILImage.Image:
     """Shape (C, H, W), uint8, as a picture."""
-    return Pillow.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
+    return PILImage.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from PIL import ImageOps
 
 from likewise.modalities.base import BadValue
@@ -26,13 +26,13 @@ _SEEN = 8
 _INLINE = "data:image/png;base64,"
 
 
-def open_picture(value: Any, around: int | None = None) -> Pillow.Image:
+def open_picture(value: Any, around: int | None = None) -> PILImage.Image:
     """Open a file safely and turn it upright. Raises BadValue.
 
     value: a path, a picture, or what `inline` made of one. around: pixels a side that are needed; a JPEG is then
     decoded no finer than twice that. A picture of 16 bits a channel has info["bits"] = 16, and 8 of them.
     """
-    if isinstance(value, Pillow.Image):
+    if isinstance(value, PILImage.Image):
         return value
     source: Any = value
     if isinstance(value, str) and value.startswith(_INLINE):
@@ -42,8 +42,8 @@ def open_picture(value: Any, around: int | None = None) -> Pillow.Image:
             raise BadValue(f"not a readable picture: {error}") from None
     try:
         with warnings.catch_warnings(), source if isinstance(source, io.BytesIO) else open(source, "rb") as file:
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limit here is lower and an error
-            picture = Pillow.open(file, formats=FORMATS)
+            warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)  # the limit here is lower and an error
+            picture = PILImage.open(file, formats=FORMATS)
             if picture.width * picture.height > _MOST_PIXELS:
                 raise BadValue(f"{picture.width}x{picture.height} pixels; at most {_MOST_PIXELS:,} are read")
             deep = any(";16" in str(tile[-1]) for tile in getattr(picture, "tile", ()))
@@ -53,42 +53,44 @@ def open_picture(value: Any, around: int | None = None) -> Pillow.Image:
             upright.load()
     except BadValue:
         raise
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, PILImage.DecompressionBombError) as error:
         raise BadValue(f"not a readable picture: {str(error).splitlines()[0]}") from None
     if upright.mode.startswith(("I", "F")):  # 16 bits: scaled to 8, not cut off
         values = np.asarray(upright, np.float64)
         deep = values.max(initial=0) > 255
-        upright = Pillow.fromarray((values / (65535.0 if deep else 255.0) * 255).round().clip(0, 255).astype(np.uint8))
+        upright = PILImage.fromarray(
+            (values / (65535.0 if deep else 255.0) * 255).round().clip(0, 255).astype(np.uint8)
+        )
     if deep:
         upright.info["bits"] = 16
     return upright
 
 
-def inline(picture: Pillow.Image) -> str:
+def inline(picture: PILImage.Image) -> str:
     """A picture as a word of JSON, which `open_picture` takes: what a sample was given goes with it."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return _INLINE + base64.b64encode(buffer.getvalue()).decode()
 
 
-def mode_of(picture: Pillow.Image) -> Mode:
+def mode_of(picture: PILImage.Image) -> Mode:
     """The least of the modes that holds the picture."""
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         return "RGBA"
     return "L" if picture.mode in ("1", "L") else "RGB"
 
 
-def converted(picture: Pillow.Image, mode: Mode) -> Pillow.Image:
+def converted(picture: PILImage.Image, mode: Mode) -> PILImage.Image:
     """The picture in a mode; what was transparent becomes white where the mode has no transparency."""
     if picture.mode == mode:
         return picture
     if mode != "RGBA" and mode_of(picture) == "RGBA":
-        ground = Pillow.new("RGBA", picture.size, "white")
-        picture = Pillow.alpha_composite(ground, picture.convert("RGBA"))
+        ground = PILImage.new("RGBA", picture.size, "white")
+        picture = PILImage.alpha_composite(ground, picture.convert("RGBA"))
     return picture.convert(mode)
 
 
-def fitted(picture: Pillow.Image, size: tuple[int, int], crop: Crop) -> Pillow.Image:
+def fitted(picture: PILImage.Image, size: tuple[int, int], crop: Crop) -> PILImage.Image:
     """The picture at a size (width, height).
 
     centre, random: its middle, as large as the shape allows. pad: all of it, on white or transparent ground. squeeze:
@@ -97,14 +99,14 @@ def fitted(picture: Pillow.Image, size: tuple[int, int], crop: Crop) -> Pillow.I
     if picture.size == size:
         return picture
     if crop == "squeeze":
-        return picture.resize(size, Pillow.Resampling.LANCZOS)
+        return picture.resize(size, PILImage.Resampling.LANCZOS)
     if crop == "pad":
         ground = (255, 255, 255, 0) if picture.mode == "RGBA" else "white"
-        return ImageOps.pad(picture, size, Pillow.Resampling.LANCZOS, ground)
-    return ImageOps.fit(picture, size, Pillow.Resampling.LANCZOS)
+        return ImageOps.pad(picture, size, PILImage.Resampling.LANCZOS, ground)
+    return ImageOps.fit(picture, size, PILImage.Resampling.LANCZOS)
 
 
-def bleed(picture: Pillow.Image) -> Pillow.Image:
+def bleed(picture: PILImage.Image) -> PILImage.Image:
     """An RGBA picture whose invisible pixels, and those that nearly are, have the colours next to them.
 
     A model makes edges a little soft. Where what nobody sees is black, as most files have it, its soft edges are dark.
@@ -125,7 +127,7 @@ def bleed(picture: Pillow.Image) -> Pillow.Image:
         above = found.repeat(2, 0).repeat(2, 1)[: len(colour), : colour.shape[1]]
         found = np.where(weight > 0, colour / np.maximum(weight, 1), above)
     pixels[gone, :3] = found[gone].round()
-    return Pillow.fromarray(pixels)
+    return PILImage.fromarray(pixels)
 
 
 def _blocks(x: NDArray[np.float64]) -> NDArray[np.float64]:

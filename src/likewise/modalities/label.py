@@ -33,7 +33,7 @@ class Label(Modality):
     name = "label"
     Settings = LabelSettings
     encodings = ("tokens",)
-    unit = "label"
+    likelihood_unit = "label"
 
     def __init__(self, classes: list[str]) -> None:
         self.classes = classes
@@ -81,10 +81,12 @@ class Label(Modality):
             raise BadValue(f"no label {text!r}; {hint}")
         return text
 
-    def show(self, value: Any) -> str:
+    def to_html(self, value: Any) -> str:
         return f"<span>{html.escape(str(value))}</span>"
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
         [label] = self.decode(x[None], encoding)
         return f'<span class="piece" style="--heat:{weights.max():.2f}">{html.escape(str(label))}</span>'
 
@@ -94,7 +96,7 @@ class Label(Modality):
     def labels(self, values: Sequence[Any]) -> dict[str, list[str | None]]:
         return {"": [None if v is None else str(v) for v in values]}
 
-    def amount(self, value: Any) -> int:
+    def num_units(self, value: Any) -> int:
         return 1
 
     def describe(self) -> str:

@@ -63,7 +63,12 @@ class Latents(Modality):
         self.autoencoder, self.inner = autoencoder, inner
         wide = [1] * len(autoencoder.latents.positions)
         self.shift, self.scale = (torch.tensor(each).view(-1, *wide) for each in (shift, scale))
-        self.name, self.suffix, self.unit, self.notes = inner.name, inner.suffix, inner.unit, inner.notes
+        self.name, self.suffix, self.likelihood_unit, self.notes = (
+            inner.name,
+            inner.suffix,
+            inner.likelihood_unit,
+            inner.notes,
+        )
         self.suffixes = inner.suffixes
 
     @classmethod
@@ -129,8 +134,10 @@ class Latents(Modality):
             return [f"{code} " for code in x.tolist()]
         return [f"{i}: {value:+.1f} " for i, value in enumerate(x.flatten().tolist())]
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        return char_features.shade(self.pieces(x, encoding), weights.ravel(), titles)
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
+        return char_features.heatmap_html(self.pieces(x, encoding), weights.ravel(), titles)
 
     def describe(self) -> str:
         latents, codes = self.autoencoder.latents, self.autoencoder.codes
@@ -171,11 +178,11 @@ class Latents(Modality):
     def to_json(self, value: Any) -> Any:
         return self.inner.to_json(value)
 
-    def words(self, value: Any) -> str:
-        return self.inner.words(value)
+    def caption(self, value: Any) -> str:
+        return self.inner.caption(value)
 
-    def show(self, value: Any) -> str:
-        return self.inner.show(value)
+    def to_html(self, value: Any) -> str:
+        return self.inner.to_html(value)
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         return self.inner.sheet(values)
@@ -189,8 +196,8 @@ class Latents(Modality):
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         return self.inner.read_mask(path)
 
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
-        return self.inner.slips(value, rng)
+    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        return self.inner.perturbations(value, rng)
 
     def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
         return self.inner.properties(values)
@@ -208,8 +215,8 @@ class Latents(Modality):
     def without(self, values: Sequence[Any], name: str) -> list[Any]:
         return self.inner.without(values, name)
 
-    def amount(self, value: Any) -> int:
-        return self.inner.amount(value)
+    def num_units(self, value: Any) -> int:
+        return self.inner.num_units(value)
 
     def uncounted(self, encoding: Encoding) -> str | None:
         return self.inner.uncounted(self.autoencoder.encoding)

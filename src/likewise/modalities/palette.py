@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from torch import Tensor
 
 from likewise.draws import Draws
@@ -50,18 +50,18 @@ def written(found: Sequence[_Colour]) -> str:
     return ",".join(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in found)
 
 
-def main_colours(picture: Pillow.Image) -> str:
+def main_colours(picture: PILImage.Image) -> str:
     """The main colours of a picture, by median cut (Heckbert, 1982), the most used first; white if none is seen.
 
     How many, 1 to `MOST`, is drawn by the picture's own content: so a model learns what any number of them says.
     """
     # Single pixels: means of several are colours that are nowhere in a flat picture.
-    small = picture.convert("RGBA").resize((_COUNTED, _COUNTED), Pillow.Resampling.NEAREST)
+    small = picture.convert("RGBA").resize((_COUNTED, _COUNTED), PILImage.Resampling.NEAREST)
     pixels = np.asarray(small).reshape(-1, 4)
     seen = pixels[pixels[:, 3] >= 128][:, :3]
     if not len(seen):
         return "#ffffff"
-    cut = Pillow.fromarray(np.ascontiguousarray(seen[None])).quantize(MOST, Pillow.Quantize.MEDIANCUT, kmeans=1)
+    cut = PILImage.fromarray(np.ascontiguousarray(seen[None])).quantize(MOST, PILImage.Quantize.MEDIANCUT, kmeans=1)
     table = np.array(cut.getpalette()[: 3 * MOST] if cut.getpalette() else [], np.int64).reshape(-1, 3)  # pyright: ignore
     share = np.bincount(np.asarray(cut).ravel(), minlength=len(table))[: len(table)] / len(seen)
     order = [i for i in np.argsort(-share, kind="stable") if share[i] >= _LEAST]
@@ -75,7 +75,7 @@ class Palette(Modality):
     name = "palette"
     Settings = PaletteSettings
     encodings = ("continuous",)
-    unit = "palette"
+    likelihood_unit = "palette"
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: PaletteSettings, seed: int = 0) -> Palette:
@@ -124,7 +124,7 @@ class Palette(Modality):
     def read(self, value: Any) -> str:
         return written(colours(value))
 
-    def show(self, value: Any) -> str:
+    def to_html(self, value: Any) -> str:
         text = html.escape(str(value))
         boxes = "".join(
             f'<span style="display:inline-block;width:1em;height:1em;background:{colour}"></span>'
@@ -135,7 +135,7 @@ class Palette(Modality):
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         """A row of colours for each palette."""
         rows = [colours(value) for value in values]
-        picture = Pillow.new("RGB", (MOST * 16, len(rows) * 16), "white")
+        picture = PILImage.new("RGB", (MOST * 16, len(rows) * 16), "white")
         for i, row in enumerate(rows):
             for j, colour in enumerate(row):
                 picture.paste(colour, (j * 16, i * 16, j * 16 + 16, i * 16 + 16))
@@ -147,12 +147,14 @@ class Palette(Modality):
         [value] = self.decode(x[None], encoding)
         return value.split(",")
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
         heat = weights.reshape(MOST, 4).max(1)
         parts = zip(self.pieces(x, encoding), heat, strict=False)
         return "".join(f'<span class="piece" style="--heat:{h:.2f}">{html.escape(p)} </span>' for p, h in parts)
 
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         found = colours(value)
         turned = [((r + 24) % 256, g, b) for r, g, b in found]
         return [("a little redder", written(turned)), ("the other way round", written(found[::-1]))]
@@ -161,7 +163,7 @@ class Palette(Modality):
         packed = self.pack(values, "continuous").data
         return packed.reshape(len(values), -1).astype(np.float64) / 255
 
-    def amount(self, value: Any) -> int:
+    def num_units(self, value: Any) -> int:
         return 1
 
     def describe(self) -> str:

@@ -31,8 +31,8 @@ class Sentence(Written):
     name = "sentence"
     Settings = SentenceSettings
     encodings = ("continuous",)
-    only_given = True
-    like = "text"
+    condition_only = True
+    base_modality = "text"
 
     def __init__(self, network: str) -> None:
         """network: hash of the weights that read."""
@@ -79,8 +79,10 @@ class Sentence(Written):
     def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
         return ["what it means "]
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        return char_features.shade(self.pieces(x, encoding), weights.max(keepdims=True).ravel(), titles)
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
+        return char_features.heatmap_html(self.pieces(x, encoding), weights.max(keepdims=True).ravel(), titles)
 
     def describe(self) -> str:
         return f"what a text means, {sentence_embeddings.SIZE} numbers"

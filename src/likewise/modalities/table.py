@@ -116,7 +116,7 @@ class Table(Modality):
     name = "table"
     Settings = TableSettings
     encodings = ("continuous", "tokens")
-    unit = "column"
+    likelihood_unit = "column"
 
     def __init__(self, columns: list[dict[str, Any]]) -> None:
         self.columns = columns
@@ -264,7 +264,7 @@ class Table(Modality):
                 raise BadValue(f"expected column=value with a column of {', '.join(sorted(known))}; got {name!r}")
         return {name.strip(): value.strip() for name, _, value in pairs}
 
-    def show(self, value: Any) -> str:
+    def to_html(self, value: Any) -> str:
         cells = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in value.items())
         return f"<dl>{cells}</dl>"
 
@@ -281,7 +281,9 @@ class Table(Modality):
     def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
         return [f"{name}={value}" for name, value in self.decode(x[None], encoding)[0].items()]
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
         out, start = [], 0
         [row] = self.decode(x[None], encoding)
         for i, ((name, value), size) in enumerate(zip(row.items(), self._sizes(encoding), strict=True)):
@@ -292,7 +294,7 @@ class Table(Modality):
             out.append(f"<dt>{html.escape(str(name))}</dt><dd {heat}>{html.escape(str(value))}</dd>")
         return f"<dl>{''.join(out)}</dl>"
 
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         found = []
         for column, knots in zip(self.columns, self._knots, strict=True):
             name = column["name"]
@@ -332,7 +334,7 @@ class Table(Modality):
     def without(self, values: Sequence[Any], name: str) -> list[Any]:
         return [{k: v for k, v in row.items() if k != name} for row in values]
 
-    def amount(self, value: Any) -> int:
+    def num_units(self, value: Any) -> int:
         return len(self.columns)
 
     def uncounted(self, encoding: Encoding) -> str | None:

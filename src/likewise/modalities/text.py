@@ -127,8 +127,10 @@ class Text(Written):
             return self.tokenizer.pieces(ids)
         return [*self.tokenizer.pieces(ids[: ids.index(self.end)]), _END]
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
-        return char_features.shade(self.pieces(x, encoding), weights, titles)
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
+        return char_features.heatmap_html(self.pieces(x, encoding), weights, titles)
 
     def task(self, given: Sequence[str]) -> str | None:
         known = {"text": "text2text-generation", "dialogue": "text-generation", "image": "image-to-text"}

@@ -17,12 +17,12 @@ from likewise.modalities.base import BadValue, Modality
 class Written(Modality):
     """A value is a string."""
 
-    unit = "byte"
+    likelihood_unit = "byte"
 
     def read(self, value: Any) -> str:
         return str(value)
 
-    def show(self, value: Any) -> str:
+    def to_html(self, value: Any) -> str:
         return f"<p>{html.escape(value)}</p>"
 
     def read_file(self, path: Path) -> str:
@@ -34,8 +34,8 @@ class Written(Modality):
             raise BadValue("the file is empty")
         return text
 
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
-        return [*char_features.slips(value, rng)]
+    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+        return [*char_features.perturbations(value, rng)]
 
     def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
         return char_features.properties(values)
@@ -43,5 +43,5 @@ class Written(Modality):
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         return char_features.counts(values)
 
-    def amount(self, value: Any) -> int:
+    def num_units(self, value: Any) -> int:
         return max(1, len(value.encode()))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from PIL import ImageOps
 from pydantic import Field
 from torch import Tensor
@@ -65,7 +65,7 @@ class Video(Modality):
     Settings = VideoSettings
     encodings = ("continuous", "tokens")
     suffixes = tuple(f".{kind}" for kind in video_io.WRITTEN)
-    goes_on = True
+    extendable = True
 
     def __init__(
         self, size: Sequence[int], frames: int, stride: int, mode: str, fps: float, format: str,
@@ -145,15 +145,15 @@ class Video(Modality):
         channels, frames, *size = self.shape
         return self.stride == 1 and clip.shape == (frames, *size, channels)
 
-    def _frame(self, picture: Pillow.Image) -> NDArray[np.uint8]:
+    def _frame(self, picture: PILImage.Image) -> NDArray[np.uint8]:
         """One frame at the size and mode that are learned: cut to the middle, antialiased; shape (H, W, C)."""
         if picture.mode != self.mode:
             if self.mode != "RGBA" and (picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info):
-                ground = Pillow.new("RGBA", picture.size, "white")  # what was transparent becomes white
-                picture = Pillow.alpha_composite(ground, picture.convert("RGBA"))
+                ground = PILImage.new("RGBA", picture.size, "white")  # what was transparent becomes white
+                picture = PILImage.alpha_composite(ground, picture.convert("RGBA"))
             picture = picture.convert(self.mode)
         if picture.size != (self.width, self.height):
-            picture = ImageOps.fit(picture, (self.width, self.height), Pillow.Resampling.LANCZOS)
+            picture = ImageOps.fit(picture, (self.width, self.height), PILImage.Resampling.LANCZOS)
         return np.asarray(picture, np.uint8).reshape(self.height, self.width, -1)
 
     def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
@@ -190,12 +190,12 @@ class Video(Modality):
         return {"size": f"{self.width}x{self.height}", "mode": self.mode, "patch": 1}
 
     @classmethod
-    def glance(cls, path: Path) -> tuple[str, Pillow.Image]:
+    def thumbnail(cls, path: Path) -> tuple[str, PILImage.Image]:
         """Beside the words, the first, the middle and the last frame in a row."""
         seen = video_io.about(path)
         places = [0, seen.frames // 2, seen.frames - 1]
         shown = [video_io.pictures(path, range(i, i + 1))[0] for i in dict.fromkeys(places)]
-        row = Pillow.new("RGB", (seen.width * len(shown), seen.height), "white")
+        row = PILImage.new("RGB", (seen.width * len(shown), seen.height), "white")
         for i, picture in enumerate(shown):
             see_through = picture.mode in ("RGBA", "LA", "PA")
             row.paste(picture, (i * seen.width, 0), picture.convert("RGBA") if see_through else None)
@@ -208,8 +208,8 @@ class Video(Modality):
     def read_provenance(cls, path: Path) -> dict[str, Any] | None:
         return video_io.read_provenance(path)
 
-    def show(self, value: Any) -> str:
-        return video_io.show(value, f"clip, {len(value.frames)} frames of {self.width} by {self.height} pixels")
+    def to_html(self, value: Any) -> str:
+        return video_io.to_html(value, f"clip, {len(value.frames)} frames of {self.width} by {self.height} pixels")
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         return video_io.strips(values)
@@ -217,7 +217,9 @@ class Video(Modality):
     def moving_sheet(self, values: Sequence[Any]) -> bytes | None:
         return video_io.moving_sheet(values)
 
-    def shade(self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()) -> str:
+    def heatmap_html(
+        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
+    ) -> str:
         """The clip in pale grey, and over each frame a colour as dense as the weight."""
         if encoding == "continuous":
             heat = weights.max(0)
@@ -227,9 +229,9 @@ class Video(Modality):
         grey = np.stack([np.asarray(p.convert("L"), np.float64) for p in clip.pictures(mode="RGB")])[..., None]
         pale = 96 + 0.6 * grey
         mixed = pale + 0.9 * heat[..., None] * (np.array(_HEAT) - pale)
-        return self.show(Clip(mixed.round().clip(0, 255).astype(np.uint8), self.fps))
+        return self.to_html(Clip(mixed.round().clip(0, 255).astype(np.uint8), self.fps))
 
-    def slips(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
+    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         frames = value.frames
         noisy = (frames + 32 * rng.standard_normal(frames.shape)).round().clip(0, 255).astype(np.uint8)
         return [
@@ -264,7 +266,7 @@ class Video(Modality):
             rows.append(np.concatenate([small.ravel(), changes.ravel()]))
         return np.stack(rows).astype(np.float64)
 
-    def amount(self, value: Any) -> int:
+    def num_units(self, value: Any) -> int:
         return int(np.prod(self.shape))
 
     def uncounted(self, encoding: Encoding) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.modalities.base import BadValue
 from likewise.modalities.image_io import open_picture
@@ -63,21 +63,21 @@ class Clip:
     def tobytes(self) -> bytes:
         return self.frames.tobytes()
 
-    def picture(self, index: int) -> Pillow.Image:
+    def picture(self, index: int) -> PILImage.Image:
         """One frame; -1 is the last."""
         frame = self.frames[index]
-        return Pillow.fromarray(frame[..., 0] if frame.shape[-1] == 1 else np.ascontiguousarray(frame))
+        return PILImage.fromarray(frame[..., 0] if frame.shape[-1] == 1 else np.ascontiguousarray(frame))
 
-    def pictures(self, zoom: int = 1, mode: str | None = None) -> list[Pillow.Image]:
+    def pictures(self, zoom: int = 1, mode: str | None = None) -> list[PILImage.Image]:
         """Each frame, `zoom` times as large in whole pixels; mode "RGB" lays what is transparent on white."""
         out = []
         for i in range(len(self)):
             picture = self.picture(i)
             if mode == "RGB" and picture.mode == "RGBA":
-                picture = Pillow.alpha_composite(Pillow.new("RGBA", picture.size, "white"), picture)
+                picture = PILImage.alpha_composite(PILImage.new("RGBA", picture.size, "white"), picture)
             picture = picture.convert(mode) if mode and picture.mode != mode else picture
             size = (picture.width * zoom, picture.height * zoom)
-            out.append(picture if zoom == 1 else picture.resize(size, Pillow.Resampling.NEAREST))
+            out.append(picture if zoom == 1 else picture.resize(size, PILImage.Resampling.NEAREST))
         return out
 
 
@@ -112,7 +112,7 @@ def about(value: Any) -> About:
         return About(shown[0].width, shown[0].height, _mode(shown), len(shown), fps)
 
 
-def pictures(value: Any, wanted: range) -> list[Pillow.Image]:
+def pictures(value: Any, wanted: range) -> list[PILImage.Image]:
     """The frames `wanted`, at least one of them; fewer where the file ends before. Raises BadValue."""
     if isinstance(value, Clip):
         return [value.picture(i) for i in wanted if i < len(value)]
@@ -135,7 +135,7 @@ def pictures(value: Any, wanted: range) -> list[Pillow.Image]:
 def _readable(path: Path) -> Iterator[None]:
     """Whatever is wrong with a file, as BadValue of one line."""
     errors: tuple[type[Exception], ...] = (
-        OSError, EOFError, ValueError, SyntaxError, Pillow.DecompressionBombError,
+        OSError, EOFError, ValueError, SyntaxError, PILImage.DecompressionBombError,
     )  # fmt: skip
     if path.suffix.lower() in FILMS:
         errors = (*errors, _pyav(path.suffix).FFmpegError)
@@ -188,15 +188,15 @@ def frame_files(folder: Path) -> list[Path]:
 # Animated pictures.
 
 
-def _animated(path: Path) -> tuple[list[Pillow.Image], float]:
+def _animated(path: Path) -> tuple[list[PILImage.Image], float]:
     """All frames, and how many a second there are: what is held longer is there more than once."""
     kind = ANIMATED.get(path.suffix.lower())
     if kind is None:
         known = ", ".join(sorted({*FILMS, *ANIMATED}))
         raise BadValue(f"{path.suffix or 'a file without an end to its name'} is no clip; {known} and folders are")
     with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limits here are lower, and errors
-        whole = Pillow.open(file, formats=[kind])
+        warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)  # the limits here are lower, and errors
+        whole = PILImage.open(file, formats=[kind])
         _fits(*whole.size)
         count = getattr(whole, "n_frames", 1)
         _fits(whole.width * count, whole.height, _MOST_ANIMATED)
@@ -225,7 +225,7 @@ def timeline(holds: Sequence[float]) -> tuple[list[int], float]:
     return [i for i, count in enumerate(counts) for _ in range(count)], 1000 / tick
 
 
-def _mode(frames: Sequence[Pillow.Image]) -> str:
+def _mode(frames: Sequence[PILImage.Image]) -> str:
     """RGBA only where something is to be seen through: animations mark with it what did not change, too."""
     for frame in frames:
         see_through = frame.mode in ("RGBA", "LA", "PA") or "transparency" in frame.info
@@ -259,7 +259,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-def _film(path: Path, wanted: range) -> Iterator[Pillow.Image]:
+def _film(path: Path, wanted: range) -> Iterator[PILImage.Image]:
     """The frames `wanted` that there are, turned upright."""
     with _opened(path) as (container, stream):
         grey = str(stream.codec_context.pix_fmt).startswith("gray")
@@ -268,7 +268,7 @@ def _film(path: Path, wanted: range) -> Iterator[Pillow.Image]:
                 return
             if i in wanted:
                 _fits(frame.width, frame.height)  # they may change on the way
-                picture = Pillow.fromarray(frame.to_ndarray(format="gray" if grey else "rgb24"))
+                picture = PILImage.fromarray(frame.to_ndarray(format="gray" if grey else "rgb24"))
                 yield picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
 
@@ -283,7 +283,7 @@ def write(clip: Clip, path: Path, provenance: dict[str, Any]) -> None:
     elif path.suffix == ".gif":
         path.write_bytes(animation(clip.pictures(), clip.fps, note))
     else:
-        exif = Pillow.Exif()
+        exif = PILImage.Exif()
         exif[_EXIF_DESCRIPTION] = note
         path.write_bytes(_webp(clip.pictures(), clip.fps, lossless=True, method=4, exif=exif.tobytes()))
 
@@ -296,7 +296,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
                 tags = {key.lower(): value for key, value in container.metadata.items()}
                 text = tags.get("comment")
         else:
-            with Pillow.open(path, formats=["GIF", "WEBP"]) as picture:
+            with PILImage.open(path, formats=["GIF", "WEBP"]) as picture:
                 text = picture.info.get("comment") or picture.getexif().get(_EXIF_DESCRIPTION)
     try:
         return json.loads(text or "null")["likewise"]
@@ -304,12 +304,12 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def animation(frames: Sequence[Pillow.Image], fps: float, note: str = "") -> bytes:
+def animation(frames: Sequence[PILImage.Image], fps: float, note: str = "") -> bytes:
     """Frames as an animated GIF, each with the 256 colours that suit it best; what is half transparent is not."""
     if frames[0].mode == "RGBA":
         frames = [_hard(frame) for frame in frames]
     elif frames[0].mode == "RGB":
-        frames = [frame.quantize(256, Pillow.Quantize.MEDIANCUT, dither=Pillow.Dither.NONE) for frame in frames]
+        frames = [frame.quantize(256, PILImage.Quantize.MEDIANCUT, dither=PILImage.Dither.NONE) for frame in frames]
     buffer = io.BytesIO()
     frames[0].save(
         buffer, "GIF", save_all=True, append_images=frames[1:], duration=_hold(fps, 10), loop=0, disposal=2,
@@ -318,14 +318,16 @@ def animation(frames: Sequence[Pillow.Image], fps: float, note: str = "") -> byt
     return buffer.getvalue()
 
 
-def _hard(frame: Pillow.Image) -> Pillow.Image:
+def _hard(frame: PILImage.Image) -> PILImage.Image:
     """Either seen or seen through: all that a GIF knows."""
     pixels = np.array(frame)
     seen = pixels[..., 3:] >= 128
-    return Pillow.fromarray(np.where(seen, np.concatenate([pixels[..., :3], np.full_like(pixels[..., 3:], 255)], 2), 0))
+    return PILImage.fromarray(
+        np.where(seen, np.concatenate([pixels[..., :3], np.full_like(pixels[..., 3:], 255)], 2), 0)
+    )
 
 
-def _webp(frames: Sequence[Pillow.Image], fps: float, **options: Any) -> bytes:
+def _webp(frames: Sequence[PILImage.Image], fps: float, **options: Any) -> bytes:
     frames = [frame.convert("RGB") if frame.mode == "L" else frame for frame in frames]
     buffer = io.BytesIO()
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=_hold(fps), loop=0, **options)
@@ -361,7 +363,7 @@ def _write_film(clip: Clip, path: Path, note: str) -> None:
 # Pages and sheets.
 
 
-def show(clip: Clip, alt: str) -> str:
+def to_html(clip: Clip, alt: str) -> str:
     """A clip as a picture that moves, inside of a page."""
     zoom = max(1, 64 // max(clip.shape[1:3]))
     data = base64.b64encode(_webp(clip.pictures(zoom), clip.fps, quality=85, method=2)).decode()
@@ -375,7 +377,7 @@ def strips(clips: Sequence[Clip], most: int = 16) -> bytes:
     chosen = np.linspace(0, length - 1, min(length, most)).round().astype(int)
     cell = (width * zoom + 1, height * zoom + 4)
     size = (len(chosen) * cell[0], len(clips) * cell[1])
-    ground = Pillow.new("RGBA" if channels == 4 else "RGB", size, "white")
+    ground = PILImage.new("RGBA" if channels == 4 else "RGB", size, "white")
     for row, clip in enumerate(clips):
         frames = Clip(clip.frames[chosen]).pictures(zoom)
         for column, frame in enumerate(frames):
@@ -392,7 +394,7 @@ def moving_sheet(clips: Sequence[Clip]) -> bytes:
     zoom = max(1, 48 // max(height, width))
     cell = (width * zoom + 2, height * zoom + 2)
     size = (columns * cell[0], -(-len(clips) // columns) * cell[1])
-    grounds = [Pillow.new("RGB", size, "white") for _ in range(length)]
+    grounds = [PILImage.new("RGB", size, "white") for _ in range(length)]
     for i, clip in enumerate(clips):
         for ground, frame in zip(grounds, clip.pictures(zoom, "RGB"), strict=True):
             ground.paste(frame, (i % columns * cell[0] + 1, i // columns * cell[1] + 1))

@@ -21,7 +21,7 @@ from likewise.config import Experiment, validate
 from likewise.draws import derive_seed
 from likewise.planning.plan import Plan
 from likewise.training import hardware
-from likewise.training.batches import Batches, Channel
+from likewise.training.batches import Batches, FieldData
 from likewise.training.data_order import Order
 from likewise.training.distributed import local_device
 from likewise.training.learner import Learner, parameters
@@ -72,7 +72,7 @@ def sized(experiment: Experiment, size: Size) -> Experiment:
     return validate(plan)
 
 
-def fit(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], trial: float = 20.0) -> Plan:
+def fit_budget(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], trial: float = 20.0) -> Plan:
     """The plan with the size that goes with its minutes, or with the size asked for; says which and why in one line.
 
     options: what the user asked for, as `train` takes it. Sizes that were given, and runs by steps, are left alone.
@@ -160,12 +160,12 @@ def begin(plan: Plan) -> tuple[Learner, Batches]:
     """An untrained learner of the plan, and some of its data."""
     some = plan.train.subset(range(min(len(plan.train), _TRIED)))
 
-    def channel(name: str, modality: Any, encoding: Any, windows: bool = False) -> Channel:
-        return Channel.of(modality, encoding, some.columns[name], windows=windows)
+    def field_data(name: str, modality: Any, encoding: Any, windows: bool = False) -> FieldData:
+        return FieldData.of(modality, encoding, some.columns[name], windows=windows)
 
     batches = Batches(
-        channel(plan.scan.records.target, plan.modality, plan.encoding, windows=True),
-        {k: channel(k, m, m.encodings[0]) for k, m in plan.conditions.items()},
+        field_data(plan.scan.records.target, plan.modality, plan.encoding, windows=True),
+        {k: field_data(k, m, m.encodings[0]) for k, m in plan.conditions.items()},
     )
     settings = plan.experiment.training
     torch.manual_seed(derive_seed(settings.seed, "weights") >> 1)

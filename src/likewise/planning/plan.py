@@ -165,7 +165,7 @@ def make_plan(
     data = {**taken.get("data", {}), **asked.get("data", {}), **own.get("data", {})}
     given = given if given is not None else ([*asked["condition"]] if "condition" in asked else None)
     family = family or own.get("family", {}).get("name") or asked.get("family", {}).get("name")
-    if given is None and family is not None and not catalog.find("family", family).draws:
+    if given is None and family is not None and not catalog.find("family", family).generates:
         given = []  # what only makes codes of items is given nothing else
     as_ = as_ or taken.get("target", asked.get("target", {})).get("modality")
     target = target or taken.get("target_field")
@@ -180,7 +180,7 @@ def make_plan(
         raise ValueError(f"{error} (read as for --through {encoder.path}, which was trained on {as_})") from None
     records = _read_as(records, _merge(asked, own).get("condition", {}))
     kind = records.modalities[records.target]
-    if catalog.find("modality", kind).only_given:
+    if catalog.find("modality", kind).condition_only:
         raise ValueError(f"--as {kind}: it is only read, and cannot be made; give another modality")
     start: dict[str, Any] = {}
     if origin is not None:

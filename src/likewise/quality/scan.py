@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise import catalog
 from likewise.data import cache
@@ -165,11 +165,11 @@ def _files(paths: list[Path], root: Path, reader: type[Modality], tell: Callable
 def _file(path: Path, reader: type[Modality]) -> _SEEN:
     digest = hashlib.blake2b(content(path), digest_size=16).hexdigest()
     try:
-        what, picture = reader.glance(path)
+        what, picture = reader.thumbnail(path)
     except BadValue as error:
         return digest, "", "", str(error)
     # dHash: is each point of a 9x8 grid brighter than its right neighbour?
-    small = np.asarray(picture.convert("L").resize((9, 8), Pillow.Resampling.BOX), np.int16)
+    small = np.asarray(picture.convert("L").resize((9, 8), PILImage.Resampling.BOX), np.int16)
     look = np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
     return digest, what, look, ""
 
@@ -191,6 +191,6 @@ def _near(values: list[Any], seen: list[_SEEN], reader: type[Modality], most: in
 
 
 def _alike(a: Path, b: Path, reader: type[Modality]) -> bool:
-    pictures = [reader.glance(path)[1].convert("RGB") for path in (a, b)]
-    small = [np.asarray(p.resize((16, 16), Pillow.Resampling.BOX), np.float64) for p in pictures]
+    pictures = [reader.thumbnail(path)[1].convert("RGB") for path in (a, b)]
+    small = [np.asarray(p.resize((16, 16), PILImage.Resampling.BOX), np.float64) for p in pictures]
     return bool(np.abs(small[0] - small[1]).mean() < 2)

@@ -42,7 +42,7 @@ def build(
         "n": len(got.fakes),
         "n_compared": got.compared,
         "n_train": len(got.train.values),
-        "drawn": run.experiment.family.draws,
+        "drawn": run.experiment.family.generates,
         "seed": seed,
         "sampling": run.how_drawn(settings),
         "protocol": got.stamp,
@@ -83,7 +83,7 @@ def _show(got: Evidence, shown: Shown) -> None:
     if got.held_out.given:
         fields = got.run.conditions
         shown.captions = [
-            ", ".join(fields[name].show(value) for name, value in asked.items() if name in fields)
+            ", ".join(fields[name].to_html(value) for name, value in asked.items() if name in fields)
             for asked in given[: len(shown.fakes)]
         ]
     shown.curves = _curves(got.run.metrics())

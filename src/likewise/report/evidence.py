@@ -92,7 +92,7 @@ def gather(run: Any, n: int, seed: int, features: str = "pca", settings: Mapping
         if len(part.values) < 2:
             raise ValueError(f"{run.path}: {len(part.values)} {name} items are kept with the run; evaluate needs two")
     compared = min(n, len(train.values), len(held_out.values), MOST_COMPARED)
-    draws = run.experiment.family.draws
+    draws = run.experiment.family.generates
     if not draws:  # some held-out items stand for real ones, others are sent there and back
         compared = min(compared, len(held_out.values) // 2)
     rng = generator(seed, "evaluate")
@@ -191,7 +191,7 @@ def shown_items(run: Any, values: Sequence[Any]) -> tuple[str, list[str], list[A
     if isinstance(values[0], Mapping):
         columns = list(values[0])
         return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values]
-    return "texts" if isinstance(values[0], str) else "figures", [], [run.modality.show(value) for value in values]
+    return "texts" if isinstance(values[0], str) else "figures", [], [run.modality.to_html(value) for value in values]
 
 
 def _cell(value: Any) -> str:

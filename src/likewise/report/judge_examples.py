@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from likewise.metrics.distinguishing_traits import tells
+from likewise.metrics.distinguishing_traits import distinguishing_traits
 from likewise.metrics.twosample import Verdict
 from likewise.report.charts import number
 from likewise.report.evidence import Evidence, shown_items
@@ -34,7 +34,7 @@ def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
         "accused": [number(share, True) for share in verdict.accusation[:COUNT]],
     }
     real = [got.held_out.values[i] for i in got.pick_held_out]
-    told, looked = tells(real, got.fakes[: got.compared], got.train.values)
+    told, looked = distinguishing_traits(real, got.fakes[: got.compared], got.train.values)
     return {
         "recognised": recognised.tolist(),
         "missed": missed.tolist(),

@@ -82,11 +82,11 @@ class Namer:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         return " ".join(text[: 2 * most].split())[:most]
 
-    def show(self, record: int) -> Any:
+    def to_html(self, record: int) -> Any:
         value = self.modality.read(self.records.columns[self.records.target][record])
         if isinstance(value, Mapping):
             return ["" if value.get(k) is None else str(value[k]) for k in self.columns]
-        return self.modality.show(value[:1000] if isinstance(value, str) else value)
+        return self.modality.to_html(value[:1000] if isinstance(value, str) else value)
 
     def reason(self, suspect: Suspect) -> str:
         """Why, with the name of what it repeats."""
@@ -95,7 +95,7 @@ class Namer:
 
     def caption(self, record: int) -> str:
         columns = self.records.columns
-        given = [f"{name}: {m.words(columns[name][record])[:300]}" for name, m in self.conditions.items()]
+        given = [f"{name}: {m.caption(columns[name][record])[:300]}" for name, m in self.conditions.items()]
         return " \u00b7 ".join([*given, self.name(record)])
 
 
@@ -109,8 +109,8 @@ def sections(quality: Quality, namer: Namer) -> list[Section]:
             continue
         shown, room = [], _ROOM
         for suspect in cases[: _MOST[namer.kind]]:
-            beside = [(namer.show(i), namer.caption(i)) for i in suspect.beside[:_BESIDE]]
-            case = Case(suspect.reason, namer.show(suspect.record), namer.caption(suspect.record), beside)
+            beside = [(namer.to_html(i), namer.caption(i)) for i in suspect.beside[:_BESIDE]]
+            case = Case(suspect.reason, namer.to_html(suspect.record), namer.caption(suspect.record), beside)
             room -= len(str(case.item)) + sum(len(str(item)) for item, _ in beside)
             if shown and room < 0:
                 break

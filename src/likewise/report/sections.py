@@ -123,7 +123,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
             why = "it would be the density of an autoencoder's latents, which is no probability of what is decoded"
         got.skipped.append({"what": "likelihood", "why": why})
         return
-    space, unit = got.run.model.target, got.run.modality.unit
+    space, unit = got.run.model.target, got.run.modality.likelihood_unit
     title = f"Bits per {unit}"
     levels = space.levels if isinstance(space, Continuous) else None
     bound = kind == "bound" or levels is not None
@@ -141,7 +141,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         ("bits_train", got.train, got.pick_train[:scored]),
     ):
         if long:
-            sizes = np.cumsum([got.run.modality.amount(part.values[i]) for i in picked])
+            sizes = np.cumsum([got.run.modality.num_units(part.values[i]) for i in picked])
             picked = picked[: max(2, 1 + int(np.searchsorted(sizes, MOST_UNITS)))]
         x, c = _rows(part, picked)
         values = [part.values[i] for i in picked]
@@ -157,7 +157,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         if isinstance(space, Tokens) and space.end is not None and not long:
             for i in (x != space.end).all(1).nonzero().flatten().tolist():  # too long: as far as the model read it
                 values[i] = got.run.modality.decode(x[i : i + 1], got.run.encoding)[0]
-        amounts = np.array([got.run.modality.amount(value) for value in values], np.float64)
+        amounts = np.array([got.run.modality.num_units(value) for value in values], np.float64)
         baseline = None
         if name == "bits":
             baseline = _likelihood_baseline(got, values, x, amounts)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from likewise.modalities import views
 from likewise.modalities.base import Modality
-from likewise.training.batches import Channel
+from likewise.training.batches import FieldData
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def keep(
 
 
 def _save(file: Path, modality: Modality, values: Sequence[Any]) -> None:
-    packed = Channel.of(modality, modality.encodings[0], values).packed
+    packed = FieldData.of(modality, modality.encodings[0], values).packed
     np.save(file, packed.take(np.arange(len(values))), allow_pickle=False)
 
 

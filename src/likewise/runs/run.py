@@ -27,12 +27,12 @@ from likewise.runs import reference
 from likewise.runs.reference import Reference
 from likewise.sampling.editing import Edit
 from likewise.sampling.outpainting import go_on
-from likewise.sampling.prompting import Reins, Steering
+from likewise.sampling.prompting import Prompting, Reins
 from likewise.sampling.samples import Samples
 from likewise.sampling.tiling import seamless
 from likewise.spaces import Continuous, Tokens, missing, without_end
 from likewise.training import checkpoint, distributed, hardware
-from likewise.training.batches import Batches, Channel, scored_together
+from likewise.training.batches import Batches, FieldData, scored_together
 
 #: where a run keeps the weights that its training started from, by the model's names
 PRETRAINED = Path("pretrained") / "weights.safetensors"
@@ -149,11 +149,11 @@ class Run:
         file = self.path / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
-    def channel(self, values: Sequence[Any], name: str | None = None, windows: bool = False) -> Channel:
+    def field_data(self, values: Sequence[Any], name: str | None = None, windows: bool = False) -> FieldData:
         """The values of a field, the target unless named. windows: of the target, what is too long is not cut."""
         modality = self.modality if name is None else self.conditions[name]
         encoding = self.encoding if name is None else modality.encodings[0]
-        return Channel.of(modality, encoding, values, self.experiment.data.memory, windows)
+        return FieldData.of(modality, encoding, values, self.experiment.data.memory, windows)
 
     def keep_reference(self, split: str, values: Sequence[Any], given: Mapping[str, Sequence[Any]]) -> None:
         """Keep real data in the run; given: the column of each given field."""
@@ -162,7 +162,7 @@ class Run:
     def reference(self, split: str) -> Reference:
         stored, columns = self._kept(split)
         values, given = list(stored), {name: list(column) for name, column in columns.items()}
-        batches = Batches(self.channel(values), {k: self.channel(v, k) for k, v in given.items()})
+        batches = Batches(self.field_data(values), {k: self.field_data(v, k) for k, v in given.items()})
         # A family that learned draws of posteriors is shown draws of them: their means would be told apart.
         index = torch.arange(len(values))
         draws = None if self.autoencoder is None else Draws(derive_seed(0, "reference"), index)
@@ -173,9 +173,9 @@ class Run:
         """What was given with the first `most` items of a split, as JSON; empty if nothing is."""
         columns = self._kept(split)[1]
         count = min(most, *map(len, columns.values())) if columns else 0
-        return [self.told({name: column[i] for name, column in columns.items()}) for i in range(count)]
+        return [self.given_json({name: column[i] for name, column in columns.items()}) for i in range(count)]
 
-    def told(self, given: dict[str, Any]) -> dict[str, Any]:
+    def given_json(self, given: dict[str, Any]) -> dict[str, Any]:
         """What a sample is given as JSON, which `sample` takes wherever the run is: a picture is whole in it."""
         return {k: None if v is None else self.conditions[k].to_given(v) for k, v in given.items()}
 
@@ -201,7 +201,7 @@ class Run:
         *,
         model: Model | None = None,
         block: int | None = None,
-        steering: Steering | None = None,
+        prompting: Prompting | None = None,
         edit: Edit | None = None,
         live: Callable[[str], None] | None = None,
         tile: bool = False,
@@ -217,7 +217,7 @@ class Run:
         """
         if n < 1:
             raise ValueError(f"-n {n}: at least one sample")
-        if not self.experiment.family.draws:
+        if not self.experiment.family.generates:
             raise ValueError(
                 f"{self.path}: a {getattr(self.experiment.family, 'name', '')} makes codes of items, and draws none; "
                 f"train what draws its codes: likewise train {self.experiment.data.path} --through {self.path}"
@@ -232,7 +232,7 @@ class Run:
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
-        reins = self.reins(steering, model, chosen, live is not None, n)
+        reins = self.reins(prompting, model, chosen, live is not None, n)
         if edit is not None and not model.editable:
             family = getattr(self.experiment.family, "name", "this family")
             raise ValueError(
@@ -240,7 +240,7 @@ class Run:
                 "as pictures, can"
             )
         longer = getattr(chosen, "length", None) if isinstance(model.target, Continuous) else None
-        if longer and not modality.goes_on:
+        if longer and not modality.extendable:
             raise ValueError(f"length={longer}: only texts and clips go on; this run learned {modality.describe()}")
         cut: list[int] = []
         device = model.device
@@ -272,20 +272,20 @@ class Run:
                 decoded = modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
             if steered:
                 steered.finish()
-                decoded = [steered.reins.steering.trim(text) for text in decoded]
+                decoded = [steered.reins.prompting.trim(text) for text in decoded]
                 cut += [items[i] for i, full in enumerate(steered.complete(x)) if not full]
             values += [decoded[i] for i in inside]
             parts.append(x[inside])
         provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}
         if own:
             provenance["weights"] = self.weights_hash
-        if steering and steering.to_dict():
-            provenance["steering"] = steering.to_dict()
+        if prompting and prompting.to_dict():
+            provenance["steering"] = prompting.to_dict()
         if edit is not None:
             provenance["edit"] = edit.to_dict()
         if tile:
             provenance["tile"] = True
-        told = [self.told(row) for row in each]
+        told = [self.given_json(row) for row in each]
         return Samples(values, torch.cat(parts), told, seed, modality, start, provenance, cut)
 
     def reconstruct(
@@ -305,11 +305,11 @@ class Run:
         return self.modality.decode(made, self.encoding), made
 
     def reins(
-        self, steering: Steering | None, model: Model, chosen: Sampling, live: bool = False, n: int = 1
+        self, prompting: Prompting | None, model: Model, chosen: Sampling, live: bool = False, n: int = 1
     ) -> Reins | None:
         """What steers this run's samples; None if nothing is asked for. Raises ValueError where nothing can."""
-        steering = steering or Steering()
-        if not steering.to_dict() and not live:
+        prompting = prompting or Prompting()
+        if not prompting.to_dict() and not live:
             return None
         space = self.modality.space(self.encoding)
         self.modality.token_bytes()  # which says so where there is no text
@@ -321,7 +321,7 @@ class Run:
             )
         if live and n != 1:
             raise ValueError(f"--stream: it shows one text as it is drawn, and these are {n}; give -n 1")
-        return Reins(steering, self.modality, space, model.longest(chosen))
+        return Reins(prompting, self.modality, space, model.longest(chosen))
 
     def sampling(self, settings: dict[str, Any] | None = None) -> Sampling:
         """How the run draws, with `settings` changed. Raises ValueError for one that is not there."""
@@ -378,7 +378,7 @@ class Run:
             known = [i for i, row in enumerate(rows) if row.get(name) is not None]
             tensor = missing(modality.space(modality.encodings[0]), len(rows))
             if known:
-                channel = self.channel([modality.read(rows[i][name]) for i in known], name)
+                channel = self.field_data([modality.read(rows[i][name]) for i in known], name)
                 tensor[known] = channel.encode(np.arange(len(known)), None, trim=False)
             out[name] = tensor.to(device)
         return out

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
@@ -57,7 +57,7 @@ def write_sheet(drawn: Samples, conditions: Mapping[str, Modality], path: Path, 
     return letters.note()
 
 
-def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letters) -> Pillow.Image:
+def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letters) -> PILImage.Image:
     alike: dict[str, list[int]] = {}  # in the order in which each was first given
     for i, given in enumerate(drawn.given):
         alike.setdefault(json.dumps(given, sort_keys=True), []).append(i)
@@ -75,7 +75,7 @@ def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letter
     captions = [letters.wrapped(text, width - 2 * _GAP) for _, text in shown]
     step = letters.height
     height = _GAP + sum(cell[1] + _GAP + len(lines) * step + (_GAP if lines else 0) for lines in captions)
-    sheet = Pillow.new("RGB", (width, height), "white")
+    sheet = PILImage.new("RGB", (width, height), "white")
     top = _GAP
     for row, (pictures, _), lines in zip(rows, shown, captions, strict=True):
         for place, value in enumerate([*pictures, *[None] * (beside - len(pictures)), *(drawn.values[i] for i in row)]):
@@ -89,7 +89,7 @@ def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letter
     return sheet
 
 
-def _shown(given: Mapping[str, Any], conditions: Mapping[str, Modality]) -> tuple[list[Pillow.Image], str]:
+def _shown(given: Mapping[str, Any], conditions: Mapping[str, Modality]) -> tuple[list[PILImage.Image], str]:
     """What was given, as pictures where it is one, and as words."""
     pictures, words = [], []
     for name, value in given.items():
@@ -98,16 +98,16 @@ def _shown(given: Mapping[str, Any], conditions: Mapping[str, Modality]) -> tupl
         modality = conditions[name]
         found = modality.sheet([modality.read(value)])
         if found is not None:
-            pictures.append(Pillow.open(io.BytesIO(found)))
+            pictures.append(PILImage.open(io.BytesIO(found)))
         else:
-            words.append(modality.words(value) if len(given) == 1 else f"{name}: {modality.words(value)}")
+            words.append(modality.caption(value) if len(given) == 1 else f"{name}: {modality.caption(value)}")
     return pictures, ", ".join(words)
 
 
-def _paste(sheet: Pillow.Image, value: Pillow.Image, at: tuple[int, int], cell: tuple[int, int]) -> None:
+def _paste(sheet: PILImage.Image, value: PILImage.Image, at: tuple[int, int], cell: tuple[int, int]) -> None:
     scale = min(cell[0] / value.width, cell[1] / value.height)
     size = max(1, round(value.width * scale)), max(1, round(value.height * scale))
-    how = Pillow.Resampling.NEAREST if scale >= 1 else Pillow.Resampling.LANCZOS
+    how = PILImage.Resampling.NEAREST if scale >= 1 else PILImage.Resampling.LANCZOS
     large = value.convert("RGBA" if value.mode in ("RGBA", "LA", "P") else "RGB").resize(size, how)
     where = at[0] + (cell[0] - size[0]) // 2, at[1] + (cell[1] - size[1]) // 2
     sheet.paste(large, where, large if large.mode == "RGBA" else None)
@@ -169,7 +169,7 @@ class Letters:
         lines += [line.rstrip()] if line.strip() else []
         return lines if len(lines) <= _LINES else [*lines[: _LINES - 1], lines[_LINES - 1][:-1] + "…"]
 
-    def draw(self, picture: Pillow.Image, at: tuple[int, int], text: str) -> None:
+    def draw(self, picture: PILImage.Image, at: tuple[int, int], text: str) -> None:
         pen, (left, top) = ImageDraw.Draw(picture), map(float, at)
         for face, part in self.runs(text):
             pen.text((left, top + _LETTERS), part, fill="black", font=face, anchor="ls")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.draws import Draws, derive_seed
 from likewise.explain.latents import slerp
@@ -67,7 +67,7 @@ def read_provenance(file: Path) -> dict[str, Any] | None:
     """What `walk` wrote into a moving picture; None if it is none of its."""
     if file.suffix.lower() not in _PILLOW:
         return None
-    with Pillow.open(file, formats=["GIF", "WEBP", "PNG"]) as picture:
+    with PILImage.open(file, formats=["GIF", "WEBP", "PNG"]) as picture:
         text: Any = picture.info.get("comment") or picture.info.get("likewise") or picture.info.get("xmp")
     try:
         found = json.loads(text)
@@ -101,13 +101,13 @@ def _frames(
             x = model.from_latent(whole, run.condition([asked] * block, device), draws, chosen).cpu()
         decoded = modality.decode(x, run.encoding, Draws(derive_seed(seed, "decode"), same))
         values += decoded[: len(part)]
-    return values, run.told(asked)
+    return values, run.given_json(asked)
 
 
-def _write(out: Path, values: Sequence[Pillow.Image], provenance: str) -> None:
+def _write(out: Path, values: Sequence[PILImage.Image], provenance: str) -> None:
     wide, high = values[0].size
     zoom = max(1, -(-_SEEN // max(wide, high)))
-    frames = [v.resize((wide * zoom, high * zoom), Pillow.Resampling.NEAREST) for v in values]
+    frames = [v.resize((wide * zoom, high * zoom), PILImage.Resampling.NEAREST) for v in values]
     suffix = out.suffix.lower()
     if suffix in _FILMS:
         _film(out, [_opaque(v) for v in frames], provenance)
@@ -115,7 +115,7 @@ def _write(out: Path, values: Sequence[Pillow.Image], provenance: str) -> None:
     options: dict[str, Any] = {"save_all": True, "duration": _EACH, "loop": 0}
     if suffix == ".gif":
         # A palette of all frames together would be coarse, and without transparency there are no holes in it.
-        frames = [_opaque(v).quantize(256, dither=Pillow.Dither.NONE) for v in frames]
+        frames = [_opaque(v).quantize(256, dither=PILImage.Dither.NONE) for v in frames]
         options["comment"] = provenance.encode()
     elif suffix == ".webp":
         options |= {"xmp": provenance.encode(), "lossless": True}
@@ -127,9 +127,9 @@ def _write(out: Path, values: Sequence[Pillow.Image], provenance: str) -> None:
     frames[0].save(out, append_images=frames[1:], **options)
 
 
-def _opaque(value: Pillow.Image) -> Pillow.Image:
+def _opaque(value: PILImage.Image) -> PILImage.Image:
     if value.mode == "RGBA":
-        value = Pillow.alpha_composite(Pillow.new("RGBA", value.size, "white"), value)
+        value = PILImage.alpha_composite(PILImage.new("RGBA", value.size, "white"), value)
     return value.convert("RGB")
 
 
@@ -143,7 +143,7 @@ def _av(out: Path) -> Any:
     return av
 
 
-def _film(out: Path, frames: Sequence[Pillow.Image], provenance: str) -> None:
+def _film(out: Path, frames: Sequence[PILImage.Image], provenance: str) -> None:
     av = _av(out)
     with av.open(str(out), "w") as film:
         film.metadata["comment"] = provenance

@@ -21,7 +21,7 @@ from likewise.spaces import Tokens
 
 
 @dataclass(frozen=True)
-class Steering:
+class Prompting:
     """What a user asks of texts. regex, json_schema: what follows the prompt must match, at most one of them."""
 
     prompt: str = ""
@@ -45,7 +45,7 @@ class Steering:
         return {name: value for name, value in asked.items() if value not in ("", [], None)}
 
     @classmethod
-    def from_dict(cls, asked: Mapping[str, Any]) -> Steering:
+    def from_dict(cls, asked: Mapping[str, Any]) -> Prompting:
         return cls(**{**asked, "stop": tuple(asked.get("stop", ()))})
 
     def trim(self, text: str) -> str:
@@ -57,20 +57,20 @@ class Steering:
 class Reins:
     """A steering, made ready for the tokens of a run: what a prompt is in tokens, and the grammar."""
 
-    def __init__(self, steering: Steering, modality: Modality, space: Tokens, longest: int) -> None:
+    def __init__(self, prompting: Prompting, modality: Modality, space: Tokens, longest: int) -> None:
         """longest: tokens of a sample at most."""
         assert space.end is not None
-        self.steering, self.end, self.vocabulary = steering, space.end, space.vocabulary
+        self.prompting, self.end, self.vocabulary = prompting, space.end, space.vocabulary
         self.pieces, self.lead = modality.token_bytes(), modality.lead
-        ids = modality.tokens_of(steering.prompt)
+        ids = modality.tokens_of(prompting.prompt)
         if len(ids) >= longest:
             raise ValueError(
                 f"--prompt: it has {len(ids)} tokens and the run's texts at most {longest}, so that nothing is "
                 "left to draw; give a shorter one"
             )
         self.grammar = None
-        if steering.constrained:
-            self.grammar = Grammar(self.pieces, modality.tokens_of, self.end, steering.regex, steering.json_schema)
+        if prompting.constrained:
+            self.grammar = Grammar(self.pieces, modality.tokens_of, self.end, prompting.regex, prompting.json_schema)
         self.healing: Tensor | None = None
         if ids and self.grammar is None:
             # A grammar says what follows the prompt, byte by byte: no token may be of both.
@@ -88,11 +88,11 @@ class Steered:
 
     def __init__(self, reins: Reins, wanted: Sequence[bool], live: Callable[[str], None] | None) -> None:
         self.reins, self.wanted = reins, wanted
-        self._stops = [stop.encode() for stop in reins.steering.stop]
+        self._stops = [stop.encode() for stop in reins.prompting.stop]
         self._texts = [bytearray() for _ in wanted]
         self._over = [not each for each in wanted]
         self._matching = None if reins.grammar is None else reins.grammar.start(len(wanted))
-        self._live = None if live is None else Live(reins.pieces, reins.steering, live, reins.lead)
+        self._live = None if live is None else Live(reins.pieces, reins.prompting, live, reins.lead)
         self._only_end = torch.arange(reins.vocabulary) == reins.end
 
     def arguments(self, device: torch.device) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Steered:
                 self._over[i] = True
                 continue
             text = self._texts[i]
-            new, start = len(text), len(reins.steering.prompt.encode())
+            new, start = len(text), len(reins.prompting.prompt.encode())
             text += reins.pieces[token] if text else reins.pieces[token].removeprefix(reins.lead)
             if any(text.find(stop, max(start, new - len(stop) + 1)) >= 0 for stop in self._stops):
                 self._over[i] = True

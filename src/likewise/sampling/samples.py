@@ -36,7 +36,7 @@ class Samples:
         return self.modality.sheet(self.values)
 
     def _repr_html_(self) -> str:
-        return "".join(f"<figure>{self.modality.show(v)}</figure>" for v in self.values)
+        return "".join(f"<figure>{self.modality.to_html(v)}</figure>" for v in self.values)
 
     def save(self, folder: str | Path) -> None:
         """Write samples.jsonl, provenance.json, and a file for each sample or samples.csv or samples.txt."""

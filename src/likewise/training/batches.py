@@ -151,7 +151,7 @@ class _StreamedLengths:
 
 
 @dataclass(frozen=True)
-class Channel:
+class FieldData:
     """One field of the records, ready to be encoded."""
 
     modality: Modality
@@ -166,7 +166,7 @@ class Channel:
         values: Sequence[Any],
         memory: int = 128,
         windows: bool = False,
-    ) -> Channel:
+    ) -> FieldData:
         """values: a column of records. memory: MiB of it that may be packed at once; more are packed batch by batch.
 
         windows: what is too long is all there, in windows, and the items are these; else it is cut.
@@ -195,8 +195,8 @@ class Channel:
 class Batches:
     """The records of one split, or their windows. Their order is whoever asks."""
 
-    target: Channel
-    condition: Mapping[str, Channel] = field(default_factory=dict)
+    target: FieldData
+    condition: Mapping[str, FieldData] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target.packed)

@@ -59,7 +59,7 @@ class Watcher(Protocol):
         """A sentence for the user."""
 
 
-def fit(
+def train(
     learner: Learner,
     train: Batches,
     held_out: Batches,

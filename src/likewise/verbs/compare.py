@@ -171,7 +171,7 @@ def _cell(row: Row | None, best: bool) -> Text:
 def _sheet(run: Any, name: str, seed: int, count: int = 32) -> Sheet:
     """A sheet of samples; runs of the same data are asked for the same things."""
     held_out = run.reference("held_out")
-    if not run.experiment.family.draws:
+    if not run.experiment.family.generates:
         return Sheet(name, run.modality.describe(), *shown_items(run, run.reconstruct(held_out.x[:count])[0]))
     given = None
     if held_out.given:

@@ -97,7 +97,7 @@ def _own(run: Run, path: Path, given: dict[str, Any]) -> Subject:
         raise ValueError(f"{path}: there is no such file; SAMPLE is a file, or the number of a sample")
     try:
         value = run.modality.read_file(path)
-        x = run.channel([value]).encode(np.arange(1), None, trim=True)
+        x = run.field_data([value]).encode(np.arange(1), None, trim=True)
     except BadValue as error:
         raise ValueError(f"{path}: {error}") from None
     return Subject(path.name, value, x.to(next(run.model.parameters()).device), given, 0, False)

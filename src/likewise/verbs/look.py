@@ -190,7 +190,7 @@ def look(
     size = options.pop("size", None)
     plan = make_plan(path, tell=tell, **options)
     said: list[str] = []
-    plan = budget.fit(plan, {**options, "size": size}, said.append, trial=_TRIAL)
+    plan = budget.fit_budget(plan, {**options, "size": size}, said.append, trial=_TRIAL)
     settings = plan.experiment.training
     hardware.tune(settings.threads)
     learner, batches = budget.begin(plan)

@@ -15,7 +15,7 @@ from likewise.runs.run import Run
 from likewise.sampling import interpolation
 from likewise.sampling.contact_sheets import write_sheet
 from likewise.sampling.editing import Edit
-from likewise.sampling.prompting import Steering
+from likewise.sampling.prompting import Prompting
 from likewise.sampling.samples import Samples, finish, json_lines
 from likewise.training import checkpoint
 from likewise.training.distributed import World
@@ -23,7 +23,7 @@ from likewise.training.distributed import World
 
 def sample(
     run: Run, n: int = 16, seed: int = 0, given: Any = None, out: Path | None = None, start: int = 0,
-    settings: dict[str, Any] | None = None, *, steering: Steering | None = None,
+    settings: dict[str, Any] | None = None, *, prompting: Prompting | None = None,
     edit: Edit | None = None, live: Callable[[str], None] | None = None, lines: Sequence[str] = (),
     tile: bool = False,
 ) -> tuple[Samples, Path]:  # fmt: skip
@@ -31,7 +31,7 @@ def sample(
 
     lines: the fields whose values are the lines of a file; texts are then written in step with it too (samples.txt).
     """
-    drawn = run.sample(n, seed, given, start, settings, steering=steering, edit=edit, live=live, tile=tile)
+    drawn = run.sample(n, seed, given, start, settings, prompting=prompting, edit=edit, live=live, tile=tile)
     drawn = _in_step(drawn, lines)
     folder = out or run.path / "samples"
     drawn.save(folder)
@@ -84,7 +84,7 @@ def read_given(run: Run, files: Sequence[str], given: dict[str, Any]) -> tuple[l
 
 def _only_field(run: Run, item: str) -> str:
     """The field that a file without a field's name is for."""
-    texts = [name for name, modality in run.conditions.items() if "text" in (modality.name, modality.like)]
+    texts = [name for name, modality in run.conditions.items() if "text" in (modality.name, modality.base_modality)]
     names = texts or list(run.conditions)
     if len(names) != 1:
         known = f"one of {', '.join(names)}" if names else "nothing"
@@ -94,18 +94,18 @@ def _only_field(run: Run, item: str) -> str:
 
 def in_bulk(
     run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[str, Any], world: World,
-    *, steering: Steering | None = None, edit: Edit | None = None, lines: Sequence[str] = (),
+    *, prompting: Prompting | None = None, edit: Edit | None = None, lines: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Draw many samples, by blocks of indices that the processes of `world` share out; returns their folder.
 
     Each block is a pure function of (weights, settings, seed, index), is written whole or not at all, and is not drawn
     again when it is there: what is written is the same for any number of processes, interrupted or not.
     """
-    run.reins(steering, run.model, run.sampling(settings))  # which says what is wrong before anything is written
+    run.reins(prompting, run.model, run.sampling(settings))  # which says what is wrong before anything is written
     block, parts = run.block(), out / ".parts"
     asked = {"run": str(run.path.resolve()), "seed": seed, "settings": settings, "weights": run.weights_hash}
-    if steering and steering.to_dict():
-        asked["steering"] = steering.to_dict()
+    if prompting and prompting.to_dict():
+        asked["steering"] = prompting.to_dict()
     if edit is not None:
         asked["edit"] = edit.to_dict()
     if lines:
@@ -124,7 +124,7 @@ def in_bulk(
         if number % world.size != world.rank or part.is_file():
             continue
         told = given[start : start + block] if isinstance(given, list) else given
-        drawn = run.sample(min(block, n - start), seed, told, start, settings, steering=steering, edit=edit)
+        drawn = run.sample(min(block, n - start), seed, told, start, settings, prompting=prompting, edit=edit)
         drawn = _in_step(drawn, lines)
         checkpoint.write_text(part, "".join(line + "\n" for line in drawn.write(out)))
     world.gather(None)
@@ -169,9 +169,10 @@ def again(file: Path, out: Path) -> Path:
         raise ValueError(f"{file}: drawn by other weights than those {run.path} has now")
     if "walk" in found:
         return interpolation.again(file, found, run, out)
-    steering, edit = Steering.from_dict(found.get("steering", {})), Edit.from_dict(found.get("edit"))
+    prompting, edit = Prompting.from_dict(found.get("steering", {})), Edit.from_dict(found.get("edit"))
     drawn, _ = sample(
-        run, len(given), found["seed"], given, out, first, found["settings"], steering=steering, edit=edit, lines=lines,
+        run, len(given), found["seed"], given, out, first, found["settings"], prompting=prompting, edit=edit,
+        lines=lines,
         tile=found.get("tile", False),
     )  # fmt: skip
     if "sheet" in found:

@@ -115,7 +115,7 @@ def _begin(
         require(name)
     tell = say or (lambda text: print(text, flush=True))
     tell(plan.guess())
-    plan = budget.fit(plan, {**options, "size": size}, tell)
+    plan = budget.fit_budget(plan, {**options, "size": size}, tell)
     _warn(plan, tell)
     # Laid out aside and renamed: a run is there whole, or not at all, wherever the process is killed.
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -215,8 +215,8 @@ def _fit(
 
     def batches(part: Records) -> Batches:
         return Batches(
-            run.channel(part.columns[part.target], windows=True),
-            {k: run.channel(part.columns[k], k) for k in run.conditions},
+            run.field_data(part.columns[part.target], windows=True),
+            {k: run.field_data(part.columns[k], k) for k in run.conditions},
         )
 
     if run.autoencoder is not None and world.first:
@@ -240,7 +240,7 @@ def _fit(
         )
         watcher = _Tracked(display, [tracker(name, run.path) for name in settings.track if world.first])
         try:
-            done = loop.fit(
+            done = loop.train(
                 learner,
                 train_batches,
                 held_batches,
@@ -248,7 +248,7 @@ def _fit(
                 watcher,
                 fingerprint=digest,
                 resume=resume,
-                preview=_previewer(run, world) if run.experiment.family.draws else _there_and_back(run, world),
+                preview=_previewer(run, world) if run.experiment.family.generates else _there_and_back(run, world),
                 stop=stop,
                 compare=(run.path / PRETRAINED).is_file(),
             )
@@ -266,7 +266,7 @@ def _fit(
     if world.first:
         checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
         if (
-            not stop.code and run.experiment.family.draws
+            not stop.code and run.experiment.family.generates
         ):  # some samples to look at, and for `likewise verify` to draw again
             Run(run.path).sample(_PREVIEWS).save(run.path / "samples")
         if (first := _before(run)) is not None and done.best is not None:

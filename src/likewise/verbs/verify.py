@@ -10,7 +10,7 @@ from pathlib import Path
 
 from likewise.runs.run import Run
 from likewise.sampling.editing import Edit
-from likewise.sampling.prompting import Steering
+from likewise.sampling.prompting import Prompting
 from likewise.sampling.samples import json_lines
 from likewise.training import checkpoint
 from likewise.training.checkpoint import Damaged
@@ -60,9 +60,9 @@ def _redraw(run: Run, found: Verified) -> None:
         found.fine.append(f"{len(rows)} stored samples are of earlier weights, and were not drawn again")
         return
     given = [row["given"] for row in rows]
-    steering = Steering.from_dict(provenance.get("steering", {}))
+    prompting = Prompting.from_dict(provenance.get("steering", {}))
     drawn = run.sample(
-        len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"], steering=steering,
+        len(rows), provenance["seed"], given, rows[0]["index"], provenance["settings"], prompting=prompting,
         edit=Edit.from_dict(provenance.get("edit")), tile=provenance.get("tile", False),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:

@@ -39,12 +39,12 @@ def test_the_preset_of_texts_says_tokens_and_a_batch_of_ones_own_wins(lines):
 def test_dropout_goes_by_how_often_items_are_seen(lines, monkeypatch, epochs, dropout):
     monkeypatch.setattr(budget, "measure", lambda plan, size, trial: Tried(size, 0.1, 3000, epochs, 10**6))
     plan, said = make_plan(lines, minutes=5), []
-    fitted = budget.fit(plan, {}, said.append)
+    fitted = budget.fit_budget(plan, {}, said.append)
     assert fitted.experiment.backbone.dropout == dropout
     assert ("no dropout" in said[0]) == (dropout == 0)
     # what a user sets stays
     own = {"backbone.dropout": 0.2}
-    kept = budget.fit(make_plan(lines, minutes=5, set_=own), {"set_": own}, said.append)
+    kept = budget.fit_budget(make_plan(lines, minutes=5, set_=own), {"set_": own}, said.append)
     assert kept.experiment.backbone.dropout == 0.2
 
 
@@ -56,7 +56,7 @@ def test_a_size_of_ones_own_is_left_alone_and_the_rest_is_not(lines, monkeypatch
     said = []
     for own, width in (({"backbone.width": 96}, 96), ({"backbone.given": "cross"}, 0.75 * usual.width)):
         plan = make_plan(lines, minutes=5, set_=own)
-        fitted = budget.fit(plan, {"set_": own}, said.append).experiment.backbone
+        fitted = budget.fit_budget(plan, {"set_": own}, said.append).experiment.backbone
         assert abs(fitted.width - width) <= 16
         assert fitted.dropout == 0
     assert "the size asked for" in said[0]

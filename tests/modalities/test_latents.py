@@ -76,7 +76,7 @@ def test_items_become_latents_and_come_back(encoders, data):
     packed = latents.pack(texts, "continuous")
     assert packed.data.shape == (150, 2, 6)
     assert packed.data.nbytes == 150 * latents.packed_bytes("continuous")
-    x, c = run.channel(texts[:9]).encode(np.arange(9), None, trim=True), None
+    x, c = run.field_data(texts[:9]).encode(np.arange(9), None, trim=True), None
     mean, scale = run.model.posterior(x, c)
     assert torch.allclose(torch.from_numpy(packed.data[:9, 0]), mean, atol=1e-4)
     assert torch.allclose(torch.from_numpy(packed.data[:9, 1]), scale, atol=1e-4)
@@ -107,7 +107,7 @@ def test_the_run_stands_alone(runs, kind, family, tmp_path):
     given = {"label": "3"} if kind == "picture" else None
     many = run.sample(20, seed=7, given=given)
     few = run.sample(3, seed=7, given=given, start=5)
-    show = run.modality.show
+    show = run.modality.to_html
     assert [show(v) for v in few.values] == [show(v) for v in many.values[5:8]]
     _, written = sample(run, 4, 9, given, tmp_path / "out")
     name = "000002.png" if kind == "picture" else "samples.jsonl"

@@ -8,7 +8,7 @@ from pydoc_data.topics import topics
 import pytest
 
 from commands import KINDS, SMALL, command
-from likewise.sampling.prompting import Steering
+from likewise.sampling.prompting import Prompting
 from likewise.sampling.samples import finish, json_lines
 from likewise.verbs.demo import lay_out
 from likewise.verbs.sample import again, in_bulk, sample
@@ -41,20 +41,20 @@ def run(runs, request):
 
 
 def test_a_prompt_begins_each_text_and_is_drawn_again(run, tmp_path):
-    asked = Steering(prompt="The été ")
-    drawn, folder = sample(run, 5, 3, out=tmp_path / "a", steering=asked)
+    asked = Prompting(prompt="The été ")
+    drawn, folder = sample(run, 5, 3, out=tmp_path / "a", prompting=asked)
     assert all(text.startswith("The été ") for text in drawn.values)
     assert len(set(drawn.values)) == 5
     assert json.loads((folder / "provenance.json").read_text())["steering"] == {"prompt": "The été "}
     again(folder / "samples.jsonl", tmp_path / "b")
     assert (tmp_path / "b/samples.jsonl").read_bytes() == (folder / "samples.jsonl").read_bytes()
-    assert run.sample(2, 3, start=3, steering=asked).values == drawn.values[3:]
+    assert run.sample(2, 3, start=3, prompting=asked).values == drawn.values[3:]
 
 
 def test_the_last_token_of_a_prompt_may_grow(runs):
     run = runs["bpe"]
     space = run.modality.tokens_of("x ")[-1]
-    texts = run.sample(60, steering=Steering(prompt="x "))
+    texts = run.sample(60, prompting=Prompting(prompt="x "))
     place = len(run.modality.tokens_of("x ")) - 1
     chosen = texts.x[:, place].tolist()
     assert all(run.modality.token_bytes()[token].startswith(b" ") for token in chosen)
@@ -64,33 +64,37 @@ def test_the_last_token_of_a_prompt_may_grow(runs):
 def test_a_stop_cuts_a_text_and_changes_nothing_before(run):
     free = run.sample(20, 5)
     stops = ("e", "th", free.values[0][3:6])
-    steering = Steering(stop=stops)
-    stopped = run.sample(20, 5, steering=steering)
-    assert stopped.values == [steering.trim(text) for text in free.values]
+    prompting = Prompting(stop=stops)
+    stopped = run.sample(20, 5, prompting=prompting)
+    assert stopped.values == [prompting.trim(text) for text in free.values]
     assert not any(stop in text for stop in stops for text in stopped.values)
     end = run.modality.end
     assert (stopped.x == end).sum() > (free.x == end).sum()  # nothing is drawn behind it
     # A stop in the prompt is part of it.
-    prompted = run.sample(3, steering=Steering(prompt="the ", stop=("the ", "e")))
+    prompted = run.sample(3, prompting=Prompting(prompt="the ", stop=("the ", "e")))
     assert all(text.startswith("the ") for text in prompted.values)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_streamed_is_what_is_written(run, seed):
-    for steering in (Steering(), Steering(prompt="é in ", stop=("ing", "e r", "n")), Steering(stop=("\ufffd\ufffd",))):
+    for prompting in (
+        Prompting(),
+        Prompting(prompt="é in ", stop=("ing", "e r", "n")),
+        Prompting(stop=("\ufffd\ufffd",)),
+    ):
         said = []
-        streamed = run.sample(1, seed, start=seed, steering=steering, live=said.append)
+        streamed = run.sample(1, seed, start=seed, prompting=prompting, live=said.append)
         assert "".join(said) == streamed.values[0]
-        assert run.sample(1, seed, start=seed, steering=steering).values == streamed.values
+        assert run.sample(1, seed, start=seed, prompting=prompting).values == streamed.values
         assert all(said)
 
 
 def test_blocks_of_many_are_the_same(runs, tmp_path):
     from likewise.training.distributed import join
 
-    run, steering = runs["characters"], Steering(prompt="a", stop=("b",))
-    in_bulk(run, 70, 1, {}, tmp_path / "bulk", {}, join(run.device("cpu")), steering=steering)
-    sample(run, 70, 1, out=tmp_path / "plain", steering=steering)
+    run, prompting = runs["characters"], Prompting(prompt="a", stop=("b",))
+    in_bulk(run, 70, 1, {}, tmp_path / "bulk", {}, join(run.device("cpu")), prompting=prompting)
+    sample(run, 70, 1, out=tmp_path / "plain", prompting=prompting)
     for name in ("samples.jsonl", "provenance.json"):
         assert (tmp_path / "bulk" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
 

@@ -105,7 +105,7 @@ def test_pictures_become_codes_and_come_back(codec, data):
     packed = codes.pack(files, "tokens")
     assert packed.data.nbytes == 70 * codes.packed_bytes("tokens")
     x = codes.encode(packed.take(np.arange(9)), "tokens")
-    pixels, _ = codec.channel(files[:9]).encode(np.arange(9), None, trim=True), None
+    pixels, _ = codec.field_data(files[:9]).encode(np.arange(9), None, trim=True), None
     assert torch.equal(x, codec.model.codes(pixels))
     values = codes.decode(x, "tokens")
     expected = codec.modality.decode(codec.model.from_codes(x), "continuous")

@@ -9,14 +9,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.cli import main
 from likewise.data import layouts
 from likewise.modalities import views
 from likewise.modalities.image import Image, ImageSettings
 from likewise.planning.plan import make_plan
-from likewise.training.batches import Batches, Channel, Streamed
+from likewise.training.batches import Batches, FieldData, Streamed
 from likewise.verbs.train import train
 
 SMALL = {
@@ -33,7 +33,7 @@ def photos(tmp_path_factory):
     for i in range(30):
         pixels = np.zeros((20, 24, 3), np.uint8)
         pixels[:, :12], pixels[:, 12:] = rng.integers(130, 256, 3), rng.integers(0, 100, 3)
-        Pillow.fromarray(pixels).save(folder / f"{i}.png")
+        PILImage.fromarray(pixels).save(folder / f"{i}.png")
     return folder
 
 
@@ -96,8 +96,8 @@ def test_batches_hold_the_view_of_the_very_item(photos, monkeypatch, many):
     if many:
         monkeypatch.setattr(layouts, "_MANY_FILES", 4)
     plan = plan_of(photos, given=["grey", "small"], set_={"target.flip": True})
-    target = Channel.of(plan.modality, "continuous", plan.train.columns["image"])
-    given = {k: Channel.of(m, "continuous", plan.train.columns[k]) for k, m in plan.conditions.items()}
+    target = FieldData.of(plan.modality, "continuous", plan.train.columns["image"])
+    given = {k: FieldData.of(m, "continuous", plan.train.columns[k]) for k, m in plan.conditions.items()}
     assert all(isinstance(c.packed, Streamed) == many for c in (target, *given.values()))
     from likewise.draws import Draws
 
@@ -121,8 +121,8 @@ def test_a_broken_file_takes_its_view_with_it(photos, tmp_path, monkeypatch):
     plan = plan_of(tmp_path, given=["grey"])
     bad = plan.train.columns["image"][2]
     bad.write_bytes(b"no picture")
-    target = Channel.of(plan.modality, "continuous", plan.train.columns["image"])
-    given = {"grey": Channel.of(plan.conditions["grey"], "continuous", plan.train.columns["grey"])}
+    target = FieldData.of(plan.modality, "continuous", plan.train.columns["image"])
+    given = {"grey": FieldData.of(plan.conditions["grey"], "continuous", plan.train.columns["grey"])}
     x, c = Batches(target, given).take(np.arange(6))
     assert c is not None
     assert torch.equal(x[2], x[3])
@@ -131,7 +131,7 @@ def test_a_broken_file_takes_its_view_with_it(photos, tmp_path, monkeypatch):
 
 def test_a_photo_of_ones_own_and_the_same_again_without_it(run, photos, tmp_path, monkeypatch, capsys):
     photo = tmp_path / "photo.png"
-    Pillow.open(photos / "3.png").resize((200, 160)).save(photo)
+    PILImage.open(photos / "3.png").resize((200, 160)).save(photo)
     likewise(
         monkeypatch, capsys, "sample", run.path, "-n", 3, "--given", f"small={photo}", "--given", "palette=#f00,#fff",
         "--out", tmp_path / "out",
@@ -153,7 +153,7 @@ def test_without_given_a_view_of_real_items_is(run):
     assert not list((run.path / "reference").glob("train.?.npy"))
     drawn = run.sample(6, seed=2)
     part = run.reference("train")
-    known = {run.told({"small": value})["small"] for value in part.given["small"]}
+    known = {run.given_json({"small": value})["small"] for value in part.given["small"]}
     assert {given["small"] for given in drawn.given} <= known
     assert len({given["small"] for given in drawn.given}) > 1
     assert part.c is not None
@@ -175,7 +175,7 @@ def test_a_run_that_goes_on_has_them_too(photos, tmp_path):
 
 
 def test_a_view_is_the_user_s_to_set(photos):
-    image = Image.fit([Pillow.new("RGBA", (64, 48))], ImageSettings(size="64x48"))
+    image = Image.fit([PILImage.new("RGBA", (64, 48))], ImageSettings(size="64x48"))
     assert views.settings(image, "small", ImageSettings()).size == "16x12"  # pyright: ignore
     assert views.settings(image, "small", ImageSettings(mode="L")).mode == "L"  # pyright: ignore
     assert image.view_settings("palette") == {}

@@ -10,7 +10,7 @@ import torch
 
 from commands import command
 from likewise.runs.run import Run
-from likewise.sampling.prompting import Steering
+from likewise.sampling.prompting import Prompting
 from likewise.training import checkpoint
 from likewise.training.batches import Batches
 from likewise.verbs.train import resume, train
@@ -76,12 +76,12 @@ def test_samples_go_on_beyond_the_window(run):
     assert run.sample(1, start=1, settings={"length": 100}).values == many.values[1:2]
     told: list[str] = []
     begun = run.sample(
-        1, settings={"length": 90}, steering=Steering(prompt="over the sea " * 4, stop=("zz",)), live=told.append
+        1, settings={"length": 90}, prompting=Prompting(prompt="over the sea " * 4, stop=("zz",)), live=told.append
     )
     assert begun.values[0].startswith("over the sea " * 4)
     assert "".join(told) == begun.values[0]
     with pytest.raises(ValueError, match="--prompt: it has 52 tokens and the run's texts at most 32"):
-        run.sample(1, steering=Steering(prompt="over the sea " * 4))
+        run.sample(1, prompting=Prompting(prompt="over the sea " * 4))
 
 
 def test_length_is_a_setting_of_the_command(run, monkeypatch, capsys, tmp_path):
@@ -114,7 +114,9 @@ def test_windows_get_what_their_record_gives(tmp_path):
     run = Run(tmp_path / "run")
     assert run.modality.windowed
     kept = run.reference("train")
-    batches = Batches(run.channel(kept.values, windows=True), {k: run.channel(v, k) for k, v in kept.given.items()})
+    batches = Batches(
+        run.field_data(kept.values, windows=True), {k: run.field_data(v, k) for k, v in kept.given.items()}
+    )
     assert len(batches) > len(kept.values)
     x, c = batches.take(np.arange(len(batches)))
     assert c is not None

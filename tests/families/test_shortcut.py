@@ -29,13 +29,13 @@ def energy(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def test_jumps_begin_at_multiples_of_their_length_and_reach_the_end():
-    assert shortcut.stops(0, 1) == [0, 1]
-    assert shortcut.stops(0, 4) == [0, 0.25, 0.5, 0.75, 1]
-    assert shortcut.stops(0.4, 1) == [0.375, 0.5, 1]
-    assert shortcut.stops(1, 4) == [1]
+    assert shortcut.timesteps(0, 1) == [0, 1]
+    assert shortcut.timesteps(0, 4) == [0, 0.25, 0.5, 0.75, 1]
+    assert shortcut.timesteps(0.4, 1) == [0.375, 0.5, 1]
+    assert shortcut.timesteps(1, 4) == [1]
     for start in (0, 0.1, 0.3, 0.7, 0.95):
         for steps in (1, 2, 4, 8, 16):
-            times = shortcut.stops(start, steps)
+            times = shortcut.timesteps(start, steps)
             for here, there in pairwise(times):
                 length = 2.0 ** -shortcut.level_of(there - here)
                 assert length == there - here
@@ -88,7 +88,7 @@ def test_a_jump_is_learned_to_lead_where_the_way_does(path):
 
 
 def test_phases_are_a_function_of_the_share_that_is_done():
-    jumps = shortcut.Jumps(PATHS["linear"](1.0), 1.0, (0.0, 1.0))
+    jumps = shortcut.Shortcut(PATHS["linear"](1.0), 1.0, (0.0, 1.0))
     t = draws(4000, 1).uniform()
     moved, level, learned = jumps.draw(t, draws(4000, 2), 0.0)
     assert torch.equal(moved, t)

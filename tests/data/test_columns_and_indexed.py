@@ -13,7 +13,7 @@ from likewise.data.layouts import read_records
 from likewise.modalities.image import Image as ImageModality
 from likewise.modalities.image import ImageSettings
 from likewise.modalities.text import Text, TextSettings
-from likewise.training.batches import Batches, Channel, Streamed
+from likewise.training.batches import Batches, FieldData, Streamed
 from likewise.training.data_order import Order
 
 
@@ -161,8 +161,8 @@ def test_paths_of_many_files(tmp_path, monkeypatch):
 
 def both(modality, encoding, values, lengths=False):
     """Batches of items packed at once, and of the same read as needed."""
-    packed = Batches(Channel(modality, encoding, modality.pack(values, encoding)))
-    streamed = Batches(Channel(modality, encoding, Streamed(modality, encoding, values)))
+    packed = Batches(FieldData(modality, encoding, modality.pack(values, encoding)))
+    streamed = Batches(FieldData(modality, encoding, Streamed(modality, encoding, values)))
     return [(b, Order(len(b), 8, 3, b.lengths if lengths else None)) for b in (packed, streamed)]
 
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 from torch import nn
 
 from likewise.cli import main
@@ -33,7 +33,7 @@ def clouds(tmp_path_factory):
         y, x = np.mgrid[:16, :16] / 15
         slope = rng.normal(size=2)
         value = 128 + 100 * np.tanh(slope[0] * (x - 0.5) * 3 + slope[1] * (y - 0.5) * 3)
-        Pillow.fromarray(value.round().astype(np.uint8)).save(folder / f"{i}.png")
+        PILImage.fromarray(value.round().astype(np.uint8)).save(folder / f"{i}.png")
     return folder
 
 
@@ -110,7 +110,7 @@ def run_of_vae(clouds, folder):
 def test_a_walk_goes_round_and_comes_again(flow, tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(interpolation, "FRAMES", 3)
     out = interpolation.walk(flow, tmp_path / f"a{suffix}", n=3, seed=5)
-    with Pillow.open(out) as picture:
+    with PILImage.open(out) as picture:
         assert picture.n_frames == 9
         assert picture.size == (192, 192)
         if suffix != ".gif":  # whose colours are a palette
@@ -145,7 +145,7 @@ def test_walks_that_are_none(flow, clouds, tmp_path):
     with pytest.raises(ValueError, match="token by token, from no latent; vae, gan and flow"):
         interpolation.walk(tokens, tmp_path / "a.gif")
     assert interpolation.read_provenance(tmp_path / "none.txt") is None
-    Pillow.new("L", (2, 2)).save(tmp_path / "b.gif", comment=json.dumps({"seed": 1}))
+    PILImage.new("L", (2, 2)).save(tmp_path / "b.gif", comment=json.dumps({"seed": 1}))
     assert interpolation.read_provenance(tmp_path / "b.gif") is None
 
 

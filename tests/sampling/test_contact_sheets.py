@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.cli import main
 from likewise.sampling import contact_sheets
@@ -24,7 +24,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("captioned")
     rows = []
     for i in range(36):
-        Pillow.new("RGBA", (8, 8), (*COLOURS[i % 3], 255)).save(folder / f"{i}.png")
+        PILImage.new("RGBA", (8, 8), (*COLOURS[i % 3], 255)).save(folder / f"{i}.png")
         rows.append({"file_name": f"{i}.png", "text": f"a {WORDS[i % 3]} square, number {i}"})
     (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path_factory.mktemp("runs") / "run"
@@ -45,12 +45,12 @@ def test_prompts_each_and_grid(run, tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").read_text().splitlines()]
     assert [row["given"]["text"] for row in rows] == ["a red square"] * 3 + ["a blue square"] * 3
-    sheet = Pillow.open(tmp_path / "out/sheet.png")
+    sheet = PILImage.open(tmp_path / "out/sheet.png")
     gap, cell = 6, 96
     assert sheet.size == (3 * (cell + gap) + gap, 2 * (cell + gap + gap + 20) + gap)
     # Sample 4 is in the second row, second place; and letters stand under it.
-    second = Pillow.open(tmp_path / "out/000004.png").convert("RGBA")
-    on_white = Pillow.alpha_composite(Pillow.new("RGBA", second.size, "white"), second).convert("RGB")
+    second = PILImage.open(tmp_path / "out/000004.png").convert("RGBA")
+    on_white = PILImage.alpha_composite(PILImage.new("RGBA", second.size, "white"), second).convert("RGB")
     top = gap + cell + 2 * gap + 20
     found = sheet.crop((gap + cell + gap, top, 2 * (gap + cell), top + cell))
     assert np.abs(np.asarray(found.resize((8, 8), 0)).astype(int) - np.asarray(on_white)).max() <= 1
@@ -62,7 +62,7 @@ def test_prompts_each_and_grid(run, tmp_path, monkeypatch, capsys):
 def test_without_words_it_is_a_square(run, tmp_path):
     drawn = run.sample(9, given=[{}] * 9)
     assert contact_sheets.write_sheet(drawn, run.conditions, tmp_path / "s.png") == ""
-    picture = Pillow.open(tmp_path / "s.png").convert("RGB")
+    picture = PILImage.open(tmp_path / "s.png").convert("RGB")
     assert picture.width == picture.height == 3 * 102 + 6
 
 

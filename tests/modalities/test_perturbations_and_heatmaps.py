@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from PIL import Image as PILImage
 
 from likewise.modalities.base import BadValue
 from likewise.modalities.image import Image, ImageSettings
@@ -17,7 +17,7 @@ from likewise.modalities.table import Table, TableSettings
 from likewise.modalities.text import Text, TextSettings
 
 TEXTS = ["the cat sat on the mat", "naïve 春 <b>"] * 20
-PICTURES = [Pillow.fromarray(a) for a in np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)]
+PICTURES = [PILImage.fromarray(a) for a in np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)]
 ROWS = [{"age": i % 60, "sex": "fm"[i % 2], "town": "abc"[i % 3]} for i in range(200)]
 
 
@@ -38,7 +38,7 @@ def test_pieces_of_a_text_make_the_text(kind):
 def test_a_text_is_shaded_piece_by_piece():
     text = Text.fit(TEXTS, TextSettings(tokenizer="bytes"))
     x = encoded(text, "a<b", "tokens")
-    shown = text.shade(x, np.array([0.0, 1.0, 0.5, 0.25]), "tokens", ["1", '"2"', "3", "4"])
+    shown = text.heatmap_html(x, np.array([0.0, 1.0, 0.5, 0.25]), "tokens", ["1", '"2"', "3", "4"])
     assert re.findall(r"--heat:([\d.]+)", shown) == ["0.00", "1.00", "0.50", "0.25"]
     assert "&lt;" in shown
     assert "<b" not in shown
@@ -51,7 +51,7 @@ def test_a_row_is_shaded_column_by_column(encoding):
     x = encoded(table, ROWS[3], encoding)
     weights = np.zeros(len(x))
     weights[0] = 1  # the only channel, or token, of the age
-    shown = table.shade(x, weights, encoding)
+    shown = table.heatmap_html(x, weights, encoding)
     assert re.findall(r"--heat:([\d.]+)", shown) == ["1.00", "0.00", "0.00"]
     assert [piece.partition("=")[0] for piece in table.pieces(x, encoding)] == ["age", "sex", "town"]
 
@@ -63,8 +63,8 @@ def test_a_picture_is_coloured_where_it_is_hot(encoding, monkeypatch):
     weights = np.zeros(tuple(x.shape))
     weights[(2, 1, 6) if encoding == "continuous" else 3] = 1  # near the right upper corner
     seen = []
-    monkeypatch.setattr(image, "show", lambda value: seen.append(np.asarray(value, int)) or "<img>")
-    image.shade(x, weights, encoding)
+    monkeypatch.setattr(image, "to_html", lambda value: seen.append(np.asarray(value, int)) or "<img>")
+    image.heatmap_html(x, weights, encoding)
     red = seen[0][..., 0] - seen[0][..., 2]
     assert red[1, 6] > 100
     assert red[4:].max() == 0
@@ -83,7 +83,7 @@ def test_a_picture_is_coloured_where_it_is_hot(encoding, monkeypatch):
     ids=["text", "rgb", "grey", "rgba", "table", "label"],
 )
 def test_slips_are_other_values_and_the_same_ones_each_time(modality, value, least):
-    first, second = (modality.slips(value, np.random.default_rng(5)) for _ in range(2))
+    first, second = (modality.perturbations(value, np.random.default_rng(5)) for _ in range(2))
     assert len(first) >= least
     assert [what for what, _ in first] == [what for what, _ in second]
     assert all(_plain(a) == _plain(b) for (_, a), (_, b) in zip(first, second, strict=True))
@@ -93,13 +93,15 @@ def test_slips_are_other_values_and_the_same_ones_each_time(modality, value, lea
 
 
 def _plain(value):
-    return value.tobytes() if isinstance(value, Pillow.Image) else value
+    return value.tobytes() if isinstance(value, PILImage.Image) else value
 
 
 def test_slips_of_a_row_leave_the_range_of_the_data():
-    slips = dict(Table.fit([{"age": i % 60} for i in range(200)], TableSettings()).slips({"age": 3}, _rng()))
-    assert slips["age far too large"] == {"age": 649}
-    assert slips["age not known"] == {}
+    perturbations = dict(
+        Table.fit([{"age": i % 60} for i in range(200)], TableSettings()).perturbations({"age": 3}, _rng())
+    )
+    assert perturbations["age far too large"] == {"age": 649}
+    assert perturbations["age not known"] == {}
 
 
 def _rng():
@@ -108,8 +110,8 @@ def _rng():
 
 def test_empty_and_short_texts_have_slips_too():
     text = Text.fit(TEXTS, TextSettings())
-    assert text.slips("", _rng()) == []
-    assert all(other != "a" for _, other in text.slips("a", _rng()))
+    assert text.perturbations("", _rng()) == []
+    assert all(other != "a" for _, other in text.perturbations("a", _rng()))
 
 
 def test_own_files(tmp_path):

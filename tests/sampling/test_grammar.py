@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from commands import KINDS, SMALL, command
-from likewise.sampling.prompting import Steering
+from likewise.sampling.prompting import Prompting
 from likewise.verbs.sample import again, sample
 from likewise.verbs.train import train
 
@@ -46,17 +46,17 @@ def run(runs, request):
 
 def test_every_text_matches_the_regex(run):
     pattern = r"(été|line) [0-9]{2,4}(-[a-c]{1,3})?!"
-    drawn = run.sample(50, 1, steering=Steering(regex=pattern))
+    drawn = run.sample(50, 1, prompting=Prompting(regex=pattern))
     assert all(re.fullmatch(pattern, text) for text in drawn.values)
     assert len(set(drawn.values)) > 25
     assert not drawn.cut
-    prompted = run.sample(50, 1, steering=Steering(prompt="a man is ", regex=pattern))
+    prompted = run.sample(50, 1, prompting=Prompting(prompt="a man is ", regex=pattern))
     assert all(re.fullmatch("a man is " + pattern, text) for text in prompted.values)
-    assert run.sample(3, 1, start=30, steering=Steering(regex=pattern)).values == drawn.values[30:33]
+    assert run.sample(3, 1, start=30, prompting=Prompting(regex=pattern)).values == drawn.values[30:33]
 
 
 def test_every_text_is_json_by_the_schema(run, tmp_path):
-    drawn, folder = sample(run, 50, 1, out=tmp_path / "a", steering=Steering(json_schema=PERSON))
+    drawn, folder = sample(run, 50, 1, out=tmp_path / "a", prompting=Prompting(json_schema=PERSON))
     assert not drawn.cut
     for text in drawn.values:
         jsonschema.validate(json.loads(text), PERSON)
@@ -65,8 +65,8 @@ def test_every_text_is_json_by_the_schema(run, tmp_path):
 
 
 def test_greedy_and_streamed(runs):
-    asked, said = Steering(regex="[0-9]{5}"), []
-    drawn = runs["bpe"].sample(1, 1, settings={"temperature": 0}, steering=asked, live=said.append)
+    asked, said = Prompting(regex="[0-9]{5}"), []
+    drawn = runs["bpe"].sample(1, 1, settings={"temperature": 0}, prompting=asked, live=said.append)
     assert "".join(said) == drawn.values[0]
     assert re.fullmatch("[0-9]{5}", drawn.values[0])
 
