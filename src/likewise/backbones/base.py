@@ -16,7 +16,7 @@ x is a tensor of the space: (B, *shape) float for Continuous, (B, L) int64 for T
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -34,6 +34,11 @@ class Backbone(BaseModel, ABC):
 
     #: whether it builds networks at all
     builds: ClassVar[bool] = True
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """The smallest useful sizes, which build in milliseconds: what the contract tests and examples train."""
+        return cls()
 
     @abstractmethod
     def unfit(self, role: Role, space: Space) -> str | None:

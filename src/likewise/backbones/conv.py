@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,10 @@ class Conv(Backbone):
     factorised: bool = Field(
         default=False, description="of clips: convolve in space, then in time, instead of in both at once"
     )
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(width=8, multipliers=(1, 2))
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if isinstance(space, Tokens):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,10 @@ class DCGAN(Backbone):
     most: int = Field(default=8, ge=1, description="channels at the coarsest scale at most, as a multiple of width")
     norm: Literal["batch", "none"] = Field(default="batch", description="normalisation between the layers")
     given: int = Field(default=128, ge=1, description="numbers that the condition becomes")
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(width=8)
 
     def unfit(self, role: Role, space: Space) -> str | None:
         return unfit_pair(self.name, role, space)

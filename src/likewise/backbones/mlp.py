@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,10 @@ class MLP(Backbone):
     encoder_dropout: float | None = Field(
         default=None, ge=0, lt=1, description="the encoder's own rate, where it differs"
     )
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(width=16)
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "predictor":

@@ -8,7 +8,7 @@ layer learns an update of low rank beside it (Hu et al., "LoRA", 2021).
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +66,10 @@ class Pretrained(Backbone):
         if self.head_size is None and self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of twice the {self.heads} heads")
         return self
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(width=16, depth=1, hidden=32, groups=2)
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role != "predictor" or not isinstance(space, Tokens):

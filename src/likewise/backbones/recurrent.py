@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -25,6 +25,10 @@ class _Recurrent(Backbone):
     depth: int = Field(default=2, ge=1, description="layers")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="between layers and before the last one")
     bidirectional: bool = Field(default=True, description="encoders read from both ends")
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(width=16, depth=1)
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "encoder" and isinstance(space, Continuous) and not space.positions:

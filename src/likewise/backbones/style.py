@@ -9,7 +9,7 @@ batch's spread (an item must be judged by itself). One to three position dimensi
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,10 @@ class Style(Backbone):
     patch: int | None = Field(
         default=None, ge=1, description="positions per side that become one; by default about size / 16"
     )
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(width=8, multipliers=(1, 2), style=16)
 
     def unfit(self, role: Role, space: Space) -> str | None:
         return unfit_pair(self.name, role, space)

@@ -7,7 +7,7 @@ norm can learn them. adaLN-zero where a time or a latent steers the blocks (Peeb
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,10 @@ class Transformer(Backbone):
         if self.heads is not None and self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of twice the {self.heads} heads")
         return self
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(width=16, depth=1)
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "predictor" and isinstance(space, Continuous):

@@ -7,7 +7,7 @@ others compute, so that its weights can be taken there: `export --to diffusers`.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,10 @@ class UNet(Backbone):
     def widths(self) -> list[int]:
         """The channels at each scale, the finest first."""
         return [self.width * multiplier for multiplier in self.multipliers]
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(width=8, multipliers=(1, 2), groups=4)
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role != "denoiser":
