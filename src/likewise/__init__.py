@@ -22,11 +22,9 @@ _VERBS = ("train", "look", "compare", "evaluate")
 def __getattr__(name: str) -> Any:
     """The verbs are imported when first used: `import likewise` alone loads no torch."""
     from importlib import import_module
-    from pathlib import Path
 
     if name in _VERBS:
         return getattr(import_module(f"likewise.verbs.{name}"), name)
     if name == "load":
-        run = import_module("likewise.runs.run").Run
-        return lambda path: run(Path(path))
+        return import_module("likewise.runs.run").load
     raise AttributeError(f"module 'likewise' has no attribute {name!r}")

@@ -1,68 +1,253 @@
 """Names to classes: the only place where a word becomes a class. Nothing is imported until it is asked for.
 
-Adding a part is one file and one line here; the contract tests then pick it up by themselves.
+Adding a part to likewise is one file and one line here. A part of another package is added by that package, as an entry
+point of the group "likewise.plugins" whose name is the kind and the name of the part:
+
+    [project.entry-points."likewise.plugins"]
+    "backbone.wavelet" = "my_package.wavelet:Wavelet"
+
+A part that exists in this process only (a class of a script or a notebook) is added by `register`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
 
+#: the group of entry points by which other packages add parts
+GROUP = "likewise.plugins"
+_OWN = "likewise"
+
+#: files <-> values, and how people see values
 MODALITIES = {
-    "image": "likewise.modalities.image:Image",
-    "video": "likewise.modalities.video:Video",
-    "label": "likewise.modalities.label:Label",
-    "text": "likewise.modalities.text:Text",
-    "dialogue": "likewise.modalities.dialogue:Dialogue",
-    "table": "likewise.modalities.table:Table",
-    "palette": "likewise.modalities.palette:Palette",
-    "sentence": "likewise.modalities.sentence:Sentence",
+    "image": ("likewise.modalities.image:Image", "pictures: .png, .jpg, .webp and other files that Pillow reads"),
+    "video": ("likewise.modalities.video:Video", "short clips without sound"),
+    "label": ("likewise.modalities.label:Label", "one of a few names"),
+    "text": ("likewise.modalities.text:Text", "text in any language"),
+    "dialogue": ("likewise.modalities.dialogue:Dialogue", "conversations of several turns"),
+    "table": ("likewise.modalities.table:Table", "rows of numbers and categories"),
+    "palette": ("likewise.modalities.palette:Palette", "one to five colours"),
+    "sentence": ("likewise.modalities.sentence:Sentence", "the meaning of a text, as a condition only"),
 }
 
+#: recipes of sizes that build networks
 BACKBONES = {
-    "mlp": "likewise.backbones.mlp:MLP",
-    "conv": "likewise.backbones.conv:Conv",
-    "unet": "likewise.backbones.unet:UNet",
-    "dcgan": "likewise.backbones.dcgan:DCGAN",
-    "style": "likewise.backbones.style:Style",
-    "transformer": "likewise.backbones.transformer:Transformer",
-    "lstm": "likewise.backbones.recurrent:LSTM",
-    "gru": "likewise.backbones.recurrent:GRU",
-    "pretrained": "likewise.backbones.pretrained:Pretrained",
-    "none": "likewise.backbones.none:NoBackbone",
+    "mlp": ("likewise.backbones.mlp:MLP", "fully connected layers"),
+    "conv": ("likewise.backbones.conv:Conv", "residual convolutions at several resolutions"),
+    "unet": ("likewise.backbones.unet:UNet", "the U-Net of DDPM, in the form diffusers loads"),
+    "dcgan": ("likewise.backbones.dcgan:DCGAN", "strided convolutions of DCGAN"),
+    "style": ("likewise.backbones.style:Style", "convolutions modulated by a style vector, for a GAN"),
+    "transformer": ("likewise.backbones.transformer:Transformer", "self-attention"),
+    "lstm": ("likewise.backbones.recurrent:LSTM", "a recurrent network with long short-term memory"),
+    "gru": ("likewise.backbones.recurrent:GRU", "a recurrent network of gated units"),
+    "pretrained": ("likewise.backbones.pretrained:Pretrained", "a causal language model from a Hugging Face folder"),
+    "none": ("likewise.backbones.none:NoBackbone", "no network, for baselines"),
 }
 
+#: ways to learn a distribution and to draw from it
 FAMILIES = {
-    "vae": "likewise.families.vae:VAE",
-    "gan": "likewise.families.gan:GAN",
-    "autoregressive": "likewise.families.autoregressive:Autoregressive",
-    "flow": "likewise.families.flow:Flow",
-    "codec": "likewise.families.codec:Codec",
-    "resample": "likewise.families.baselines:Resample",
-    "marginals": "likewise.families.baselines:Marginals",
-    "gaussian": "likewise.families.baselines:Gaussian",
-    "copula": "likewise.families.baselines:Copula",
-    "ngram": "likewise.families.baselines:NGram",
+    "vae": ("likewise.families.vae:VAE", "variational autoencoder"),
+    "gan": ("likewise.families.gan:GAN", "generative adversarial network"),
+    "autoregressive": ("likewise.families.autoregressive:Autoregressive", "token by token"),
+    "flow": ("likewise.families.flow:Flow", "flow matching: samples are transported from noise to data"),
+    "codec": ("likewise.families.codec:Codec", "autoencoder with discrete codes, for another run to learn"),
+    "resample": ("likewise.families.baselines:Resample", "baseline: training items with noise"),
+    "marginals": ("likewise.families.baselines:Marginals", "baseline: each position drawn independently"),
+    "gaussian": ("likewise.families.baselines:Gaussian", "baseline: a multivariate normal distribution"),
+    "copula": ("likewise.families.baselines:Copula", "baseline: a Gaussian copula"),
+    "ngram": ("likewise.families.baselines:NGram", "baseline: a Kneser-Ney n-gram model of tokens"),
 }
 
-_KINDS = {"modality": MODALITIES, "backbone": BACKBONES, "family": FAMILIES}
+#: ways to compare samples with real data, in the order of the report
+METRICS: dict[str, tuple[str, str]] = {}
+
+#: how the files of a path become records, in the order in which they are tried
+LAYOUTS: dict[str, tuple[str, str]] = {}
+
+#: (module:Class, summary) by name; encodings are listed by their modality, so that only packages add any here
+_LISTED: dict[str, dict[str, tuple[str, str]]] = {
+    "modality": MODALITIES,
+    "encoding": {},
+    "backbone": BACKBONES,
+    "family": FAMILIES,
+    "metric": METRICS,
+    "layout": LAYOUTS,
+}
+
+
+class Source(NamedTuple):
+    """Where a part comes from. package: the distribution's name, empty for a class registered in this process."""
+
+    package: str
+    version: str
+    part: str  #: "module:Class"
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}".strip() or f"the class {self.part.rpartition(':')[2]}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that can be asked for by name."""
+
+    kind: str
+    name: str
+    summary: str
+    source: Source
+    #: the class, where it is registered in this process
+    loaded: Any = None
+
+    @property
+    def own(self) -> bool:
+        """Whether it is one of likewise's own."""
+        return self.source.package == _OWN
+
+    def load(self) -> Any:
+        """The class. Raises ValueError of one line if another package's part cannot be imported."""
+        if self.loaded is not None:
+            return self.loaded
+        module, _, attribute = self.source.part.partition(":")
+        if self.own:
+            return getattr(import_module(module), attribute)
+        try:
+            return getattr(import_module(module), attribute)
+        except Exception as error:
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ValueError(
+                f"the {self.kind} {self.name!r} of the package {self.source} cannot be imported ({why}); "
+                f"update or uninstall {self.source.package}"
+            ) from error
+
+
+#: parts registered in this process, by kind and name
+_registered: dict[tuple[str, str], Part] = {}
+
+
+@cache
+def _of_packages() -> tuple[Part, ...]:
+    """The parts that installed packages add, in the order of their packages' names; nothing of them is imported."""
+    return tuple(sorted(map(_part, entry_points(group=GROUP)), key=lambda part: (part.source.package, part.name)))
+
+
+def _part(point: EntryPoint) -> Part:
+    kind, _, name = point.name.partition(".")
+    package, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
+    source = Source(package, version, point.value)
+    return Part(kind, name, f"of the package {source}", source)
+
+
+def _candidates(kind: str) -> Iterable[Part]:
+    for name, (target, summary) in _LISTED[kind].items():
+        yield Part(kind, name, summary, Source(_OWN, "", target))
+    yield from (part for part in _of_packages() if part.kind == kind)
+    yield from (part for part in _registered.values() if part.kind == kind)
+
+
+def kinds() -> list[str]:
+    """The kinds of part."""
+    return list(_LISTED)
 
 
 def names(kind: str) -> list[str]:
-    """The names of a kind: "modality", "backbone" or "family"."""
-    return list(_KINDS[kind])
+    """The names of a kind ("modality", "encoding", "backbone", "family", ...): likewise's own first."""
+    return list(dict.fromkeys(part.name for part in _candidates(kind)))
+
+
+def summaries(kind: str) -> dict[str, str]:
+    """What each part of a kind is, in a few words, by name. Nothing is imported for it."""
+    found: dict[str, str] = {}
+    for part in _candidates(kind):
+        found.setdefault(part.name, part.summary)
+    return found
+
+
+def part(kind: str, name: object) -> Part:
+    """The part called `name`.
+
+    Raises ValueError that names the nearest match, or the packages of which two have a part of this name.
+    """
+    found = [each for each in _candidates(kind) if each.name == name]
+    if not found:
+        known = names(kind)
+        nearest = get_close_matches(str(name), known, 1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose from {', '.join(known)}"
+        hint += "".join(
+            f"; {each.source} adds {each.kind}.{each.name}, but there is no kind {each.kind!r}"
+            for each in _of_packages()
+            if each.kind not in _LISTED
+        )
+        raise ValueError(f"no {kind} is called {name!r}; {hint}")
+    if len(found) > 1:
+        first, second = found[:2]
+        raise ValueError(
+            f"two packages have a {kind} called {name!r}: {first.source} and {second.source}; uninstall one of them"
+        )
+    return found[0]
 
 
 def find(kind: str, name: object) -> Any:
     """The class called `name`: a Modality, or the settings class of a Backbone or Family.
 
-    Raises ValueError that names the nearest match.
+    Raises ValueError as `part` does, and where another package's part cannot be imported.
     """
-    known = _KINDS[kind]
-    if name not in known:
-        nearest = get_close_matches(str(name), known, 1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose from {', '.join(known)}"
-        raise ValueError(f"no {kind} is called {name!r}; {hint}")
-    module, _, attribute = known[str(name)].partition(":")
-    return getattr(import_module(module), attribute)
+    return part(kind, name).load()
+
+
+def register(kind: str, name: str, cls: type) -> None:
+    """Make a class known by name in this process. A class that is already known by this name may be given again.
+
+    So may a later definition of the same class, as a notebook makes one. Raises ValueError if the name is taken.
+    """
+    if kind not in _LISTED:
+        raise ValueError(f"no kind of part is called {kind!r}; choose from {', '.join(_LISTED)}")
+    source = Source("", "", f"{cls.__module__}:{cls.__qualname__}")
+    others = [each for each in _candidates(kind) if each.name == name and each.loaded is None]
+    if any(other.source.part == source.part for other in others):
+        return
+    before = _registered.get((kind, name))
+    if before is not None and before.source.part != source.part:
+        others.append(before)
+    if others:
+        raise ValueError(
+            f"the {kind} {name!r} of {source.part} has the name of a part of {others[0].source}; give it another name"
+        )
+    _registered[kind, name] = Part(kind, name, f"the class {cls.__qualname__} of this process", source, cls)
+
+
+def others(used: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """The parts among `used`, pairs of kind and name, that are not likewise's own: where each is from.
+
+    A run keeps this, so that whoever opens it elsewhere learns what is missing: see `missing`.
+    """
+    found = {}
+    for kind, name in used:
+        each = part(kind, name)
+        if not each.own:
+            source = each.source
+            found[f"{kind}.{name}"] = (
+                {"package": source.package, "version": source.version}
+                if source.package
+                else {"class": source.part.rpartition(":")[2]}
+            )
+    return found
+
+
+def missing(used: Iterable[tuple[str, str]], known: Callable[[], dict[str, dict[str, str]]]) -> str | None:
+    """What a run needs and is not there, as a clause; None if all is there. known: gives what `others` gave."""
+    for kind, name in used:
+        if name in names(kind):
+            continue
+        source = known().get(f"{kind}.{name}", {})
+        if package := source.get("package"):
+            version = source.get("version", "")
+            return f"its {kind} {name!r} is of the package {package} {version}, which is not installed"
+        if said := source.get("class"):
+            return (
+                f"its {kind} {name!r} is the class {said}, which is not known here: likewise.load(run, parts=[{said}])"
+            )
+    return None

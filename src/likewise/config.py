@@ -126,9 +126,22 @@ class Experiment(BaseModel):
             raise ValueError(f"field {self.target_field!r} is both wanted and given")
         return self
 
+    def parts(self) -> list[tuple[str, str]]:
+        """The kind and name of every part."""
+        return parts_of(self.to_dict())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out, nothing that is None."""
         return json.loads(json.dumps(_without_none(_dump(self))))
+
+
+def parts_of(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The kind and name of every part that the tables of an experiment name."""
+    given = plan.get("condition")
+    tables = [("modality", "modality", plan.get("target"))]
+    tables += [("modality", "modality", each) for each in given.values()] if isinstance(given, Mapping) else []
+    tables += [(kind, "name", plan.get(kind)) for kind in ("family", "backbone")]
+    return [(kind, str(each[key])) for kind, key, each in tables if isinstance(each, Mapping) and key in each]
 
 
 def _named(kind: str, key: str, value: Any) -> Any:
@@ -138,6 +151,38 @@ def _named(kind: str, key: str, value: Any) -> Any:
     found = catalog.find(kind, value.get(key))
     settings = found.Settings if kind == "modality" else found
     return settings.model_validate(dict(value))
+
+
+def add_part(part: Any) -> str:
+    """Make a part, or its class, known by its name in this process; returns the name. See `catalog.register`.
+
+    Raises ValueError if it is no part, or if another part has its name.
+    """
+    cls = part if isinstance(part, type) else type(part)
+    kind, field = getattr(cls, "part_kind", None), getattr(cls, "model_fields", {}).get("name")
+    name = getattr(cls, "name", None) if field is None else field.default
+    if kind is None or not isinstance(name, str):
+        raise ValueError(f"{cls.__name__} is no part with a name: give a Backbone, Family, Modality or Metric")
+    catalog.register(kind, name, cls)
+    return name
+
+
+def spelled_out(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What `train` was asked for, with parts that were given as objects replaced by their names and settings.
+
+    Settings in `set_` come after those of an object.
+    """
+    out, settings = dict(options), {}
+    for key in ("as_", "family", "backbone"):
+        value = out.get(key)
+        if value is None or isinstance(value, str):
+            continue
+        out[key] = add_part(value)
+        if isinstance(value, BaseModel):
+            settings |= {f"{key}.{k}": v for k, v in _dump(value).items() if k != "name"}
+    if settings:
+        out["set_"] = {**settings, **(out.get("set_") or {})}
+    return out
 
 
 def _dump(value: Any) -> Any:

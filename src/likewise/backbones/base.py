@@ -32,6 +32,7 @@ class Backbone(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    part_kind: ClassVar[str] = "backbone"
     #: whether it builds networks at all
     builds: ClassVar[bool] = True
 

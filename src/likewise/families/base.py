@@ -41,6 +41,7 @@ class Family(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    part_kind: ClassVar[str] = "family"
     #: whether networks are trained; a family without any learns by `Model.observe` alone, on the backbone "none"
     has_networks: ClassVar[bool] = True
     #: whether items longer than the target's length are learned and scored too, window by window (`Tokens.windows`)

@@ -134,6 +134,7 @@ class Modality(ABC):
 
     # Class attributes, but of what is seen through an autoencoder, which has those of the modality within.
     name: str
+    part_kind: ClassVar[str] = "modality"
     Settings: ClassVar[type[ModalitySettings]]
     #: what the items can become, the most natural first
     encodings: tuple[Encoding, ...]

@@ -65,6 +65,8 @@ def sized(experiment: Experiment, size: Size) -> Experiment:
         return experiment
     sizes, training = plan["backbone"], plan["training"]
     step = _STEP.get(sizes["name"], 8)
+    if "width" not in sizes:
+        return experiment
     sizes["width"] = max(step, round(sizes["width"] * factor / step) * step)
     if "depth" in sizes:
         sizes["depth"] = max(1, round(sizes["depth"] * factor))
@@ -91,6 +93,9 @@ def fit_budget(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], Non
         if size is not None:
             raise ValueError(f"--size {size}: a pretrained model has its own; leave it out, or --from")
         return plan
+    if size is not None and "width" not in type(plan.experiment.backbone).model_fields:
+        name = getattr(plan.experiment.backbone, "name", "the backbone")
+        raise ValueError(f"--size {size}: {name} has no width; set its own settings, --set backbone.NAME=VALUE")
     if size is not None:
         return _with(plan, size)
     settings = plan.experiment.training
@@ -101,7 +106,7 @@ def fit_budget(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], Non
     order: list[Size] = ["small", "tiny"] if base.steps < _FEW else []
     if base.steps > _MANY and base.epochs < _OFTEN:
         order = ["large"]
-    if own - _NO_SIZE:
+    if own - _NO_SIZE or "width" not in type(plan.experiment.backbone).model_fields:
         order = []
     for other in order:
         tried = measure(plan, other, trial)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from likewise import catalog
 from likewise.assemble import assemble
-from likewise.config import Experiment, explain, read_toml, to_toml, validate
+from likewise.config import Experiment, add_part, explain, parts_of, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model, Sampling
 from likewise.modalities.base import Encoding, Modality
@@ -47,7 +47,10 @@ class Run:
         if not (path / "experiment.toml").is_file():
             raise ValueError(f"{path}: not a run (it has no experiment.toml)")
         self.path, self.name = path, path.name
-        self.experiment: Experiment = validate(read_toml(path / "experiment.toml"))
+        plan = read_toml(path / "experiment.toml")
+        if why := catalog.missing(parts_of(plan), lambda: self.info.get("parts", {})):
+            raise ValueError(f"{path}: {why}")
+        self.experiment: Experiment = validate(plan)
         state = json.loads((path / "modality.json").read_text(encoding="utf-8"))
         self.encoding: Encoding = state["encoding"]
         #: of the values; what is learned of them, which is their latents where there is an autoencoder
@@ -441,6 +444,16 @@ class Run:
 def _called(prefix: str, settings: dict[str, Any] | None) -> dict[str, Any]:
     """The settings that begin with a prefix, without it."""
     return {k.removeprefix(prefix): v for k, v in (settings or {}).items() if k.startswith(prefix)}
+
+
+def load(path: str | Path, parts: Sequence[Any] = ()) -> Run:
+    """Open a run. parts: the classes of its parts that are neither likewise's own nor of an installed package.
+
+    Raises ValueError of one line that names a part that is missing.
+    """
+    for part in parts:
+        add_part(part)
+    return Run(Path(path))
 
 
 def list_runs(folder: Path) -> list[Run]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from likewise.config import spelled_out
 from likewise.draws import derive_seed
 from likewise.modalities.views import Viewed
 from likewise.planning import budget
@@ -187,6 +188,7 @@ def look(
     """
     if out is not None and Path(path).is_dir() and Path(out).resolve().is_relative_to(Path(path).resolve()):
         raise ValueError(f"{out}: is inside the data, which a look does not change; give --out a folder elsewhere")
+    options = spelled_out(options)
     size = options.pop("size", None)
     plan = make_plan(path, tell=tell, **options)
     said: list[str] = []

@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from likewise import catalog
+from likewise.backbones.base import Backbone
 from likewise.backbones.pretrained import Pretrained
+from likewise.config import spelled_out
 from likewise.data.records import Records
-from likewise.families.base import Model
+from likewise.families.base import Family, Model
+from likewise.modalities.base import Modality
 from likewise.planning import budget, huggingface
 from likewise.planning.plan import Plan, make_plan, records_again
 from likewise.runs import locks
@@ -38,11 +42,11 @@ def train(
     path: str | Path,
     *,
     out: str | Path | None = None,
-    as_: str | None = None,
+    as_: str | type[Modality] | None = None,
     given: Sequence[str] | None = None,
     target: str | None = None,
-    family: str | None = None,
-    backbone: str | None = None,
+    family: str | Family | None = None,
+    backbone: str | Backbone | None = None,
     preset: str | None = None,
     unit: str | None = None,
     through: str | Path | None = None,
@@ -60,7 +64,9 @@ def train(
     Every argument that is left out is guessed from the data, and the guess is shown before it acts. given: names of
     the fields to condition on. from_: the folder of a pretrained model to start from; lora: then freeze it, and learn
     updates of that rank. through: an autoencoder's run, whose latents are learned instead of the items. set_: settings
-    by dotted name, as in {"training.lr": 1e-3}.
+    by dotted name, as in {"training.lr": 1e-3}. family, backbone: a name, or an object such as MLP(width=64); as_:
+    a name, or a class. Objects of classes of your own are known by their names from then on in this process: see
+    `likewise.load` for how to open such a run later.
 
     Raises ValueError of one line for bad input, before anything is written.
     """
@@ -74,6 +80,7 @@ def train(
         "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "from_": from_, "lora": lora,
         "through": through, "set_": set_,
     }  # fmt: skip
+    options = spelled_out(options)
     if world.first:
         try:
             run, train_part, held_out = _begin(Path(path), folder, world, options, say)
@@ -229,6 +236,8 @@ def _fit(
     digest = train_part.fingerprint()
     info = {"version": __version__, "device": str(device), "precision": learner.precision, "parameters": count}
     info |= {"fingerprint": digest, "train": len(train_part), "held_out": len(held_out), "processes": world.size}
+    if others := catalog.others(run.experiment.parts()):
+        info["parts"] = others
     if world.first:
         checkpoint.write_json(run.path / "run.json", info)
     with Display(say if world.first else lambda _: None) as display, Stop() as stop:
