@@ -2,14 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 
+from commands import likewise
 from likewise.runs.run import Run
 from likewise.training import checkpoint
 from likewise.verbs.demo import lay_out
@@ -26,8 +27,27 @@ SMALL = [
 ]
 
 
-def likewise(*words, code=0, cwd=None):
-    done = subprocess.run([sys.executable, "-m", "likewise", *map(str, words)], capture_output=True, text=True, cwd=cwd)
+#: `likewise train …`, which ends as by `kill -9` when the sixth step begins
+KILLED = """
+import os, signal
+from likewise import cli
+from likewise.training.learner import Learner
+
+step = Learner.step
+
+def killed(self, batches, indices, number, steps):
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batches, indices, number, steps)
+
+Learner.step = killed
+cli.main()
+"""
+
+
+def process(*words, code=0):
+    """What `python` prints in a process of its own: stdout, or with a code stderr."""
+    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -66,23 +86,16 @@ def test_samples_in_bfloat16_are_near_and_repeat(run):
 
 
 def test_killed_and_resumed_equals_uninterrupted(digits, run, tmp_path):
-    """kill -9 after the first checkpoint, then --resume: the same weights, bit for bit."""
+    """kill -9 after the first checkpoint, then --resume, in processes of their own: the same weights, bit for bit."""
     path = tmp_path / "killed"
-    words = [sys.executable, "-m", "likewise", "train", digits, "--steps", "6", "--out", path, *SMALL]
-    process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while not checkpoint.found(path / "checkpoints") and time.monotonic() < until:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    likewise("train", "--resume", path)
+    process("-c", KILLED, "train", digits, "--steps", 6, "--out", path, *SMALL, code=-signal.SIGKILL)
+    assert checkpoint.found(path / "checkpoints")
+    process("-m", "likewise", "train", "--resume", path)
     weights = [p / "checkpoints/0000006/weights.safetensors" for p in (path, run)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_a_damaged_checkpoint_is_passed_over(run, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     newest = checkpoint.found(copy / "checkpoints")[-1] / "weights.safetensors"
@@ -170,9 +183,13 @@ def test_mistakes_get_one_line(words, said, digits, run, tmp_path):
     assert sorted(os.listdir(run)) == before
 
 
-def test_a_run_without_its_real_data_samples_what_it_is_told(run, tmp_path):
-    import shutil
+def test_a_process_ends_with_code_2_and_one_line(tmp_path):
+    error = process("-m", "likewise", "train", tmp_path / "nowhere", code=2)
+    assert "no such file" in error
+    assert len(error.strip().splitlines()) == 1
 
+
+def test_a_run_without_its_real_data_samples_what_it_is_told(run, tmp_path):
     shutil.copytree(run, tmp_path / "shared", ignore=shutil.ignore_patterns("reference"))
     likewise("sample", tmp_path / "shared", "-n", 2, "--given", "label=3", "--out", tmp_path / "threes")
     assert (tmp_path / "threes/000001.png").is_file()
