@@ -28,7 +28,7 @@ from likewise.classical.ibm1 import IBM1
 from likewise.metrics.molecules import canonical, measures
 from likewise.metrics.text import distinct
 from likewise.metrics.translation import chrf_of, nearest, scores, tokenizer_for
-from likewise.planning.plan import records_again
+from likewise.planning.split import records_again
 from likewise.runs.run import Run
 from likewise.spaces import without_end
 from likewise.training import hardware

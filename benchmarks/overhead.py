@@ -19,12 +19,13 @@ from sklearn.datasets import load_digits
 
 from benchmarks.rounds import Result, Side, alternate
 from likewise.draws import derive_seed
+from likewise.planning.split import records_again
 from likewise.runs.run import Run
 from likewise.training import hardware
 from likewise.training.batches import Batches
 from likewise.training.data_order import Order
 from likewise.training.learner import Learner
-from likewise.verbs.train import records_again, train
+from likewise.verbs.train import train
 
 
 def run(rounds: int, family: str, turn: float, brief: bool = False) -> Result:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks.unet import theirs
-from likewise.planning.plan import records_again
+from likewise.planning.split import records_again
 from likewise.runs.run import Run
 from likewise.sampling.samples import Samples
 from likewise.training import hardware

@@ -164,7 +164,7 @@ def test_without_given_a_view_of_real_items_is(run):
 
 
 def test_a_run_that_goes_on_has_them_too(photos, tmp_path):
-    from likewise.planning.plan import records_again
+    from likewise.planning.split import records_again
     from likewise.runs.run import Run
 
     first = train(photos, given=["grey"], family="flow", out=tmp_path / "a", steps=2, set_=SMALL, say=lambda _: None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from likewise.metrics.molecules import are_molecules, canonical, measures
-from likewise.planning.plan import records_again
+from likewise.planning.split import records_again
 from likewise.report.evidence import Evidence, Row, numbers
 from likewise.report.page import Shown
 

@@ -20,7 +20,8 @@ from likewise.data.records import Records
 from likewise.families.base import Family, Model
 from likewise.modalities.base import Modality
 from likewise.planning import budget, huggingface
-from likewise.planning.plan import Plan, make_plan, records_again
+from likewise.planning.plan import Plan, make_plan
+from likewise.planning.split import records_again
 from likewise.runs import locks
 from likewise.runs.run import PRETRAINED, Run
 from likewise.training import checkpoint, distributed, hardware, loop

@@ -1,0 +1,151 @@
+"""Infers what the user left open: the fields, the modalities, the family, the backbone; and settles the experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from likewise import catalog
+from likewise.config import Data, Experiment, validate
+from likewise.data.layouts import read_records
+from likewise.data.records import Records
+from likewise.modalities import views
+from likewise.planning import huggingface
+from likewise.planning.autoencoder import backbone_over
+from likewise.planning.presets import Settings, merge, preset_if_any, preset_names, read_preset
+from likewise.planning.request import Request
+
+#: which family is tried first for a modality
+_FAMILY = {
+    "image": "flow",
+    "video": "flow",
+    "text": "autoregressive",
+    "dialogue": "autoregressive",
+    "table": "flow",
+    "label": "autoregressive",
+    "palette": "flow",
+}
+#: items of a batch where no network is trained: one pass, as fast as the data can be read
+_BATCH_WITHOUT_NETWORK = 1024
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The family and the backbone, and the defaults that hold for them."""
+
+    family: str
+    backbone: str
+    #: settings of the presets of this kind of model
+    defaults: Settings
+    #: settings of the backbone that the pretrained model has; empty without one
+    pretrained: Settings
+    #: name of the preset that is shown to the user
+    preset: str
+
+
+def read_fields(request: Request) -> Records:
+    """Read the data and choose target, given fields and their modalities. Raises ValueError of one line."""
+    options, inherited, preset = request.options, request.inherited, request.preset
+    data = {**inherited.get("data", {}), **preset.get("data", {}), **request.own.get("data", {})}
+    given = options.get("given")
+    if given is None and "condition" in preset:
+        given = [*preset["condition"]]
+    if given is None and request.family is not None and not catalog.find("family", request.family).generates:
+        given = []  # a family that only encodes items is given nothing else
+    as_ = options.get("as_") or inherited.get("target", preset.get("target", {})).get("modality")
+    try:
+        records = read_records(
+            request.path, unit=options.get("unit") or data.get("unit"), as_=as_,
+            target=options.get("target") or inherited.get("target_field"), given=given,
+            memory=data.get("memory", Data().memory), views=views.kinds,
+        )  # fmt: skip
+    except ValueError as error:
+        if request.autoencoder is None:
+            raise
+        run = request.autoencoder.path
+        raise ValueError(f"{error} (read as for --through {run}, which was trained on {as_})") from None
+    records = _with_stated_modalities(records, merge(preset, request.own).get("condition", {}))
+    kind = records.modalities[records.target]
+    if catalog.find("modality", kind).condition_only:
+        raise ValueError(f"--as {kind}: it is only read, and cannot be made; give another modality")
+    return records
+
+
+def _with_stated_modalities(records: Records, conditions: Mapping[str, Any]) -> Records:
+    """The records, their given fields of the modalities that a user states (`condition.text.modality=sentence`)."""
+    stated = {
+        k: v["modality"]
+        for k, v in conditions.items()
+        if k in records.given and isinstance(v, Mapping) and v.get("modality")
+    }
+    return replace(records, modalities={**records.modalities, **stated}) if stated else records
+
+
+def choose(request: Request, kind: str) -> Choice:
+    """Choose family and backbone for a target of modality `kind`. Raises ValueError of one line."""
+    pretrained: Settings = {}
+    if request.origin is not None:
+        rank = request.options.get("lora") or request.own.get("backbone", {}).get("lora")
+        pretrained = huggingface.settings(request.origin, rank)
+    seen = request.autoencoder.as_autoencoder() if request.autoencoder else None
+    family = request.family or (("autoregressive" if seen.codes else "flow") if seen else _FAMILY[kind])
+    settings = catalog.find("family", family)
+    if request.own.get("family", {}).get("few_step") and "few_step" not in settings.model_fields:
+        raise ValueError(f"--few-step: {family} takes no steps from noise to data that could be fewer; flow does")
+    general = f"{'latent' if seen else kind}-{family}"
+    defaults = preset_if_any(general)
+    if not settings.has_networks:
+        defaults = merge({"training": {"batch": _BATCH_WITHOUT_NETWORK}}, defaults)
+    usual = "none"
+    if settings.has_networks:
+        usual = backbone_over(family, seen) if seen else "transformer"
+    named = (pretrained or defaults.get("backbone", {})).get("name")
+    backbone = request.backbone or named or usual
+    _check_origin(request.origin, kind, backbone)
+    if backbone != defaults.get("backbone", {}).get("name"):
+        defaults.pop("backbone", None)  # its sizes are another network's
+    special = f"{general}-{'lora' if pretrained.get('lora') else backbone}"
+    name = request.options.get("preset") or next((p for p in (special, general) if p in preset_names()), "none")
+    return Choice(family, backbone, merge(defaults, preset_if_any(special)), pretrained, name)
+
+
+def _check_origin(origin: Path | None, kind: str, backbone: str) -> None:
+    """Refuse a pretrained backbone without its folder, and the folder with another backbone or modality."""
+    if (backbone == "pretrained") != (origin is not None):
+        raise ValueError(
+            f"--from: starts from a pretrained model, not from {backbone}; leave out --backbone"
+            if origin
+            else "--backbone pretrained: which one? give its folder, --from DIR"
+        )
+    if origin is not None and kind != "text":
+        raise ValueError(f"--from: a pretrained model writes text, and what is learned here is {kind}; --as text")
+
+
+def settle(request: Request, records: Records, choice: Choice) -> Experiment:
+    """The experiment, from the defaults below to what the user stated on top. Raises ValueError of one line."""
+    run, unit = request.autoencoder, request.options.get("unit")
+    stated: Settings = {
+        "data": {"path": str(Path(request.path).resolve()), **({"unit": unit} if unit else {})},
+        "target_field": records.target,
+        "target": _reading(records.modalities[records.target], request.origin),
+        "through": str(run.path.resolve()) if run else "",
+        "condition": {k: _reading(records.modalities[k], request.origin) for k in records.given},
+        "family": {"name": choice.family},
+        "backbone": {"name": choice.backbone, **choice.pretrained},
+        "training": request.timing,
+    }
+    inherited: Settings = {"data": request.inherited.get("data", {})}
+    few = [read_preset("flow-few-step")] if request.few_step else []
+    below, above = ([request.preset], []) if request.preset_gives_way else ([], [request.preset])
+    whole = merge(choice.defaults, *below, *few, inherited, *above, stated, request.own)
+    if run:
+        whole["target"] = request.inherited["target"]  # a preset's are of another modality's items
+    return validate(whole)
+
+
+def _reading(kind: str, origin: Path | None) -> Settings:
+    """The settings of a modality, which reads text as the pretrained model does if there is one."""
+    borrows = origin is not None and "pretrained" in catalog.find("modality", kind).Settings.model_fields
+    return {"modality": kind, **({"pretrained": str(origin)} if borrows else {})}

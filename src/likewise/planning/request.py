@@ -1,0 +1,134 @@
+"""What a user asks for when a model is planned, with the settings of every source read and checked before any data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from likewise.config import Experiment, set_key, validate
+from likewise.planning.autoencoder import autoencoder, inherited
+from likewise.planning.presets import Settings, merge, preset_names, read_preset
+from likewise.runs.run import Run
+
+
+class PlanOptions(TypedDict, total=False):
+    """The choices that a user may make. What is left out, or None, is inferred from the data."""
+
+    #: the modality of the target
+    as_: str | None
+    #: names of the fields to condition on; an empty sequence for none
+    given: Sequence[str] | None
+    #: name of the field to learn
+    target: str | None
+    family: str | None
+    backbone: str | None
+    #: name of a preset, or path of a .toml file
+    preset: str | None
+    #: what one record of a text file is: "line", "paragraph" or "document"
+    unit: str | None
+    #: the run of an autoencoder whose latents are learned instead of the items
+    through: str | Path | None
+    minutes: float | None
+    steps: int | None
+    seed: int | None
+    #: folder of a pretrained model that training starts from
+    from_: str | Path | None
+    #: rank of the updates to a pretrained model, which is frozen then
+    lora: int | None
+    #: settings by dotted name, as in {"training.lr": 1e-3}
+    set_: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """The user's options, and the settings that they bring, by source."""
+
+    path: str | Path
+    options: PlanOptions
+    #: settings of the preset that the user named
+    preset: Settings
+    #: settings that the user stated one by one
+    own: Settings
+    #: minutes, steps and seed
+    timing: Settings
+    #: the autoencoder whose latents are learned; None if the items themselves are
+    autoencoder: Run | None
+    #: settings of the autoencoder's run that hold here, too
+    inherited: Settings
+    #: folder of the pretrained model that training starts from; None if from nothing
+    origin: Path | None
+
+    @property
+    def family(self) -> str | None:
+        """The name of the family, if the user named one."""
+        return self.options.get("family") or self._named("family")
+
+    @property
+    def backbone(self) -> str | None:
+        """The name of the backbone, if the user named one."""
+        return self.options.get("backbone") or self._named("backbone")
+
+    @property
+    def few_step(self) -> bool:
+        return any(part.get("family", {}).get("few_step") for part in (self.preset, self.own))
+
+    @property
+    def preset_gives_way(self) -> bool:
+        """Whether the preset for few steps goes before the preset named: before those of this package."""
+        return self.few_step and self.options.get("preset") in preset_names()
+
+    @property
+    def states_batch(self) -> bool:
+        """Whether the user stated the number of items of a batch."""
+        stated = (self.own,) if self.preset_gives_way else (self.preset, self.own)
+        return any("batch" in part.get("training", {}) for part in stated)
+
+    def _named(self, part: str) -> str | None:
+        return self.own.get(part, {}).get("name") or self.preset.get(part, {}).get("name")
+
+
+def read_request(path: str | Path, options: PlanOptions) -> Request:
+    """Read the settings that the options name. Raises ValueError for those that are wrong whatever the data are."""
+    if wrong := [name for name in options if name not in PlanOptions.__annotations__]:
+        raise TypeError(f"no option {wrong[0]!r}; there are {', '.join(PlanOptions.__annotations__)}")
+    origin = _origin(options)
+    name, through, as_ = options.get("preset"), options.get("through"), options.get("as_")
+    preset = read_preset(name) if name else {}
+    encoder = autoencoder(Path(through)) if through else None
+    own: Settings = {}
+    for key, value in (options.get("set_") or {}).items():
+        set_key(own, key, value)
+    timing: Settings = {}
+    for key in ("minutes", "steps", "seed"):
+        if (value := options.get(key)) is not None:
+            timing[key] = value
+    _check_settings(preset)
+    _check_settings(merge({"training": timing}, own))
+    return Request(path, options, preset, own, timing, encoder, inherited(encoder, as_, own) if encoder else {}, origin)
+
+
+def _origin(options: PlanOptions) -> Path | None:
+    """The folder of the pretrained model. Raises ValueError for options that do not go with it."""
+    folder, lora = options.get("from_"), options.get("lora")
+    if folder is None and lora is not None:
+        raise ValueError("--lora: it is of a pretrained model; give its folder too, --from DIR")
+    if folder is not None and options.get("through") is not None:
+        raise ValueError("--through: latents are no text, which a pretrained model writes; leave out --from")
+    if lora is not None and lora < 1:
+        raise ValueError(f"--lora {lora}: a rank is at least 1")
+    return Path(folder).resolve() if folder is not None else None
+
+
+def _check_settings(settings: Settings) -> None:
+    """Refuse bad settings of training and data, and unknown ones, which do not depend on the data."""
+    probe: Settings = {
+        "target": {"modality": "label"},
+        "family": {"name": "autoregressive"},
+        "backbone": {"name": "transformer"},
+    }
+    validate({**probe, **{k: settings[k] for k in ("training", "data") if k in settings}})
+    unknown = {k: v for k, v in settings.items() if k not in Experiment.model_fields}
+    if unknown:
+        validate({**probe, **unknown})

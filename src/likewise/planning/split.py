@@ -1,0 +1,59 @@
+"""The training and the held-out records of a run: those a model can represent, and the same ones when it resumes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from likewise.config import Experiment
+from likewise.data.layouts import read_records
+from likewise.data.records import Records
+from likewise.modalities import views
+from likewise.modalities.base import Modality
+from likewise.modalities.latents import Latents
+from likewise.quality.scan import scan
+
+#: held-out records whose given fields are checked, at most
+_MOST_CHECKED = 100_000
+
+
+def plain(modality: Modality) -> Modality:
+    """The modality of the items themselves, where latents of them are learned."""
+    return modality.inner if isinstance(modality, Latents) else modality
+
+
+def representable(
+    held_out: Records, modality: Modality, conditions: Mapping[str, Modality]
+) -> tuple[Records, list[str]]:
+    """The held-out records whose target the fitted modality can encode, and notes on values unseen in training."""
+    notes = []
+    for name, given in conditions.items():
+        if isinstance(held_out.columns[name], views.Viewed):
+            continue  # nothing of it is unknown where nothing of the target is
+        some = itertools.islice(held_out.columns[name], _MOST_CHECKED)
+        if new := given.unseen([v for v in some if v is not None]):
+            notes.append(
+                f"held out: {len(new):,} records have an unknown {name}, the first is {next(iter(new.values()))}"
+            )
+    new = modality.unseen(held_out.columns[held_out.target])
+    if not new:
+        return held_out, notes
+    first = next(iter(new.values()))
+    notes.append(f"held out: {len(new):,} records hold what training data never do and are left out, the first {first}")
+    return held_out.subset([i for i in range(len(held_out)) if i not in new]), notes
+
+
+def records_again(
+    experiment: Experiment, modality: Modality, conditions: Mapping[str, Modality]
+) -> tuple[Records, Records]:
+    """The training and held-out records of an existing run, read again as `make_plan` found them."""
+    data = experiment.data
+    read = read_records(
+        data.path, unit=data.unit, as_=getattr(experiment.target, "modality", None), target=experiment.target_field,
+        given=tuple(experiment.condition), memory=data.memory, views=views.kinds,
+    )  # fmt: skip
+    found = views.add(scan(read).records, plain(modality))
+    rows, held = found.split(data.held_out, data.split)
+    train = found.subset(rows)
+    held_out, _ = representable(found.subset(held), modality, conditions)
+    return train, held_out if len(held_out) else train
