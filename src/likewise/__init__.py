@@ -9,7 +9,7 @@ from likewise.version import __version__ as __version__
 
 # How long a thread of torch's OpenMP spins for its fellows before it sleeps. The default, 300,000 turns, makes two
 # trainings on one machine (or a training beside a browser) ten times slower than one; alone there is no difference.
-# It is read when torch is loaded; docs/speed.md has the figures.
+# It is read when torch is loaded; docs/guide/speed.md has the figures.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 # How many prepared products oneDNN remembers, each for one shape. The default, 1024, is less than a training on texts

@@ -124,7 +124,7 @@ def test_the_schema_refuses_what_it_does_not_say(tmp_path: Path) -> None:
 
 
 def test_the_documentation_names_every_key() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "report-json.md").read_text(encoding="utf-8")
 
     def keys(part: Any) -> set[str]:
         if isinstance(part, dict):

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from likewise.verbs.look import look
 
-DOCS = Path(__file__).parents[2] / "docs" / "look.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "look-json.md"
 SMALL = {"steps": 2, "set_": {"backbone.width": 16, "training.batch": 16, "training.threads": 1}}
 NASTY = "<script>alert('x')</script>"
 

@@ -2,7 +2,7 @@
 
 Nothing is changed or left out: a record is named, with a reason, and its owner decides.
 
-`Quality.to_json` is part of look.json, whose keys docs/look.md lists.
+`Quality.to_json` is part of look.json, whose keys docs/reference/look-json.md lists.
 """
 
 from __future__ import annotations

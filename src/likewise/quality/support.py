@@ -1,7 +1,7 @@
 """What the data can support: a few rules, each with its source, and the command to try.
 
 A rule says a sentence where it applies and nothing where it does not. Numbers are of the sources; of those that are
-ours, docs/look.md says how they were measured.
+ours, docs/guide/look.md says how they were measured.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The page of a look at data: `look.html`, with what is suspected first, `look.json`, and `suspects.csv` to act on.
 
-docs/look.md lists the keys of look.json.
+docs/reference/look-json.md lists the keys of look.json.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def write(
 ) -> None:
     """Write look.html, look.json and suspects.csv into `folder`, each complete or not at all.
 
-    about: what look.json holds beside the quality, as docs/look.md lists it.
+    about: what look.json holds beside the quality, as docs/reference/look-json.md lists it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     suspects = quality.suspects if quality else []

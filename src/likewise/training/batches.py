@@ -26,7 +26,7 @@ _AT_HAND = 64 * 2**20
 _LOGITS = 2**26
 #: more than this share of unreadable items ends training
 _MOST_BROKEN = 0.1
-#: batches of tokens are padded to a multiple of this many, so that few shapes are met: see docs/speed.md
+#: batches of tokens are padded to a multiple of this many, so that few shapes are met: see docs/guide/speed.md
 _WHOLE = 8
 
 

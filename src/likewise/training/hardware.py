@@ -1,6 +1,6 @@
 """What the machine under us needs in order to be fast: memory, threads, device, number format and memory layout.
 
-Each of these was measured, and is here because it gained; `docs/speed.md` has the ratios, and what gained nothing.
+Each of these was measured and is here because it gained; `docs/guide/speed.md` has the ratios, and what gained nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What two common mistakes in the classic GAN loss do: `python docs/figures/gan_losses.py`.
+"""What two common mistakes in the classic GAN loss do: `python docs/notes/figures/gan_losses.py`.
 
 Trains the preset gan-dense on scikit-learn's digits three times, with the right loss and with each mistake, and prints
-the table of docs/gan-losses.md and draws its picture.
+the table of docs/notes/gan-losses.md and draws its picture.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
             sheets.append(torch.from_numpy(_sheet(run)))
     gap = torch.full((sheets[0].shape[0], 16), 255, dtype=torch.uint8)
     joined = torch.cat([part for sheet in sheets for part in (sheet, gap)][:-1], 1)
-    PILImage.fromarray(joined.numpy()).save(Path(__file__).parents[1] / "images" / "gan-losses.png", optimize=True)
+    PILImage.fromarray(joined.numpy()).save(Path(__file__).parents[2] / "images" / "gan-losses.png", optimize=True)
 
 
 def _sheet(run: likewise.runs.run.Run):  # pyright: ignore
