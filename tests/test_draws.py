@@ -1,8 +1,9 @@
 """Counter-based randomness: known values, independence of the batch, and the right distributions."""
 
+import pytest
 import torch
 
-from likewise.draws import Draws, philox, to_uniform
+from likewise.draws import Draws, derive_seed, philox, to_uniform
 
 
 def test_philox_known_values():
@@ -73,3 +74,50 @@ def test_numbers_drawn_ahead_are_those_of_their_calls():
         assert torch.equal(words.flatten(1)[:, 0], first)
         assert words.shape == ((3, 1) if one else (3, 2, 3))
     assert drawn.bits().shape == (3,)
+
+
+#: seeds whose words differ, one that needs all 64 bits and one that is negative, and their items
+REQUESTS = [(0, 3), (7, 3), (2**63 + 5, 0), (-1, 2**33 + 7), (7, 4), (0, 3)]
+LOGITS = torch.tensor([0.0, 1.0, float("-inf"), 2.0])
+CALLS = {
+    "bits": lambda d: d.bits(9),
+    "one": lambda d: torch.stack([d.bits(1) for _ in range(5)], 1),
+    "uniform": lambda d: d.uniform(7),
+    "normal": lambda d: d.normal(3, 5),
+    "integers": lambda d: d.integers(10, 2),
+    "categorical": lambda d: d.categorical(LOGITS.expand(d.batch, 4)),
+    "branch": lambda d: d.branch("window", 1).normal(4),
+    "branch of a branch": lambda d: d.branch("a").branch("b").uniform(3),
+    "to": lambda d: d.to("cpu").normal(5),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_rows_with_seeds_of_their_own_are_drawn_as_alone(call, as_tensor):
+    seeds, index = [seed for seed, _ in REQUESTS], torch.tensor([i for _, i in REQUESTS])
+    signed = torch.tensor([(seed + 2**63) % 2**64 - 2**63 for seed in seeds])
+    mixed = Draws(signed if as_tensor else seeds, index)
+    alone = [Draws(seed, index[k : k + 1]) for k, seed in enumerate(seeds)]
+    for _ in range(2):  # the second call goes on where the first one stopped
+        assert torch.equal(call(mixed), torch.cat([call(one) for one in alone]))
+
+
+def test_seeds_that_are_derived_can_be_mixed():
+    seeds = [derive_seed(seed, "sample") for seed in (0, 1, 2)]
+    mixed = Draws(seeds, torch.arange(3)).normal(2)
+    assert torch.equal(mixed, torch.cat([Draws(s, torch.tensor([i])).normal(2) for i, s in enumerate(seeds)]))
+
+
+def test_philox_in_tensors_takes_a_key_for_each_row():
+    keys = torch.tensor([[1], [2**32 - 1]]), torch.tensor([[5], [0]])
+    counter = tuple(torch.arange(3).expand(2, 3) for _ in range(4))
+    both = philox(counter, keys)
+    for row in range(2):
+        alone = philox(tuple(c[row : row + 1] for c in counter), (int(keys[0][row]), int(keys[1][row])))
+        assert all(torch.equal(word[row : row + 1], one) for word, one in zip(both, alone, strict=True))
+
+
+def test_as_many_seeds_as_items():
+    with pytest.raises(ValueError, match="2 seeds for 3 items"):
+        Draws([1, 2], torch.arange(3))

@@ -2,12 +2,14 @@
 
 The generator is Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), written in
 tensor arithmetic so that it gives the same integers on every device. The key is the seed, the counter is
-(position, call, item index): item i gets the same numbers whatever the other items of the batch are.
+(position, call, item index): item i gets the same numbers whatever the other items of the batch are. The items of a
+batch may have seeds of their own, so that samples of several requests are computed together.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from math import pi
 
 import numpy as np
@@ -19,8 +21,11 @@ _MASK = 0xFFFFFFFF
 #: how many calls for one number of each item are computed together at most: a call by itself costs 0.1 ms
 _AHEAD = 64
 
+#: the two 32-bit words of a seed: of one for all items, or of one for each, int64, shape (B, 1)
+Key = tuple[int, int] | tuple[Tensor, Tensor]
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: Key) -> tuple[Tensor, ...]:
     """Ten rounds of Philox-4x32 on four int64 tensors of 32-bit words in [0, 2^32); returns four such tensors."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -32,15 +37,14 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
     return c0, c1, c2, c3
 
 
-def _philox_numpy(
-    counter: tuple[NDArray[np.int64], ...], key: tuple[int, int], shape: tuple[int, int]
-) -> NDArray[np.int64]:
+def _philox_numpy(counter: tuple[NDArray[np.int64], ...], key: Key, shape: tuple[int, int]) -> NDArray[np.int64]:
     """What `philox` gives, with shape (*shape, 4): a CPU runs these few whole-array operations twice as fast."""
     even, odd = np.empty((2, *shape), np.uint64), np.empty((2, *shape), np.uint64)
     even[0], odd[0], even[1], odd[1] = counter
     factor = np.array([0xD2511F53, 0xCD9E8D57], np.uint64).reshape(2, 1, 1)
     weyl = np.array([0x9E3779B9, 0xBB67AE85], np.uint64).reshape(2, 1, 1)
-    keys = np.array(key, np.uint64).reshape(2, 1, 1)
+    # One row where the seed is one for all items, else one for each.
+    keys = np.stack([np.asarray(word, np.uint64).reshape(-1, 1) for word in key])
     low, half = np.uint64(_MASK), np.uint64(32)
     for _ in range(10):
         product = even * factor
@@ -64,19 +68,38 @@ def to_uniform(bits: Tensor) -> Tensor:
     return ((bits >> 9).float() + 0.5) * 2.0**-23
 
 
+def _signed(seed: int) -> int:
+    """The low 64 bits of a seed as a signed integer, which is what an int64 tensor can hold."""
+    return (seed + 2**63) % 2**64 - 2**63
+
+
 class Draws:
     """Random numbers for the items `indices` of `seed`.
 
-    Every call draws fresh numbers with shape (B, *shape), where B = len(indices); row b depends only on the seed,
+    Every call draws fresh numbers with shape (B, *shape), where B = len(indices); row b depends only on its seed,
     on indices[b], and on how many calls came before.
     """
 
-    def __init__(self, seed: int, indices: Tensor, device: torch.device | str | None = None) -> None:
-        """seed: any integer (its low 64 bits count). indices: item numbers >= 0, with shape (B,)."""
-        self._key = (seed & _MASK, (seed >> 32) & _MASK)
+    def __init__(
+        self, seed: int | Sequence[int] | Tensor, indices: Tensor, device: torch.device | str | None = None
+    ) -> None:
+        """seed: any integer (its low 64 bits count), or one for each item: B integers, or int64 with shape (B,).
+
+        indices: item numbers >= 0, with shape (B,). Raises ValueError if there are not as many seeds as indices.
+        """
         self._indices = indices.to(device=device, dtype=torch.int64).view(-1, 1)
+        self._key = self._words_of(seed)
         self._calls = 0
         self._ahead, self._first = torch.empty(self.batch, 0, dtype=torch.int64), 0
+
+    def _words_of(self, seed: int | Sequence[int] | Tensor) -> Key:
+        if not isinstance(seed, (Tensor, Sequence)):
+            return seed & _MASK, (seed >> 32) & _MASK
+        seeds = seed if isinstance(seed, Tensor) else torch.tensor([_signed(one) for one in seed])
+        seeds = seeds.to(device=self.device, dtype=torch.int64).view(-1, 1)
+        if len(seeds) != self.batch:
+            raise ValueError(f"{len(seeds)} seeds for {self.batch} items: give one for each, or one for all")
+        return seeds & _MASK, (seeds >> 32) & _MASK
 
     @property
     def batch(self) -> int:
@@ -88,12 +111,18 @@ class Draws:
 
     def to(self, device: torch.device | str) -> Draws:
         """The same numbers from here on, on another device."""
-        other = Draws(self._key[0] | self._key[1] << 32, self._indices.flatten(), device)
+        low, high = self._key
+        other = Draws(low | high << 32, self._indices.flatten(), device)
         other._calls = self._calls
         return other
 
     def branch(self, *name: object) -> Draws:
         """Numbers of their own for the same items, by name: apart from all that are drawn here, however many."""
+        low, high = self._key
+        if isinstance(low, Tensor) and isinstance(high, Tensor):
+            keys = list(zip(low.flatten().tolist(), high.flatten().tolist(), strict=True))
+            seeds = {key: derive_seed(key, *name) for key in set(keys)}
+            return Draws([seeds[key] for key in keys], self._indices.flatten(), self.device)
         return Draws(derive_seed(self._key, *name), self._indices.flatten(), self.device)
 
     def bits(self, *shape: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
@@ -67,12 +68,24 @@ def test_the_edge_is_like_any_other_place(flow):
 
 def test_what_is_drawn_from_moved_noise_is_moved(flow):
     """On a torus no place is special: noise moved by a whole number of the coarsest steps gives the picture moved."""
-    model, settings = flow.model, flow.sampling()
+    model, settings = seamless(flow.model, flow.experiment.backbone, "image"), flow.sampling()
     z = model.latent(Draws(0, torch.arange(2)))
-    with torch.no_grad(), seamless(flow):
+    with torch.no_grad():
         x = model.from_latent(z, None, Draws(0, torch.arange(2)), settings)
         moved = model.from_latent(z.roll((4, 8), (2, 3)), None, Draws(0, torch.arange(2)), settings)
     assert torch.allclose(moved, x.roll((4, 8), (2, 3)), atol=1e-3)
+
+
+def test_a_tiled_and_a_plain_sample_are_drawn_at_once(flow):
+    """Nothing that other threads see is changed while a pattern is drawn, and the weights are there once."""
+    expected = {tile: flow.sample(32, seed=1, tile=tile).x for tile in (False, True)}
+    turns = [False, True] * 4
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda tile: flow.sample(32, seed=1, tile=tile).x, turns))
+    assert all(torch.equal(x, expected[tile]) for x, tile in zip(drawn, turns, strict=True))
+    tiled = seamless(flow.model, flow.experiment.backbone, "image")
+    own = {name: p.data_ptr() for name, p in flow.model.state_dict(keep_vars=True).items()}
+    assert own == {name: p.data_ptr() for name, p in tiled.state_dict(keep_vars=True).items()}
 
 
 def test_tiles_again_from_their_files(flow, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,17 +14,25 @@ from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.decode_kernels import BlockRows, Product, as_packed, filled_up, norm, read_alone, take
 from likewise.backbones.layers import Dropout, coordinates, kept_rows, linear, record_attention, rms_norm, rotation
 from likewise.backbones.prefix import Prefix, is_text, visible
-from likewise.backbones.transformer_block import Block
+from likewise.backbones.transformer_block import Block, BlockSizes
 from likewise.spaces import MISSING_TOKEN, Condition, Tokens
 
-if TYPE_CHECKING:
-    from likewise.backbones.transformer import Transformer
+
+class CausalSizes(BlockSizes, Protocol):
+    """The settings of a Transformer over tokens: those of its blocks, their number, how it reads and predicts."""
+
+    @property
+    def depth(self) -> int: ...
+    @property
+    def given(self) -> str: ...
+    @property
+    def tie_embeddings(self) -> bool: ...
 
 
 class Causal(Predictor):
     """The condition's vector is added at every position; its sequence is read by cross-attention, or as a prefix."""
 
-    def __init__(self, sizes: Transformer, space: Tokens, condition: Condition) -> None:
+    def __init__(self, sizes: CausalSizes, space: Tokens, condition: Condition) -> None:
         super().__init__()
         self.length, self.heads, self.size = space.length, sizes.head_count(), sizes.width // sizes.head_count()
         before = {k: v for k, v in condition.items() if sizes.given == "prefix" and is_text(v)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,19 @@ from torch import Tensor, nn
 from likewise.backbones.condition_encoder import Embedded
 from likewise.backbones.layers import Cache, CrossAttention, Dropout, FeedForward, SelfAttention, linear, rms_norm
 
-if TYPE_CHECKING:
-    from likewise.backbones.transformer import Transformer
+
+class BlockSizes(Protocol):
+    """The settings of a Transformer that its blocks read: width and heads, norms, dropout, kind of feed-forward."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def qk_norm(self) -> bool: ...
+    @property
+    def ffn(self) -> str: ...
+    @property
+    def dropout(self) -> float: ...
+    def head_count(self) -> int: ...
 
 
 class Block(nn.Module):
@@ -21,7 +32,7 @@ class Block(nn.Module):
     identity (adaLN-zero).
     """
 
-    def __init__(self, sizes: Transformer, cross: bool, steered: bool = False) -> None:
+    def __init__(self, sizes: BlockSizes, cross: bool, steered: bool = False) -> None:
         super().__init__()
         width, heads = sizes.width, sizes.head_count()
         self.attention = SelfAttention(width, heads, sizes.qk_norm)

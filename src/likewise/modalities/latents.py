@@ -128,6 +128,10 @@ class Latents(Modality):
             drawn = model.from_latent(z, None, there, self.autoencoder.sampling).cpu()
         return self.inner.decode(drawn, self.autoencoder.encoding, there.to("cpu"))
 
+    def decoded_by(self, model: Model) -> Latents:
+        """The same latents, of which `model` makes items instead of the autoencoder's own."""
+        return Latents(replace(self.autoencoder, load=lambda: model), **self.state())
+
     def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
         """Each unit with its value, or each code: what is at a place is not what the item has there alone."""
         if encoding == "tokens":

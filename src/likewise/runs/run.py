@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -235,6 +235,8 @@ class Run:
         block, values, parts = block or self.block(), [], []
         own = model is None
         model = model or self.model
+        if tile:
+            model, modality = self.seamless(model, modality)
         reins = self.reins(prompting, model, chosen, live is not None, n)
         if edit is not None and not model.editable:
             family = getattr(self.experiment.family, "name", "this family")
@@ -260,7 +262,7 @@ class Run:
             wanted = [start <= i < start + n for i in items]
             inside = [i for i, one in enumerate(wanted) if one]
             steered = reins and reins.batch(wanted, live)
-            with torch.no_grad(), self.computing(chosen, device), seamless(self) if tile else nullcontext():
+            with torch.no_grad(), self.computing(chosen, device):
                 extra: dict[str, Any] = steered.arguments(device) if steered else {}
                 if edit is not None:
                     extra["edited"] = edit.batch(modality, self.encoding, len(rows), device)
@@ -364,6 +366,15 @@ class Run:
             except ValidationError as error:
                 raise ValueError(f"target: {explain(error, self.plain.Settings)}") from None
         return modality
+
+    def seamless(self, model: Model, modality: Modality) -> tuple[Model, Modality]:
+        """A model, and what decodes its samples, whose pictures go on with themselves at their edges."""
+        if self.autoencoder is None:
+            return seamless(model, self.experiment.backbone, self.plain.name), modality
+        # The pixels are the autoencoder's.
+        assert isinstance(modality, Latents)
+        backbone = self.autoencoder.experiment.backbone
+        return model, modality.decoded_by(seamless(self.autoencoder.model, backbone, self.plain.name))
 
     def some_given(self, n: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
         """What the samples start..start + n - 1 of `seed` are given when nobody says: what a training item was."""

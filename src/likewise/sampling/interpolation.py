@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from PIL import Image as PILImage
 from likewise.draws import Draws, derive_seed
 from likewise.explain.latents import slerp
 from likewise.runs.run import Run
-from likewise.sampling.tiling import seamless
 
 #: pictures from one sample to the next, and how long each is seen, in milliseconds
 FRAMES, _EACH = 12, 80
@@ -45,8 +43,7 @@ def walk(
         raise ValueError(f"--walk {out}: a walk is between two samples at least; -n {n}")
     if run.modality.suffix != ".png":
         raise ValueError(f"--walk {out}: a moving picture is made of pictures, and this run draws {run.plain.name}")
-    with seamless(run) if tile else nullcontext():
-        values, asked = _frames(run, n, seed, given, settings)
+    values, asked = _frames(run, n, seed, given, settings, tile)
     provenance = {
         "run": str(run.path.resolve()), "weights": run.weights_hash, "seed": seed, "settings": settings or {},
         "given": asked, "walk": {"n": n, "frames": FRAMES}, **({"tile": True} if tile else {}),
@@ -77,11 +74,18 @@ def read_provenance(file: Path) -> dict[str, Any] | None:
 
 
 def _frames(
-    run: Run, n: int, seed: int, given: dict[str, Any] | None, settings: dict[str, Any] | None
+    run: Run,
+    n: int,
+    seed: int,
+    given: dict[str, Any] | None,
+    settings: dict[str, Any] | None,
+    tile: bool = False,
 ) -> tuple[list[Any], dict[str, Any]]:
     """The pictures, `FRAMES` from each of the n samples to the next, and what all are given."""
     asked = given or (run.some_given(1, seed)[0] if run.conditions else {})
     model, chosen, modality = run.model, run.sampling(settings), run.decoder(settings)
+    if tile:
+        model, modality = run.seamless(model, modality)
     device = model.device
     try:
         ends = model.latent(Draws(derive_seed(seed, "sample"), torch.arange(n), device))

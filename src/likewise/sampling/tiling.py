@@ -6,32 +6,30 @@ so does everything made of such convolutions, of means and of attention without 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import copy
+from itertools import chain
 
 from torch import nn
 
+from likewise.backbones.base import Backbone
+from likewise.families.base import Model
 from likewise.spaces import Continuous
 
 
-@contextmanager
-def seamless(run: Any) -> Iterator[None]:
-    """While it lasts, the run draws what goes on with itself at its edges. Raises ValueError where it cannot."""
-    # What is seen through an autoencoder is painted by that.
-    painter = run.autoencoder or run
-    space = painter.model.target
+def seamless(model: Model, backbone: Backbone, kind: str) -> Model:
+    """A model with the same weights whose samples go on with themselves at their edges.
+
+    The layers are copies that share the weights' memory: `model` itself still draws as before, in another thread at the
+    same time too. kind: what is drawn, for the error. Raises ValueError where the network cannot.
+    """
+    space = model.target
     if not isinstance(space, Continuous) or not space.positions:
-        raise ValueError(f"--tile: patterns are made of pixels, and this run draws {run.plain.name} from {space}")
-    if why := painter.experiment.backbone.no_tiles(space):
+        raise ValueError(f"--tile: patterns are made of pixels, and this run draws {kind} from {space}")
+    if why := backbone.no_tiles(space):
         raise ValueError(f"--tile: {why}")
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    layers = [m for m in painter.model.modules() if isinstance(m, kinds) and max(m.kernel_size) > 1]
-    before = [layer.padding_mode for layer in layers]
-    for layer in layers:
-        layer.padding_mode = "circular"
-    try:
-        yield
-    finally:
-        for layer, mode in zip(layers, before, strict=True):
-            layer.padding_mode = mode  # pyright: ignore[reportAttributeAccessIssue]
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    tiled = copy.deepcopy(model, shared)
+    for layer in tiled.modules():
+        if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and max(layer.kernel_size) > 1:
+            layer.padding_mode = "circular"
+    return tiled
