@@ -6,7 +6,7 @@ from likewise import catalog
 from likewise.backbones.base import Backbone
 from likewise.families.base import Family, Model
 from likewise.modalities.base import Encoding, Modality
-from likewise.spaces import Condition, Space, Unfit
+from likewise.spaces import Condition, Continuous, Space, Unfit
 
 
 def unfit(target: Space, family: Family, backbone: Backbone, condition: Condition | None = None) -> str | None:
@@ -17,8 +17,22 @@ def unfit(target: Space, family: Family, backbone: Backbone, condition: Conditio
     if family.has_networks != backbone.builds:
         name, needs = getattr(family, "name", ""), "networks" if family.has_networks else "no network"
         return f"{name} needs {needs}, not the backbone {getattr(backbone, 'name', '')}"
-    why = next((why for role, space in roles.items() if (why := backbone.unfit(role, space))), None)
+    why = _unfit_lengths(target, family, backbone)
+    why = why or next((why for role, space in roles.items() if (why := backbone.unfit(role, space))), None)
     return why or family.unfit_condition(condition or {})
+
+
+def _unfit_lengths(target: Space, family: Family, backbone: Backbone) -> str | None:
+    """Why the parts cannot learn items that have lengths of their own, as a clause; None if they can, or need not."""
+    if not isinstance(target, Continuous) or not target.ragged:
+        return None
+    parts: list[tuple[str, Family | Backbone]] = [("family", family), ("backbone", backbone)]
+    for kind, part in parts:
+        if not part.ragged:
+            can = " and ".join(name for name in catalog.names(kind) if catalog.find(kind, name).ragged)
+            name = getattr(part, "name", "")
+            return f"{name} takes items of one length, and those of {target} have lengths of their own; {can} can"
+    return None
 
 
 def fitting(target: Space, condition: Condition | None = None) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ A value can be *missing*: ``MISSING_TOKEN`` in `Tokens`, NaN in `Continuous`. Ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -30,17 +31,37 @@ class Continuous:
     shape: (C, *positions), with zero to three position dimensions.
     levels: the values are `levels` evenly spaced numbers in [-1, 1] (256 for 8-bit pictures); None if unbounded.
     choices: channel ranges (start, stop) that are one-hot: exactly one channel of each range is 1, the others 0.
+    ragged: each item has its own length, 1 to positions[0], in the first position dimension. The last channel is then
+        the mask: 1 up to the item's end, and 0 after it, where the other channels are 0 too. A batch may be cut to its
+        longest item, to (B, C, L, *rest) with L <= positions[0]; see `position_mask`.
+    lengths: of a ragged space: lengths of training items in order (see `length_quantiles`), from which the lengths of
+        samples are drawn; if empty, all are equally likely.
     """
 
     shape: tuple[int, ...]
     levels: int | None = None
     choices: tuple[tuple[int, int], ...] = ()
+    ragged: bool = False
+    lengths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "choices", tuple((int(a), int(b)) for a, b in self.choices))
+        object.__setattr__(self, "lengths", tuple(int(n) for n in self.lengths))
         if not 1 <= len(self.shape) <= 4 or min(self.shape) < 1:
             raise ValueError(f"shape {self.shape}: expected (channels, *positions) with zero to three positions")
+        if self.ragged:
+            self._check_lengths()
+        elif self.lengths:
+            raise ValueError("lengths are of a ragged space")
+
+    def _check_lengths(self) -> None:
+        if len(self.shape) < 2 or self.channels < 2:
+            raise ValueError(f"shape {self.shape}: a ragged space has positions, and the mask as its last channel")
+        if any(stop == self.channels for _, stop in self.choices):
+            raise ValueError(f"choices {self.choices}: the last channel of a ragged space is its mask")
+        if any(not 1 <= n <= self.positions[0] for n in self.lengths):
+            raise ValueError(f"lengths: items have 1 to {self.positions[0]} positions")
 
     @property
     def channels(self) -> int:
@@ -56,7 +77,7 @@ class Continuous:
         return prod(self.shape)
 
     def __str__(self) -> str:
-        return f"Continuous({'x'.join(map(str, self.shape))})"
+        return f"Continuous({'x'.join(map(str, self.shape))}{', ragged' if self.ragged else ''})"
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,11 @@ Condition = dict[str, Space]
 
 
 def space_to_json(space: Space) -> dict[str, Any]:
-    return {"kind": type(space).__name__.lower(), **asdict(space)}
+    """A space as JSON; of one whose items all have one size, nothing is said of lengths."""
+    state = asdict(space)
+    if isinstance(space, Continuous) and not space.ragged:
+        del state["ragged"], state["lengths"]
+    return {"kind": type(space).__name__.lower(), **state}
 
 
 def space_from_json(state: dict[str, Any]) -> Space:
@@ -118,6 +143,58 @@ def token_mask(x: Tensor, space: Tokens) -> Tensor:
         return x >= 0
     ended = (x == space.end).cumsum(1)
     return (ended - (x == space.end).long() == 0) & (x >= 0)
+
+
+def position_mask(x: Tensor, space: Continuous) -> Tensor:
+    """True at the positions that count: all of them, or those up to each item's end where the space is ragged.
+
+    x: shape (B, C, L, *rest), L <= positions[0]. Returns shape (B, 1, L, *rest).
+    """
+    return x[:, -1:] > 0 if space.ragged else x[:, :1] == x[:, :1]
+
+
+def item_lengths(x: Tensor, space: Continuous) -> Tensor:
+    """How many of the first positions each item has: int64, shape (B,)."""
+    return position_mask(x, space)[:, 0].reshape(len(x), x.shape[2], -1)[..., 0].sum(1)
+
+
+def add_mask(values: Tensor, lengths: Tensor) -> Tensor:
+    """Items of a ragged space from their values, of which those beyond each item's length become 0.
+
+    values: shape (B, C - 1, L, *rest). lengths: shape (B,). Returns shape (B, C, L, *rest).
+    """
+    import torch  # here, so that the words of a space are known without it
+
+    inside = torch.arange(values.shape[2], device=values.device) < lengths.to(values.device)[:, None]
+    mask = inside.view(len(values), 1, -1, *[1] * (values.dim() - 3)).to(values.dtype)
+    return torch.cat((values * mask, mask.expand(-1, 1, *values.shape[2:])), 1)
+
+
+def cut_to_length(x: Tensor, space: Continuous) -> list[Tensor]:
+    """The values of each item of a ragged space up to its end, without the mask: shape (C - 1, length, *rest) each."""
+    return [item[:-1, :length] for item, length in zip(x, item_lengths(x, space).tolist(), strict=True)]
+
+
+def fill_up(x: Tensor, space: Continuous) -> Tensor:
+    """Items of a ragged space that were cut to the longest of a batch, at the space's own length again.
+
+    What is added is 0, or NaN in the items that are missing. x: shape (B, C, L, *rest). Returns shape (B, *shape).
+    """
+    import torch  # here, so that the words of a space are known without it
+
+    more = space.positions[0] - x.shape[2]
+    if not space.ragged or more <= 0:
+        return x
+    first = x[:, :, :1]
+    return torch.cat((x, torch.where(first.isnan(), first, 0.0).expand(-1, -1, more, *first.shape[3:])), 2)
+
+
+def length_quantiles(lengths: Iterable[int], most: int = 256) -> tuple[int, ...]:
+    """At most `most` lengths that stand for all, in order: what `Continuous.lengths` holds of a training set."""
+    ordered = sorted(lengths)
+    if len(ordered) <= most:
+        return tuple(ordered)
+    return tuple(ordered[round(i * (len(ordered) - 1) / (most - 1))] for i in range(most))
 
 
 def only_read(token: Any) -> Any:

@@ -10,7 +10,8 @@ The five roles, with c the condition (a dict of tensors by field name, or None f
                                              dimensions, one of them finer or as fine: each place from what is near it
 
 x is a tensor of the space: (B, *shape) float for Continuous, (B, L) int64 for Tokens, where L may be smaller than
-`space.length` when the space has an `end` (a batch is cut to its longest item).
+`space.length` when the space has an `end` (a batch is cut to its longest item). Of a ragged space, the first position
+dimension of x may be shorter in the same way, for an encoder and a denoiser; a decoder makes all positions.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Backbone(BaseModel, ABC):
     part_kind: ClassVar[str] = "backbone"
     #: whether it builds networks at all
     builds: ClassVar[bool] = True
+    #: whether its networks read items of a ragged space (see `Continuous`) without seeing what lies beyond their ends
+    ragged: ClassVar[bool] = False
 
     @classmethod
     def tiny(cls) -> Self:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.convolutions import conv, fold
 from likewise.backbones.layers import Dropout, FeedForward, SelfAttention, heads_of, linear, rms_norm, rotation
-from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
+from likewise.spaces import Condition, Continuous, Space, Tokens, fill_up, token_mask
 
 
 class Embedded(NamedTuple):
@@ -153,6 +153,7 @@ class _Map(nn.Module):
             patch = 2 if max(positions) > 1 else 1
             layers += [nn.SiLU(), _Halve(len(positions), width, patch)]
             positions = tuple(-(-n // patch) for n in positions)
+        self.space = space
         self.convs = nn.Sequential(*layers)
         self.embed_place = nn.Parameter(torch.randn(math.prod(positions), width))
         self.out = linear(width, width)
@@ -163,6 +164,7 @@ class _Map(nn.Module):
         return len(self.embed_place)
 
     def forward(self, x: Tensor) -> Embedded:
+        x = fill_up(x, self.space)
         gone = x.isnan().any(1, keepdim=True)
         x = torch.cat((x.nan_to_num(0.0), gone.to(x.dtype)), 1)
         h = rms_norm(self.convs(x).flatten(2).transpose(1, 2) + self.embed_place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Backbone, Role
 from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.layers import Dropout, TimeEmbedding, linear, rms_norm
-from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
+from likewise.spaces import Condition, Continuous, Space, Tokens, fill_up, token_mask
 
 Activation = Literal["silu", "relu", "leaky_relu", "gelu"]
 Norm = Literal["none", "layer", "batch"]
@@ -28,6 +28,7 @@ _NORMS = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
 class MLP(Backbone):
     """Sizes of fully connected networks."""
 
+    ragged: ClassVar[bool] = True
     name: Literal["mlp"] = "mlp"
     width: int = Field(default=256, ge=8, multiple_of=8, description="units of each hidden layer")
     depth: int = Field(default=3, ge=1, description="hidden layers, or residual blocks of the denoiser")
@@ -105,6 +106,8 @@ class _Encoder(nn.Module):
         if isinstance(self.source, Tokens):
             x = torch.where(token_mask(x, self.source), x, self.source.vocabulary)
             x = self.embed(F.pad(x, (0, self.source.length - x.shape[1]), value=self.source.vocabulary))
+        else:
+            x = fill_up(x, self.source)
         x = x.flatten(1)
         if not self.context.empty:
             x = torch.cat((x, self.context(c, x).vector), 1)
@@ -133,7 +136,7 @@ class _Denoiser(nn.Module):
 
     def __init__(self, space: Continuous, condition: Condition, sizes: MLP) -> None:
         super().__init__()
-        self.shape = space.shape
+        self.space = space
         self.time = TimeEmbedding(sizes.width)
         self.context = ConditionEncoder(condition, sizes.width)
         self.waves = _Waves(space)
@@ -143,10 +146,11 @@ class _Denoiser(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         given = F.silu(self.time(t) + self.context(c, x).vector)
-        h = self.embed(self.waves(x.flatten(1)))
+        h = self.embed(self.waves(fill_up(x, self.space).flatten(1)))
         for block in self.blocks:
             h = block(h, given)
-        return self.head(rms_norm(h)).float().view(-1, *self.shape)
+        output = self.head(rms_norm(h)).float().view(-1, *self.space.shape)
+        return output[:, :, : x.shape[2]] if self.space.ragged else output
 
 
 class _Waves(nn.Module):

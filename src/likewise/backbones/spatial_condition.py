@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likewise.backbones.convolutions import conv, fold, sides
-from likewise.spaces import Condition, Continuous, Space
+from likewise.spaces import Condition, Continuous, Space, fill_up
 
 #: a size, the patch whose positions become channels, and how many channels are wanted
 Grid = tuple[tuple[int, ...], int | tuple[int, ...], int]
@@ -88,5 +88,6 @@ class Maps(nn.Module):
         x = None if c is None else c.get(name)
         if x is None:
             x = torch.full((1, *space.shape), torch.nan, device=like.device)
+        x = fill_up(x, space)
         gone = x.isnan().any(1, keepdim=True)
         return torch.cat((x.nan_to_num(0.0), gone.to(x.dtype)), 1)

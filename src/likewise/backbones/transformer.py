@@ -7,7 +7,7 @@ norm can learn them. adaLN-zero where a time or a latent steers the blocks (Peeb
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 class Transformer(Backbone):
     """Sizes of Transformers."""
 
+    ragged: ClassVar[bool] = True
     name: Literal["transformer"] = "transformer"
     width: int = Field(default=256, ge=8, multiple_of=8, description="channels of each token")
     depth: int = Field(default=6, ge=1, description="blocks")
@@ -131,17 +132,28 @@ class _Patches(nn.Module):
         """x: shape (B, *shape). Returns tokens, shape (B, N, width)."""
         assert self.embed is not None
         if self.space.positions:
-            return self.embed(fold(x, self.patch).flatten(2).transpose(1, 2)) + self.embed_place
+            tokens = self.embed(fold(x, self.patch).flatten(2).transpose(1, 2))
+            return tokens + (self.embed_place[: tokens.shape[1]] if self.space.ragged else self.embed_place)
         each = x[:, :, None] * self.embed.weight
         tokens = torch.zeros(x.shape[0], self.count, each.shape[2], dtype=each.dtype, device=x.device)
         return tokens.index_add(1, self.get_buffer("group"), each) + self.embed_place
 
-    def leave(self, h: Tensor) -> Tensor:
-        """h: tokens, shape (B, N, width). Returns shape (B, *shape)."""
+    def mask(self, x: Tensor) -> Tensor | None:
+        """True for the patches that hold a part of a ragged item, shape (B, N); None where all count."""
+        return fold(x[:, -1:], self.patch).amax(1).flatten(1) > 0 if self.space.ragged else None
+
+    def places(self, tokens: Tensor) -> Tensor:
+        """The rotation table of tokens, shape (B, N, width): fewer where ragged items are cut, which lack the last."""
+        table = self.get_buffer("table")
+        return table[:, : tokens.shape[1]] if self.space.ragged else table
+
+    def leave(self, h: Tensor, positions: tuple[int, ...] | None = None) -> Tensor:
+        """h: tokens, shape (B, N, width). positions: of ragged items that are cut. Returns shape (B, *shape)."""
         assert self.head is not None
         if self.space.positions:
-            h = self.head(h).transpose(1, 2).unflatten(2, self.grid)
-            return unfold(h, self.patch, self.space.positions).float()
+            positions = positions or self.space.positions
+            h = self.head(h).transpose(1, 2).unflatten(2, patched(positions, self.patch))
+            return unfold(h, self.patch, positions).float()
         return (torch.linalg.vecdot(h[:, self.get_buffer("group")], self.head.weight) + self.head.bias).float()
 
 
@@ -153,11 +165,12 @@ class _Steered(nn.Module):
         self.blocks = nn.ModuleList(Block(sizes, cross, steered=True) for _ in range(sizes.depth))
         self.steer = linear(sizes.width, 2 * sizes.width, scale=0.0)
 
-    def forward(self, h: Tensor, table: Tensor, steer: Tensor, given: Embedded) -> Tensor:
+    def forward(self, h: Tensor, table: Tensor, steer: Tensor, given: Embedded, mask: Tensor | None = None) -> Tensor:
+        """mask: which of the tokens count, shape (B, N); None if all do."""
         steer = F.silu(steer)
         for block in self.blocks:
             assert isinstance(block, Block)
-            h = block(h, table, steer=steer, given=block.read(given))
+            h = block(h, table, mask=mask, steer=steer, given=block.read(given))
         shift, scale = self.steer(steer).unsqueeze(1).chunk(2, -1)
         return torch.addcmul(shift, rms_norm(h), 1 + scale)
 
@@ -174,8 +187,9 @@ class _Denoiser(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         given = self.context(c, x)
-        h = self.body(self.patches.enter(x), self.patches.get_buffer("table"), self.time(t) + given.vector, given)
-        return self.patches.leave(h)
+        h = self.patches.enter(x)
+        h = self.body(h, self.patches.places(h), self.time(t) + given.vector, given, self.patches.mask(x))
+        return self.patches.leave(h, x.shape[2:] if self.patches.space.ragged else None)
 
 
 class _Decoder(nn.Module):
@@ -222,7 +236,8 @@ class _Encoder(nn.Module):
             if self.embed_place is not None:
                 h = h + self.embed_place[: x.shape[1]]
         else:
-            h, table = self.patches.enter(x), self.patches.get_buffer("table")
+            h, mask = self.patches.enter(x), self.patches.mask(x)
+            table = self.patches.places(h)
         h = h + given.vector[:, None]
         # An input whose gradient is wanted may be under a gradient penalty, which differentiates twice.
         twice = x.requires_grad

@@ -64,7 +64,7 @@ class Block(nn.Module):
             h = self._look(h, given, twice)
             return h + self.dropout(self.feed_forward(rms_norm(h)))
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.steer(steer).unsqueeze(1).chunk(6, -1)
-        a = self.attention(torch.addcmul(shift_a, rms_norm(h), 1 + scale_a), table, twice=twice)
+        a = self.attention(torch.addcmul(shift_a, rms_norm(h), 1 + scale_a), table, mask=mask, twice=twice)
         h = torch.addcmul(h, gate_a, self.dropout(a))
         h = self._look(h, given, twice)
         f = self.feed_forward(torch.addcmul(shift_f, rms_norm(h), 1 + scale_f))

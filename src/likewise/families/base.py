@@ -50,6 +50,8 @@ class Family(BaseModel, ABC):
     autoencodes: ClassVar[bool] = False
     #: whether its models draw items by themselves; a codec only makes codes of items, for others to learn and draw
     generates: ClassVar[bool] = True
+    #: whether items of a ragged space, which have lengths of their own, are learned (see `Continuous`)
+    ragged: ClassVar[bool] = False
 
     sampling: Sampling = Sampling()
 

@@ -55,10 +55,11 @@ class Likelihood(nn.Module):
         """Whether the total probability is 1: Bernoulli of grey values is a loss, not a likelihood."""
         return self.kind != "bernoulli" or self.target.levels == 2
 
-    def log_prob(self, x: Tensor, output: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, output: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p(x | output) in nats, shape (B,): of the density in x's units; of the choice for one-hot groups.
 
-        The mass of a bin counts as a density that is constant over the bin's width, 2 / levels.
+        The mass of a bin counts as a density that is constant over the bin's width, 2 / levels. mask: 1 at the
+        positions that count, shape (B, 1, *positions); x is 0 at the others. None if all do.
         """
         logits, output = output.float().split([self._grouped, output.shape[1] - self._grouped], 1)
         total = torch.zeros(len(x), device=x.device)
@@ -70,7 +71,8 @@ class Likelihood(nn.Module):
         if not self.rest:
             return total
         value = x if len(self.rest) == x.shape[1] else x[:, self.rest]
-        return total + self._elementwise(value.float(), output).flatten(1).sum(1)
+        each = self._elementwise(value.float(), output)
+        return total + (each if mask is None else each * mask).flatten(1).sum(1)
 
     def _elementwise(self, x: Tensor, output: Tensor) -> Tensor:
         levels = self.target.levels or 2

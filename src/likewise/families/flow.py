@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -20,13 +20,12 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
-from likewise.families import editing, inversion, shortcut, solvers
+from likewise.families import editing, inversion, ragged, shortcut, solvers
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
-from likewise.families.decoder_distributions import dequantise
 from likewise.families.guidance import follow, guided
 from likewise.families.prob_paths import PATHS, Linear, Path, PathName
 from likewise.families.solvers import FlowSampling
-from likewise.spaces import Condition, Continuous, Space, from_index, to_index
+from likewise.spaces import Condition, Continuous, Space, from_index, item_lengths, position_mask, to_index
 
 #: How far beyond the range the first and the last level are learned. Much of a drawing, a logo or a scan is its plain
 #: ground, and the error of a network there is a faint noise that shows; beyond the range it is cut off. The map keeps
@@ -37,6 +36,7 @@ MARGIN = 0.1
 class Flow(Family):
     """Settings of a flow."""
 
+    ragged: ClassVar[bool] = True
     name: Literal["flow"] = "flow"
     path: PathName = Field(
         default="linear", description="linear: flow matching; ddpm: noise prediction; edm: Karras et al."
@@ -132,7 +132,7 @@ class FlowModel(Model):
             self.weak = copy.deepcopy(self.network).requires_grad_(False)
         #: share of the training steps that are done
         self._done = 1.0
-        self.editable = bool(target.positions)
+        self.editable = bool(target.positions) and not target.ragged
         # The held-out error is mostly of times where little is to be seen. It rises, as they are learned by heart, long
         # before plain areas are plain: those come as the learning rate falls. Copies are the report's to tell.
         self.draws_last = bool(target.positions)
@@ -146,8 +146,8 @@ class FlowModel(Model):
             self.likelihood_how = f"an upper bound by uniform dequantisation, {self.likelihood_how}"
         if self.jumps:
             self.likelihood_how += "; of the flow that the jumps follow, before guidance"
-        if target.choices:
-            self.likelihood = None  # the density of a choice is no number that means anything
+        if target.choices or target.ragged:
+            self.likelihood = None  # the density of a choice is no number that means anything; nor is a mask's
 
     @property
     def likelihood_passes(self) -> int:
@@ -204,9 +204,9 @@ class FlowModel(Model):
     ) -> Tensor:
         """The error of each item at its time, shape (B,). level, learned: as of `few_step.Jumps.draw`."""
         if self.space.levels:
-            x = dequantise(x, self.space.levels, draws)
+            x = ragged.dequantised(x, self.space, draws)
         x_1 = self._enter(x)
-        x_0 = draws.normal(*self.space.shape)
+        x_0 = self._noise(draws, x)
         alpha, sigma = (_wide(s, x) for s in self.path.alpha_sigma(t))
         x_t = alpha * x_1 + sigma * x_0
         target = self.path.target(x_0, x_1, alpha, sigma)
@@ -220,7 +220,16 @@ class FlowModel(Model):
                 weight[rows] = 1.0
             c = shortcut.telling(c, level)
         output = self._network(x_t, t, c)
-        return ((output - target).square() * weight).flatten(1).mean(1)
+        errors = (output - target).square() * weight
+        if self.space.ragged:
+            return ragged.mean_error(errors, position_mask(x, self.space).to(errors.dtype))
+        return errors.flatten(1).mean(1)
+
+    def _noise(self, draws: Draws, x: Tensor) -> Tensor:
+        """Noise for the items x, shape as of x; of a ragged space with their mask, and 0 beyond their ends."""
+        if not self.space.ragged:
+            return draws.normal(*self.space.shape)
+        return ragged.noise(self.space, draws, item_lengths(x, self.space))[:, :, : x.shape[2]]
 
     @torch.no_grad()
     def sample(
@@ -235,23 +244,33 @@ class FlowModel(Model):
 
         edited: what they are made of, instead of noise alone.
         """
-        if edited is None:
-            return self.from_latent(self.latent(draws), c, draws, settings)
         assert isinstance(settings, FlowSampling)
+        if edited is None:
+            return self.from_latent(self._start(draws, settings.length), c, draws, settings)
         start = self._enter(edited.start)
         x = self._leave(editing.draw(self, start, edited, c, draws, settings, settings.resample))
         return x if edited.keep is None else torch.where(edited.keep, edited.start, x)
 
     def latent(self, draws: Draws) -> Tensor:
-        """The noise that the way begins with, of unit scale, shape (B, *shape)."""
-        return draws.normal(*self.space.shape)
+        """The noise that the way begins with, of unit scale, shape (B, *shape); where ragged, with the items' mask."""
+        return self._start(draws)
+
+    def _start(self, draws: Draws, length: int | None = None) -> Tensor:
+        """The same; length: of ragged items, by default as they are in the training data."""
+        if not self.space.ragged:
+            return draws.normal(*self.space.shape)
+        return ragged.noise(self.space, draws, ragged.draw_lengths(self.space, draws, length))
 
     @torch.no_grad()
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """The way from the noise z to items, shape (B, *shape)."""
         assert isinstance(settings, FlowSampling)
         times = self.timesteps(settings, device=draws.device)
-        x = z / self.path.input_scale(*self.path.alpha_sigma(times[0]))
+        alpha, sigma = self.path.alpha_sigma(times[0])
+        x = z / self.path.input_scale(alpha, sigma)
+        if self.space.ragged:
+            mask = position_mask(z, self.space).to(z.dtype)
+            x = ragged.with_mask(x, mask, (alpha + sigma) * mask)
         return self._leave(self.integrate(x, times, c, settings))
 
     def timesteps(self, settings: FlowSampling, start: float = 0.0, device: torch.device | None = None) -> Tensor:
@@ -314,9 +333,14 @@ class FlowModel(Model):
         per item, and beyond that estimated without bias by one probe (Hutchinson, 1989). Exact up to that.
         """
         if self.likelihood is None:
-            raise NotImplementedError("a flow has no likelihood of one-hot channels; autoregressive and vae have one")
+            what = (
+                "items that have lengths of their own; vae has"
+                if self.space.ragged
+                else ("one-hot channels; autoregressive and vae have")
+            )
+            raise NotImplementedError(f"a flow has no likelihood of {what} one")
         if self.space.levels:
-            x = dequantise(x, self.space.levels, draws)
+            x = ragged.dequantised(x, self.space, draws)
         x = self._enter(x).detach()
 
         def output(x: Tensor, t: Tensor) -> Tensor:
@@ -347,6 +371,8 @@ class FlowModel(Model):
         """The denoiser, from x_t at time t to both ends of the path through it: all that samplers ask for."""
         if self.space.choices:
             raise ValueError("a flow rescales choices on its way; without choices it is exported, and vae is")
+        if self.space.ragged:
+            raise ValueError("a flow draws the lengths of items before it begins; items of one length are exported")
 
         def ends(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
             x_t, t, *level = inputs
@@ -368,21 +394,33 @@ class FlowModel(Model):
         return self._scaled(self.network, x_t, t, c)
 
     def _scaled(self, network: nn.Module, x_t: Tensor, t: Tensor, c: dict[str, Tensor] | None) -> Tensor:
-        scale = _wide(self.path.input_scale(*self.path.alpha_sigma(t)), x_t)
-        return network(x_t * scale, t, c).float()
+        alpha, sigma = self.path.alpha_sigma(t)
+        scale = _wide(self.path.input_scale(alpha, sigma), x_t)
+        if not self.space.ragged:
+            return network(x_t * scale, t, c).float()
+        # The mask is at both ends of the path, so all along it: what is said of it is that it stays.
+        mask = position_mask(x_t, self.space).to(x_t.dtype)
+        output = network(ragged.with_mask(x_t * scale, mask), t, c).float()
+        return ragged.with_mask(output, mask, self.path.target(mask, mask, _wide(alpha, x_t), _wide(sigma, x_t)))
 
     def _enter(self, x: Tensor) -> Tensor:
         """Items as the path has them: choices are -1 and 1, and the first and last level stand off from the others."""
-        x = torch.lerp(x, 2 * x - 1, self.get_buffer("one_hot"))
-        if not self.space.levels:
-            return x
-        edge = 1 - 2 / self.space.levels
-        return x + MARGIN * ((x >= edge).to(x.dtype) - (x < -edge).to(x.dtype))
+        entered = torch.lerp(x, 2 * x - 1, self.get_buffer("one_hot"))
+        if self.space.levels:
+            edge = 1 - 2 / self.space.levels
+            entered = entered + MARGIN * ((entered >= edge).to(x.dtype) - (entered < -edge).to(x.dtype))
+        return self._masked(entered, x)
+
+    def _masked(self, values: Tensor, x: Tensor) -> Tensor:
+        """The values with the mask that x has; themselves where the space is not ragged."""
+        return ragged.with_mask(values, position_mask(x, self.space).to(x.dtype)) if self.space.ragged else values
 
     def _leave(self, x: Tensor) -> Tensor:
         """The inverse; what is near no level, or beyond them all, is moved to the nearest."""
-        x = torch.lerp(x, (x + 1) / 2, self.get_buffer("one_hot"))
-        return from_index(to_index(x, self.space.levels), self.space.levels) if self.space.levels else x
+        left = torch.lerp(x, (x + 1) / 2, self.get_buffer("one_hot"))
+        if self.space.levels:
+            left = from_index(to_index(left, self.space.levels), self.space.levels)
+        return self._masked(left, x)
 
 
 def _shift(settings: Flow, target: Continuous) -> float:

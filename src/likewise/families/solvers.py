@@ -52,7 +52,10 @@ class FlowSampling(Sampling):
         description="how many times as noisy the stops are; by default as family.shift, and twice that above 1",
     )
     length: int | None = Field(
-        default=None, ge=1, description="frames of a clip: beyond those that are learned, by windows that overlap"
+        default=None,
+        ge=1,
+        description="frames of a clip: beyond those that are learned, by windows that overlap; positions of an item "
+        "that has its own length, by default as in the data",
     )
 
     @model_validator(mode="after")

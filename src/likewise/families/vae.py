@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
+from likewise.families import ragged
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
-from likewise.families.decoder_distributions import Kind, Likelihood, dequantise
+from likewise.families.decoder_distributions import Kind, Likelihood
 from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
 from likewise.families.latent_grid import Stride, coarser, why_no_grid
 from likewise.families.patch_discriminator import Adversary, Critic
-from likewise.spaces import Condition, Continuous, Space, Tokens
+from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit, add_mask, item_lengths, position_mask
 
 
 class VAESampling(TokenSampling):
@@ -31,12 +32,16 @@ class VAESampling(TokenSampling):
     mean: bool | None = Field(
         default=None, description="show p(x|z)'s mean instead of a draw; by default where x has levels"
     )
+    length: int | None = Field(
+        default=None, ge=1, description="positions of an item that has its own length; by default as in the data"
+    )
 
 
 class VAE(Family):
     """Settings of a variational autoencoder."""
 
     autoencodes: ClassVar[bool] = True
+    ragged: ClassVar[bool] = True
 
     name: Literal["vae"] = "vae"
     latent: int = Field(default=32, ge=1, description="numbers in the latent, with a stride at each of its positions")
@@ -61,6 +66,11 @@ class VAE(Family):
     sampling: VAESampling = VAESampling()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
+        if isinstance(target, Continuous) and target.ragged and (self.adversary.weight or self.stride is not None):
+            return (
+                f"vae with family.stride or family.adversary needs items of one length, and those of {target} have "
+                "lengths of their own; a plain vae fits"
+            )
         if self.adversary.weight:
             if why := why_no_grid("vae with family.adversary", target, self.stride):
                 return why
@@ -73,6 +83,12 @@ class VAE(Family):
         return {"encoder": target, "decoder": target}
 
     def latents(self, target: Space) -> Continuous:
+        if isinstance(target, Continuous) and target.ragged:
+            raise Unfit(f"the latents of a vae do not hold the length of an item, and those of {target} have their own")
+        return self.prior(target)
+
+    def prior(self, target: Space) -> Continuous:
+        """The space of the latent z, which N(0, I) is the prior of."""
         if self.stride is None:
             return Continuous((self.latent,))
         assert isinstance(target, Continuous)
@@ -92,7 +108,7 @@ class VAEModel(Model):
         super().__init__(target, condition)
         self.settings = settings
         #: the space of z: a vector, or a map of vectors
-        self.space = settings.latents(target)
+        self.space = settings.prior(target)
         if self.space.positions:
             assert isinstance(target, Continuous)
             self.encoder = backbone.mapper(target, Continuous((2 * settings.latent, *self.space.positions)), condition)
@@ -106,11 +122,13 @@ class VAEModel(Model):
             self.predictor = backbone.predictor(target, {**condition, self.name: self.space})
             self.register_buffer("possible", allowed(target), persistent=False)
         else:
-            self.observed = Likelihood(target, _kind(settings, target))
+            values = ragged.values_of(target)
+            self.observed = Likelihood(values, _kind(settings, values))
             if self.space.positions:
                 self.decoder = backbone.mapper(self.space, self.observed.output, condition)
             else:
-                self.decoder = backbone.decoder(settings.latent, self.observed.output, condition)
+                told = ragged.told(condition) if target.ragged else condition
+                self.decoder = backbone.decoder(settings.latent, self.observed.output, told)
             if not self.observed.proper:
                 self.likelihood = None
         self.critic: Critic | None = None
@@ -121,6 +139,8 @@ class VAEModel(Model):
         if isinstance(target, Continuous) and target.levels:
             dequantised = self.observed.kind == "gaussian"
             self.likelihood_how += ", uniform dequantisation" if dequantised else ", of the levels' own probabilities"
+        if isinstance(target, Continuous) and target.ragged:
+            self.likelihood_how += ", given an item's length"
 
     def players(self) -> dict[str, nn.Module]:
         if self.critic is None:
@@ -195,15 +215,24 @@ class VAEModel(Model):
         assert isinstance(settings, VAESampling)
         if isinstance(self.target, Tokens):
             c = {**(c or {}), self.name: z}
+            if settings.length is not None:
+                raise ValueError(f"length={settings.length}: a text of this run ends by itself; leave it out")
             return decode(self.predictor, self.target, c, draws, settings, possible=self.possible)
-        output = self.decoder(z, c)
+        if settings.length is not None and not self.target.ragged:
+            raise ValueError(f"length={settings.length}: the items of this run all have one length; leave it out")
+        lengths = ragged.draw_lengths(self.target, draws, settings.length) if self.target.ragged else None
+        given = c if lengths is None else ragged.telling(c, lengths, self.target)
+        output = self.decoder(z, given)
         mean = self.target.levels is not None if settings.mean is None else settings.mean
-        return self.observed.mean(output) if mean else self.observed.draw(output, draws)
+        x = self.observed.mean(output) if mean else self.observed.draw(output, draws)
+        return x if lengths is None else add_mask(x, lengths)
 
     def graph(self) -> Graph:
         """The decoder, from a latent to the mean of p(x|z)."""
         if isinstance(self.target, Tokens):
             raise ValueError("a vae of tokens draws them one by one from its latent; vae of continuous values fits")
+        if self.target.ragged:
+            raise ValueError("a vae of items that have lengths of their own draws these first; others are exported")
         inputs = {"latent": self.space.shape}
         return Graph(inputs, ("x",), lambda inputs, c: (self.observed.mean(self.decoder(inputs[0], c)),))
 
@@ -224,7 +253,7 @@ class VAEModel(Model):
         if self.likelihood is None:
             raise NotImplementedError("Bernoulli of grey values is a loss, not a likelihood; gaussian has one")
         if isinstance(self.target, Continuous) and self.target.levels and self.observed.kind == "gaussian":
-            x = dequantise(x, self.target.levels, draws)
+            x = ragged.dequantised(x, self.target, draws)
         # Any q is a bound: the encoder reads the end of a text even where that is not counted.
         whole = x.masked_fill(x < 0, self.target.end or 0) if isinstance(self.target, Tokens) else x
         mean, log_scale = self._posterior(whole, c)
@@ -245,6 +274,8 @@ class VAEModel(Model):
         return draws.integers(self.target.vocabulary, x.shape[1])
 
     def _posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
+        if isinstance(self.target, Continuous) and self.target.ragged:
+            x = ragged.with_mask(x, position_mask(x, self.target).to(x.dtype))
         mean, log_scale = self.encoder(x, c).float().chunk(2, 1)
         return mean, 6 * torch.tanh(log_scale / 6)  # bounded, so that an early step cannot overflow
 
@@ -252,7 +283,11 @@ class VAEModel(Model):
         if isinstance(self.target, Tokens):
             logits = self.predictor(seen, {**(c or {}), self.name: z})
             return -token_nll(logits, x, self.target, self.possible).sum(1)
-        return self.observed.log_prob(x, self.decoder(z, c))
+        if not self.target.ragged:
+            return self.observed.log_prob(x, self.decoder(z, c))
+        output = self.decoder(z, ragged.telling(c, item_lengths(x, self.target), self.target))[:, :, : x.shape[2]]
+        mask = position_mask(x, self.target).float()
+        return self.observed.log_prob(x[:, :-1] * mask, output, mask)
 
 
 def _kind(settings: VAE, target: Continuous) -> Kind:

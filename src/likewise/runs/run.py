@@ -244,7 +244,8 @@ class Run:
                 f"--from-image: {family} of {self.modality.describe()} cannot edit; a flow of what has positions, such "
                 "as pictures, can"
             )
-        longer = getattr(chosen, "length", None) if isinstance(model.target, Continuous) else None
+        whole_items = isinstance(model.target, Continuous) and not model.target.ragged
+        longer = getattr(chosen, "length", None) if whole_items else None
         if longer and not modality.extendable:
             raise ValueError(f"length={longer}: only texts and clips go on; this run learned {modality.describe()}")
         cut: list[int] = []
