@@ -182,9 +182,9 @@ def fill_up(x: Tensor, space: Continuous) -> Tensor:
     """
     import torch  # here, so that the words of a space are known without it
 
-    more = space.positions[0] - x.shape[2]
-    if not space.ragged or more <= 0:
+    if not space.ragged or x.shape[2] == space.positions[0]:
         return x
+    more = space.positions[0] - x.shape[2]
     first = x[:, :, :1]
     return torch.cat((x, torch.where(first.isnan(), first, 0.0).expand(-1, -1, more, *first.shape[3:])), 2)
 
