@@ -92,7 +92,7 @@ def test_tiles_again_from_their_files(flow, tmp_path, monkeypatch):
     for words in (["sample", flow.path, "-n", 2, "--tile", "--out", tmp_path / "a"],
                   ["sample", "--from", tmp_path / "a/000001.png", "--out", tmp_path / "b"]):  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
-        main.main()
+        main()
     assert (tmp_path / "a/000001.png").read_bytes() == (tmp_path / "b/000001.png").read_bytes()
 
 
@@ -136,7 +136,7 @@ def test_a_walk_goes_round_and_comes_again(flow, tmp_path, monkeypatch, suffix):
     assert found is not None
     assert (found["seed"], found["walk"]["n"], found["weights"]) == (5, 3, flow.weights_hash)
     monkeypatch.setattr(sys, "argv", ["likewise", "sample", "--from", str(out), "--out", str(tmp_path / "again")])
-    main.main()
+    main()
     assert (tmp_path / "again" / out.name).read_bytes() == out.read_bytes()
 
 

@@ -1,7 +1,7 @@
 """Items of a ragged space: p(x) = p(length) p(x | length), with the lengths of the training data.
 
 The mask, which is the last channel of such items, is never learned: it is given to the networks, and what lies beyond
-an item's end is left out of every loss. See docs/decisions/006-ragged.md.
+an item's end is left out of every loss. See docs/notes/decisions/006-ragged.md.
 """
 
 from __future__ import annotations
