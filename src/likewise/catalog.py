@@ -64,7 +64,11 @@ FAMILIES = {
 }
 
 #: ways to compare samples with real data, in the order of the report
-METRICS: dict[str, tuple[str, str]] = {}
+METRICS = {
+    "kernel": ("likewise.metrics.frechet:Kernel", "the kernel distance of features (KID)"),
+    "neighbours": ("likewise.metrics.neighbours:Neighbours", "precision, recall, density and coverage of features"),
+    "frechet": ("likewise.metrics.frechet:Frechet", "the Fréchet distance of features"),
+}
 
 #: how the files of a path become records, in the order in which they are tried
 LAYOUTS: dict[str, tuple[str, str]] = {}

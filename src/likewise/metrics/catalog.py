@@ -1,50 +1,30 @@
-"""Every measure a report can hold, in the order it shows them: adding one is a file, and a line here.
-
-A two-sample metric is a function (real, fake, seed) -> {measure: Estimate} over features of shape (N, D) and (M, D).
-"""
+"""The metrics of the catalog, and the measures of the parts of a report that need more than two samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
-
-from likewise.metrics.frechet import frechet, kid
-from likewise.metrics.intervals import Estimate
-from likewise.metrics.neighbours import neighbours
-
-Array = NDArray[np.float64]
+from likewise import catalog
+from likewise.metrics.base import Measure, Metric
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One number of a report: how it is called, which way is better, and what it means in one sentence."""
+def metrics() -> tuple[list[Metric], list[dict[str, str]]]:
+    """Every metric of the catalog that can be had; and why others cannot, as a report's "skipped" has it."""
+    found: list[Metric] = []
+    skipped: list[dict[str, str]] = []
+    taken = set(MEASURES)
+    for name in catalog.names("metric"):
+        try:
+            metric: Metric = catalog.find("metric", name)()
+        except ValueError as error:
+            skipped.append({"what": name, "why": str(error)})
+            continue
+        if again := taken & set(metric.measures):
+            why = f"its measure {min(again)!r} has the name of another one: rename it"
+            skipped.append({"what": name, "why": why})
+            continue
+        taken |= set(metric.measures)
+        found.append(metric)
+    return found, skipped
 
-    title: str
-    better: Literal["higher", "lower", "real"]  #: "real": best where it equals that of real data
-    meaning: str
-    percent: bool = False  #: shown as a percentage
-
-
-@dataclass(frozen=True)
-class TwoSampleMetric:
-    """A function over two samples' features, and the settings that belong in its protocol stamp."""
-
-    function: Callable[[Array, Array, int], dict[str, Estimate]]
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-#: metrics that take two samples of features
-TWO_SAMPLE: dict[str, TwoSampleMetric] = {
-    "kernel": TwoSampleMetric(kid, {"kernel": "polynomial", "degree": 3, "gamma": "1/d", "c": 1, "unbiased": True}),
-    "neighbours": TwoSampleMetric(
-        lambda real, fake, seed: neighbours(real, fake, 3, 5, seed), {"k": 3, "k_density": 5, "edge": "inside"}
-    ),
-    "frechet": TwoSampleMetric(frechet, {"ddof": 1, "halves": 8}),
-}
 
 MEASURES: dict[str, Measure] = {
     # twosample
@@ -65,19 +45,6 @@ MEASURES: dict[str, Measure] = {
     ),
     "own_auc": Measure(
         "Own discriminator's ROC-AUC", "lower", "The chance that it finds a fake more suspect than a real item.", True
-    ),
-    # frechet, neighbours
-    "kid": Measure("KID", "lower", "The distance between two clouds of features; unbiased: 0 on average at best."),
-    "precision": Measure("Precision", "higher", "The share of samples that lie where real data lie: fidelity.", True),
-    "recall": Measure("Recall", "higher", "The share of real data that lie where samples lie: diversity.", True),
-    "f1": Measure("F1", "higher", "The harmonic mean of precision and recall.", True),
-    "density": Measure("Density", "real", "How crowded with real data the places are where samples lie."),
-    "coverage": Measure("Coverage", "higher", "The share of real items that have a sample close by.", True),
-    "frechet": Measure(
-        "Fréchet distance", "lower", "The distance between means and covariances; too large at small n."
-    ),
-    "frechet_infinity": Measure(
-        "Fréchet, extrapolated", "lower", "The same, extrapolated to infinitely many items: about 0 at best."
     ),
     # likelihood
     "bits": Measure("Held-out likelihood", "lower", "How many bits the model needs for data it has not seen."),

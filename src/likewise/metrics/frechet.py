@@ -4,10 +4,14 @@ distance KID, an unbiased squared maximum mean discrepancy (Gretton et al., 2012
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from likewise.draws import derive_seed
+from likewise.metrics.base import Measure, Metric
 from likewise.metrics.intervals import Estimate, Z, generator, percentiles, resamples
 
 Array = NDArray[np.float64]
@@ -121,3 +125,58 @@ def _quadratic(x: Array, y: Array, p: Array, q: Array) -> Array:
         block = slice(start, start + _BLOCK)
         total += ((p @ kernel(x, y[block])) * q[:, block]).sum(1)
     return total
+
+
+_GROUP = "Distance from real data"
+
+
+class Kernel(Metric):
+    """KID of features: see `kid`."""
+
+    name = "kernel"
+    group = _GROUP
+    measures = {
+        "kid": Measure("KID", "lower", "The distance between two clouds of features; unbiased: 0 on average at best.")
+    }
+    settings = {"kernel": "polynomial", "degree": 3, "gamma": "1/d", "c": 1, "unbiased": True}
+
+    def __call__(self, real: Array, fake: Array, seed: int) -> dict[str, Estimate]:
+        return kid(real, fake, seed)
+
+    def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
+        row = rows["kid"]
+        sides = row["floor"], row["baseline"]
+        if not all(sides) or None in (row["low"], *(side["high"] for side in sides)):
+            return None
+        way = row["baseline"]["value"] - row["floor"]["value"]
+        if way <= 0:
+            return None
+        share = (row["baseline"]["value"] - row["value"]) / way
+        what = row["baseline"]["what"]
+        if share < 0:
+            return f"By distance (KID) the samples are farther from real data than the trivial baseline: {what}."
+        if row["low"] <= row["floor"]["high"]:
+            return "By distance (KID) the samples are as near to held-out data as real training data are."
+        return (
+            f"By distance (KID) the samples are {100 * min(share, 0.999):.1f}% of the way from a trivial baseline "
+            "to real data."
+        )
+
+
+class Frechet(Metric):
+    """The Frechet distance of features: see `frechet`."""
+
+    name = "frechet"
+    group = _GROUP
+    measures = {
+        "frechet": Measure(
+            "Fréchet distance", "lower", "The distance between means and covariances; too large at small n."
+        ),
+        "frechet_infinity": Measure(
+            "Fréchet, extrapolated", "lower", "The same, extrapolated to infinitely many items: about 0 at best."
+        ),
+    }
+    settings = {"ddof": 1, "halves": 8}
+
+    def __call__(self, real: Array, fake: Array, seed: int) -> dict[str, Estimate]:
+        return frechet(real, fake, seed)

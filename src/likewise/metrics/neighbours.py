@@ -9,12 +9,15 @@ discrete data, whose balls often have radius zero, still match themselves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from likewise.metrics.base import Measure, Metric
 from likewise.metrics.intervals import Estimate, groups_of, jackknife, jackknife_proportion
 
 Array = NDArray[np.float64]
@@ -142,3 +145,41 @@ def _count(real: Array, fake: Array, k: int, groups: tuple[NDArray[np.int64], ND
             covered[g, block] = inside[:, kept].any(1)
             in_fake[g, block] = (distance <= fake_radii[g])[:, kept].sum(1)
     return _Counts(in_real, in_fake, covered)
+
+
+class Neighbours(Metric):
+    """Fidelity and diversity by nearest neighbours: see `neighbours`."""
+
+    name = "neighbours"
+    group = "Fidelity and diversity"
+    measures = {
+        "precision": Measure(
+            "Precision", "higher", "The share of samples that lie where real data lie: fidelity.", True
+        ),
+        "recall": Measure("Recall", "higher", "The share of real data that lie where samples lie: diversity.", True),
+        "f1": Measure("F1", "higher", "The harmonic mean of precision and recall.", True),
+        "density": Measure("Density", "real", "How crowded with real data the places are where samples lie."),
+        "coverage": Measure("Coverage", "higher", "The share of real items that have a sample close by.", True),
+    }
+    settings = {"k": 3, "k_density": 5, "edge": "inside"}
+
+    def __call__(self, real: Array, fake: Array, seed: int) -> dict[str, Estimate]:
+        return neighbours(real, fake, 3, 5, seed)
+
+    def note(self, real: Array) -> str | None:
+        repeated = duplicates(real)
+        if repeated <= 0.5:
+            return None
+        return f"{100 * repeated:.0f}% of the real items equal another: neighbourhoods have no size, read with care"
+
+    def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
+        precision, recall = rows["precision"], rows["recall"]
+        floors = precision["floor"], recall["floor"]
+        real = [f" (real data: {100 * floor['value']:.0f}%)" if floor else "" for floor in floors]
+        text = (
+            f"{100 * precision['value']:.0f}% of the samples lie where real data lie{real[0]}, and the samples reach "
+            f"{100 * recall['value']:.0f}% of the real data{real[1]}."
+        )
+        if floors[1] and recall["value"] < 0.5 * floors[1]["value"] and precision["value"] > 0.5 * floors[0]["value"]:
+            text += " Much of the real variety is missing: the model may have collapsed to part of the data."
+        return text

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from likewise.metrics import table, text
+from likewise.metrics.base import Measure
 from likewise.metrics.catalog import MEASURES
 from likewise.metrics.extractors import Extractor, extractor
 from likewise.metrics.features import Projection, shuffled
@@ -60,10 +61,11 @@ class Evidence:
     costs: dict[str, Array] = field(default_factory=dict)
 
     def row(
-        self, name: str, estimate: Estimate, n_real: int, n_fake: int, settings: Mapping[str, Any], **more: Any
-    ) -> Row:
-        """One line of the report: see `report.page`."""
-        measure = MEASURES[name.partition(":")[0]]
+        self, name: str, estimate: Estimate, n_real: int, n_fake: int, settings: Mapping[str, Any],
+        measure: Measure | None = None, **more: Any,
+    ) -> Row:  # fmt: skip
+        """One line of the report: see `report.page`. measure: what is measured, where it is none of `MEASURES`."""
+        measure = measure or MEASURES[name.partition(":")[0]]
         protocol = {**self.stamp, "measure": name, "n_real": n_real, "n_fake": n_fake, **settings}
         return {
             "name": name,

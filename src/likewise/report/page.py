@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from likewise.metrics.catalog import metrics
 from likewise.report import charts
 
 #: the number of report.json's layout, raised when a key's meaning changes or a key goes
@@ -115,6 +116,12 @@ def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
         ),
         ("Columns", ["quality", "quality_shapes", "quality_pairs", "columns"]),
     ]
+    stand = {name for _, names in groups for name in names}
+    for metric in metrics()[0]:
+        names = next((names for title, names in groups if title == metric.group), None)
+        if names is None:
+            groups.append((metric.group, names := []))
+        names += [name for name in metric.measures if name not in stand]
     return [(title, [rows[n] for n in names if n in rows]) for title, names in groups if set(names) & rows.keys()]
 
 

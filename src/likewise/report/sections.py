@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from likewise import catalog
 from likewise.metrics.agreement import Classifier, unclear
-from likewise.metrics.catalog import TWO_SAMPLE
+from likewise.metrics.base import Metric, Needs
+from likewise.metrics.catalog import metrics
 from likewise.metrics.copies import copy_check
 from likewise.metrics.features import shuffled
 from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits, bits_per_unit, independent_bits, ngram_bits
 from likewise.metrics.membership import attack_score, distance_attack
-from likewise.metrics.neighbours import duplicates
 from likewise.metrics.twosample import Verdict, own_judge, two_sample_test
 from likewise.report.conditioning import captions, clusters, mode_rows
 from likewise.report.evidence import Array, Evidence, Row, most_shown, numbers, shown_items
@@ -36,6 +37,9 @@ from likewise.spaces import Continuous, Tokens, without_end
 MOST_SCORED, MOST_PASSES = 512, 2**14
 #: units (bytes) of long texts that are scored at most, by which the last of them may go too far
 MOST_UNITS = 2**21
+
+
+Section = Callable[[Evidence, dict[str, Any], Shown], Iterator[Row]]
 
 
 def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
@@ -91,27 +95,50 @@ def own_discriminator(got: Evidence, report: dict[str, Any], shown: Shown) -> It
         )  # fmt: skip
 
 
-def two_sample(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+def compared(*needs: Needs) -> Section:
+    """The section of the catalog's metrics that need one of `needs`."""
+
+    def section(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+        found, missing = metrics()
+        if "features" in needs:
+            got.skipped.extend(missing)
+        for metric in found:
+            if metric.needs in needs:
+                yield from _measured(metric, got)
+
+    return section
+
+
+def _measured(metric: Metric, got: Evidence) -> Iterator[Row]:
+    """The rows of a metric: of the samples, of real training data in their place, and of the trivial baseline."""
     m = got.compared
-    repeated = duplicates(got.x_held_out)
-    for name, metric in TWO_SAMPLE.items():
-        try:
-            values = metric.function(got.x_held_out, got.x_fake[:m], got.seed)
-            floors = metric.function(got.x_held_out, got.x_train[got.pick_train], got.seed)
-            baselines = metric.function(got.x_held_out, got.x_baseline, got.seed)
-        except ValueError as error:
-            got.skipped.append({"what": name, "why": str(error)})
-            continue
-        note = None
-        if name == "neighbours" and repeated > 0.5:
-            note = f"{100 * repeated:.0f}% of the real items equal another: neighbourhoods have no size, read with care"
-        for measure, estimate in values.items():
-            yield got.row(
-                measure, estimate, m, m, metric.settings,
-                floor=numbers(floors[measure]),
-                baseline={**numbers(baselines[measure]), "what": got.baseline_name},
-                note=note,
-            )  # fmt: skip
+    what = got.baseline_name
+    real, sides = got.x_held_out, (got.x_fake[:m], got.x_train[got.pick_train], got.x_baseline)
+    own = catalog.part("metric", metric.name).own
+    try:
+        if not metric.applies(real):
+            return
+        note = metric.note(real)
+        values, floors, baselines = (metric(real, side, got.seed) if len(side) else {} for side in sides)
+        unknown = values.keys() - metric.measures.keys()
+        if unknown:
+            raise ValueError(f"it gives {min(unknown)!r}, which is not among its measures")
+    except ValueError as error:
+        got.skipped.append({"what": metric.name, "why": str(error)})
+        return
+    except Exception as error:
+        if own:
+            raise
+        why = f"the metric of {catalog.part('metric', metric.name).source} failed: {type(error).__name__}: {error}"
+        got.skipped.append({"what": metric.name, "why": why})
+        return
+    for name, estimate in values.items():
+        yield got.row(
+            name, estimate, m, m, metric.settings, metric.measures[name],
+            floor=numbers(floors[name]) if name in floors else None,
+            baseline={**numbers(baselines[name]), "what": what} if name in baselines else None,
+            note=note,
+        )  # fmt: skip
 
 
 def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
@@ -269,7 +296,7 @@ def _rows(part: Any, picked: NDArray[np.int64]) -> tuple[Any, Any]:
     return part.x[picked], None if part.c is None else {name: value[picked] for name, value in part.c.items()}
 
 
-Section = Callable[[Evidence, dict[str, Any], Shown], Iterator[Row]]
+two_sample = compared("features")
 
 #: every section with what is being done, in the order of the report
 _OWN = "measuring what only data of this kind have"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from likewise.metrics.catalog import metrics
 from likewise.report.charts import number
 from likewise.report.motion import verdict as motion
 
@@ -18,8 +19,7 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         None if report["drawn"] else _back(rows, report),
         _judge(rows["judge_accuracy"], report["judge"]) if "judge_accuracy" in rows else None,
         _tell(report["judge"]["tells"][0]) if report["judge"] and report["judge"]["tells"] else None,
-        _distance(rows["kid"]) if "kid" in rows else None,
-        _reach(rows["precision"], rows["recall"]) if "precision" in rows else None,
+        *(metric.sentence(rows) for metric in metrics()[0] if set(metric.measures) <= rows.keys()),
         motion(rows),
         *(_agreement(row) for name, row in rows.items() if name.startswith("agreement:")),
         *(_captions(row) for name, row in rows.items() if name.startswith("r_precision:")),
@@ -71,37 +71,6 @@ def _judge(row: Row, judge: Mapping[str, Any]) -> str:
 def _tell(tell: Mapping[str, Any]) -> str:
     shares = f"{number(tell['real'], True)} of the real items, {number(tell['fake'], True)} of the samples"
     return f"What gives them away most, of what has a name: {tell['trait']} ({shares})."
-
-
-def _distance(row: Row) -> str | None:
-    sides = row["floor"], row["baseline"]
-    if not all(sides) or None in (row["low"], *(side["high"] for side in sides)):
-        return None
-    way = row["baseline"]["value"] - row["floor"]["value"]
-    if way <= 0:
-        return None
-    share = (row["baseline"]["value"] - row["value"]) / way
-    what = row["baseline"]["what"]
-    if share < 0:
-        return f"By distance (KID) the samples are farther from real data than the trivial baseline: {what}."
-    if row["low"] <= row["floor"]["high"]:
-        return "By distance (KID) the samples are as near to held-out data as real training data are."
-    return (
-        f"By distance (KID) the samples are {_percent(min(share, 0.999), 1)} of the way from a trivial baseline "
-        "to real data."
-    )
-
-
-def _reach(precision: Row, recall: Row) -> str:
-    floors = precision["floor"], recall["floor"]
-    real = [f" (real data: {_percent(floor['value'])})" if floor else "" for floor in floors]
-    text = (
-        f"{_percent(precision['value'])} of the samples lie where real data lie{real[0]}, and the samples reach "
-        f"{_percent(recall['value'])} of the real data{real[1]}."
-    )
-    if floors[1] and recall["value"] < 0.5 * floors[1]["value"] and precision["value"] > 0.5 * floors[0]["value"]:
-        text += " Much of the real variety is missing: the model may have collapsed to part of the data."
-    return text
 
 
 def _agreement(row: Row) -> str:
