@@ -57,5 +57,8 @@ class Metric(ABC):
         return None
 
     def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
-        """What a reader should take away, for the verdict; None if nothing. rows: of the report, by measure."""
+        """What a reader should take away, for the verdict; None if nothing. rows: of the report, by measure.
+
+        It is asked where any of its measures is among the rows.
+        """
         return None

@@ -173,6 +173,8 @@ class Neighbours(Metric):
         return f"{100 * repeated:.0f}% of the real items equal another: neighbourhoods have no size, read with care"
 
     def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
+        if not {"precision", "recall"} <= rows.keys():
+            return None
         precision, recall = rows["precision"], rows["recall"]
         floors = precision["floor"], recall["floor"]
         real = [f" (real data: {100 * floor['value']:.0f}%)" if floor else "" for floor in floors]

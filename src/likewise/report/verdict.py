@@ -19,7 +19,7 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         None if report["drawn"] else _back(rows, report),
         _judge(rows["judge_accuracy"], report["judge"]) if "judge_accuracy" in rows else None,
         _tell(report["judge"]["tells"][0]) if report["judge"] and report["judge"]["tells"] else None,
-        *(metric.sentence(rows) for metric in metrics()[0] if set(metric.measures) <= rows.keys()),
+        *(metric.sentence(rows) for metric in metrics()[0] if metric.measures.keys() & rows.keys()),
         motion(rows),
         *(_agreement(row) for name, row in rows.items() if name.startswith("agreement:")),
         *(_captions(row) for name, row in rows.items() if name.startswith("r_precision:")),
