@@ -16,7 +16,7 @@ from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling, drop_some
 from likewise.families.beam import beam_search
-from likewise.families.decoding import Constraint, TokenSampling, allowed, decode, token_nll
+from likewise.families.decoding import PER_ROW, Constraint, TokenSampling, allowed, decode, token_nll
 from likewise.families.windows import how, long_nll
 from likewise.spaces import Condition, Space, Tokens, split_before, token_mask
 
@@ -36,6 +36,10 @@ class AutoregressiveSampling(TokenSampling):
     length_penalty: float = Field(
         default=0.6, ge=0, le=10, description="of the beam search: 0 prefers short items, 1 is about the mean of tokens"
     )
+
+    def guidance_of_rows(self) -> float | Tensor:
+        """The guidance of all rows, or of each, shape (B,)."""
+        return torch.tensor([own.guidance for own in self.rows]) if self.rows else self.guidance
 
     @model_validator(mode="after")
     def _one_way(self) -> AutoregressiveSampling:
@@ -57,6 +61,7 @@ class Autoregressive(Family):
     """Settings of an autoregressive model."""
 
     windows: ClassVar[bool] = True
+    per_row: ClassVar[frozenset[str]] = PER_ROW | {"guidance"}
     name: Literal["autoregressive"] = "autoregressive"
     condition_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
@@ -139,7 +144,7 @@ class AutoregressiveModel(Model):
             possible=self.possible,
             prefix=prefix,
             length=self.longest(settings),
-            guidance=settings.guidance,
+            guidance=settings.guidance_of_rows(),
             constraint=constraint,
             on_token=on_token,
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Role
@@ -24,6 +24,26 @@ class Sampling(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="float32", description="of products and convolutions; auto: bfloat16 where hardware has it"
     )
+    #: the settings of each row of a batch, where they differ (see `Family.by_row`); the fields are then the first row's
+    _rows: tuple[Sampling, ...] = PrivateAttr(default=())
+
+    @property
+    def rows(self) -> tuple[Self, ...]:
+        """The settings of each row of a batch; empty where all rows have these."""
+        return self._rows  # pyright: ignore[reportReturnType]
+
+    def groups(self) -> list[tuple[Self, Tensor | None]]:
+        """The different settings of a batch, each with its rows, int64; one, with None for all rows, where all agree.
+
+        A family computes each row with the settings of its group, by the same operations as if all rows had them: so
+        the bits of a row are those of a batch of one setting.
+        """
+        if not self._rows:
+            return [(self, None)]
+        rows: dict[Sampling, list[int]] = {}
+        for place, own in enumerate(self._rows):
+            rows.setdefault(own, []).append(place)
+        return [(own, torch.tensor(places)) for own, places in rows.items()]  # pyright: ignore[reportReturnType]
 
 
 class Graph(NamedTuple):
@@ -52,6 +72,8 @@ class Family(BaseModel, ABC):
     generates: ClassVar[bool] = True
     #: whether items of a ragged space, which have lengths of their own, are learned (see `Continuous`)
     ragged: ClassVar[bool] = False
+    #: the settings of sampling that may differ between the rows of a batch
+    per_row: ClassVar[frozenset[str]] = frozenset()
 
     sampling: Sampling = Sampling()
 
@@ -61,6 +83,25 @@ class Family(BaseModel, ABC):
 
         For example {"denoiser": target}, or "gan needs continuous values: a choice between tokens has no gradient".
         """
+
+    def by_row(self, rows: Sequence[Sampling]) -> Sampling:
+        """The settings of a batch whose row b has the settings rows[b].
+
+        Raises ValueError, which names the setting, where the family draws a batch with one value of it.
+        """
+        first = rows[0]
+        if all(own == first for own in rows):
+            return first
+        for name in type(first).model_fields:
+            if name not in self.per_row and any(getattr(own, name) != getattr(first, name) for own in rows):
+                can = f"only {', '.join(sorted(self.per_row))} may" if self.per_row else "no setting may"
+                raise ValueError(
+                    f"{name}: {getattr(self, 'name', 'this family')} draws a batch with one value of it, and {can} "
+                    "differ by row; draw these samples apart"
+                )
+        mixed = first.model_copy()
+        mixed._rows = tuple(rows)
+        return mixed
 
     def unfit_condition(self, condition: Condition) -> str | None:
         """Why this family cannot learn given `condition`, as a clause; None if it can, as networks always can."""

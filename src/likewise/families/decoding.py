@@ -37,6 +37,10 @@ class TokenSampling(Sampling):
     )
 
 
+#: the settings of `TokenSampling`, all of which each item can have of its own
+PER_ROW = frozenset(TokenSampling.model_fields) - frozenset(Sampling.model_fields)
+
+
 class Constraint(Protocol):
     """What may come next in each item of one batch; it sees every position in turn, so that it may remember."""
 
@@ -98,6 +102,29 @@ def restrict(logits: Tensor, settings: TokenSampling, used: Tensor | None = None
     return logits
 
 
+def restrict_rows(logits: Tensor, settings: TokenSampling, used: Tensor | None = None) -> Tensor:
+    """As `restrict`, where each row may have settings of its own."""
+    groups = settings.groups()
+    if len(groups) == 1:
+        return restrict(logits, settings, used)
+    restricted = torch.empty_like(logits)
+    for own, rows in groups:
+        restricted[rows] = restrict(logits[rows], own, None if used is None else used[rows])
+    return restricted
+
+
+def guide(given: Tensor, free: Tensor, guidance: float | Tensor) -> Tensor:
+    """The logits log p(x) + w (log p(x|c) - log p(x)), shape (B, V); those of p(x|c) in rows where w is 1.
+
+    given, free: the logits with and without the condition. guidance: w, or one for each row, shape (B,).
+    """
+    conditional, marginal = given.log_softmax(1), free.log_softmax(1)
+    if not isinstance(guidance, Tensor):
+        return marginal + guidance * (conditional - marginal)
+    w = guidance.to(given.device)[:, None]
+    return torch.where(w == 1, given, marginal + w * (conditional - marginal))
+
+
 @torch.no_grad()
 def decode(
     predictor: Predictor,
@@ -108,7 +135,7 @@ def decode(
     *,
     possible: Tensor | None = None,
     prefix: Tensor | None = None,
-    guidance: float = 1.0,
+    guidance: float | Tensor = 1.0,
     length: int | None = None,
     constraint: Constraint | None = None,
     on_token: Callable[[int, Tensor], None] | None = None,
@@ -116,7 +143,7 @@ def decode(
     """Draw items token by token: int64, shape (B, length), padded with `end`.
 
     possible: what `allowed` gave. prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is
-    drawn. guidance: w in log p(x) + w (log p(x|c) - log p(x)); 1 draws from p(x|c). length: tokens of an item at most,
+    drawn. guidance: see `guide`; 1 draws from p(x|c). length: tokens of an item at most,
     the space's unless told; beyond that, see `windows`. constraint: what may come next. on_token: told each position
     and its tokens, shape (B,), as they are drawn.
 
@@ -124,13 +151,13 @@ def decode(
     """
     batch, device = draws.batch, draws.device
     length = length or space.length
-    guided = guidance != 1 and c is not None
+    guided = c is not None and bool((guidance != 1).any() if isinstance(guidance, Tensor) else guidance != 1)
     conditions = [c, drop(c, torch.ones(batch, dtype=torch.bool, device=device))] if guided else [c]
     states = [predictor.start(batch, each) for each in conditions]
     x = torch.full((batch, length), space.end if space.end is not None else 0, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
     used = None
-    if settings.repetition_penalty != 1:
+    if any(own.repetition_penalty != 1 for own, _ in settings.groups()):
         used = torch.zeros(batch, space.vocabulary, dtype=torch.bool, device=device)
     token = None
     for position in range(length):
@@ -142,13 +169,12 @@ def decode(
             logits.append(found.float())
         scores = logits[0]
         if guided:
-            given, free = (each.log_softmax(1) for each in logits)
-            scores = free + guidance * (given - free)
+            scores = guide(logits[0], logits[1], guidance)
         if possible is not None:
             scores = scores.masked_fill(~possible[position], float("-inf"))
         if constraint is not None and (may := constraint.mask(x[:, :position])) is not None:
             scores = scores.masked_fill(~may.to(device), float("-inf"))
-        token = draws.categorical(restrict(scores, settings, used))
+        token = draws.categorical(restrict_rows(scores, settings, used))
         if prefix is not None and position < prefix.shape[1]:
             token = torch.where(prefix[:, position] == MISSING_TOKEN, token, prefix[:, position])
         if space.end is not None:

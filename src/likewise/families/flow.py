@@ -37,6 +37,7 @@ class Flow(Family):
     """Settings of a flow."""
 
     ragged: ClassVar[bool] = True
+    per_row: ClassVar[frozenset[str]] = frozenset({"guidance", "autoguidance"})
     name: Literal["flow"] = "flow"
     path: PathName = Field(
         default="linear", description="linear: flow matching; ddpm: noise prediction; edm: Karras et al."
@@ -275,15 +276,23 @@ class FlowModel(Model):
 
     def timesteps(self, settings: FlowSampling, start: float = 0.0, device: torch.device | None = None) -> Tensor:
         """The times on the way from `start` to the data, both included: as many as are that share of all steps."""
+        for own, _ in settings.groups():
+            self._check_guidance(own)
+        if settings.sampler != "jump":
+            count = max(1, round(settings.steps * (1 - start))) if start < 1 else 0
+            way = self._stepped(settings)
+            return way.placed(torch.linspace(way.share(start), 1, count + 1, device=device))
+        return torch.tensor(shortcut.timesteps(start, settings.steps), device=device)
+
+    def _check_guidance(self, settings: FlowSampling) -> None:
+        """Raises ValueError where this flow cannot be guided so, or cannot jump."""
         if settings.autoguidance != 1 and self.weak is None:
             raise ValueError(
                 f"autoguidance={settings.autoguidance:g}: it leads away from a weaker network, and this run kept none; "
                 "train one with --set family.weak=0.1"
             )
         if settings.sampler != "jump":
-            count = max(1, round(settings.steps * (1 - start))) if start < 1 else 0
-            way = self._stepped(settings)
-            return way.placed(torch.linspace(way.share(start), 1, count + 1, device=device))
+            return
         if self.jumps is None:
             raise ValueError("sampler=jump: this flow has not learned to jump; train one with --few-step, or take heun")
         if settings.autoguidance != 1:
@@ -293,7 +302,6 @@ class FlowModel(Model):
                 f"guidance={settings.guidance:g}: jumps have {self.jumps.guidance:g} learned in; draw along the whole "
                 "way for another, with sampler=heun steps=16"
             )
-        return torch.tensor(shortcut.timesteps(start, settings.steps), device=device)
 
     def _stepped(self, settings: FlowSampling) -> Path:
         """The path as samplers step along it: shifted further than in training, whose last times are rare."""

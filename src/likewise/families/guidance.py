@@ -7,8 +7,9 @@ the beginning of its training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ class Guided(Protocol):
     guidance_interval: tuple[float, float]
     autoguidance: float
 
+    def groups(self) -> Sequence[tuple[Self, Tensor | None]]: ...
+
 
 def follow(weak: nn.Module, network: nn.Module) -> None:
     """Move the weak version a little towards the network."""
@@ -39,19 +42,42 @@ def guided(
 ) -> Tensor:
     """The network's output for x at the time t of all of them, shape (B, *shape), guided as the settings have it.
 
-    weak: only needed where `autoguidance` is not 1. Both guidances together add up.
+    weak: only needed where `autoguidance` is not 1. Both guidances together add up. Each row may have its own.
     """
     times = t.expand(len(x))
     low, high = settings.guidance_interval
     inside = low <= float(t) <= high
-    if c and settings.guidance != 1 and inside:
+
+    @cache
+    def alone() -> Tensor:
+        return network(x, times, c)
+
+    @cache
+    def both() -> tuple[Tensor, ...]:
+        assert c
         free = drop(c, torch.ones(len(x), dtype=torch.bool, device=x.device)) or {}
-        both = {name: torch.cat((value, free[name])) for name, value in c.items()}
-        given, free = network(torch.cat((x, x)), torch.cat((times, times)), both).chunk(2)
-        output = free + settings.guidance * (given - free)
-    else:
-        output = given = network(x, times, c)
-    if settings.autoguidance != 1 and inside:
+        pairs = {name: torch.cat((value, free[name])) for name, value in c.items()}
+        return network(torch.cat((x, x)), torch.cat((times, times)), pairs).chunk(2)
+
+    @cache
+    def weaker() -> Tensor:
         assert weak is not None
-        output = output + (settings.autoguidance - 1) * (given - weak(x, times, c))
+        return weak(x, times, c)
+
+    def guided_by(own: Guided) -> Tensor:
+        if c and own.guidance != 1 and inside:
+            given, free = both()
+            output = free + own.guidance * (given - free)
+        else:
+            output = given = alone()
+        if own.autoguidance != 1 and inside:
+            output = output + (own.autoguidance - 1) * (given - weaker())
+        return output
+
+    groups = settings.groups()
+    if len(groups) == 1:
+        return guided_by(settings)
+    output = torch.empty_like(x)
+    for own, rows in groups:
+        output[rows] = guided_by(own)[rows]
     return output

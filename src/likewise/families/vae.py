@@ -20,7 +20,7 @@ from likewise.draws import Draws
 from likewise.families import ragged
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.decoder_distributions import Kind, Likelihood
-from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
+from likewise.families.decoding import PER_ROW, TokenSampling, allowed, decode, token_nll
 from likewise.families.latent_grid import Stride, coarser, why_no_grid
 from likewise.families.patch_discriminator import Adversary, Critic
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit, add_mask, item_lengths, position_mask
@@ -42,6 +42,7 @@ class VAE(Family):
 
     autoencodes: ClassVar[bool] = True
     ragged: ClassVar[bool] = True
+    per_row: ClassVar[frozenset[str]] = PER_ROW
 
     name: Literal["vae"] = "vae"
     latent: int = Field(default=32, ge=1, description="numbers in the latent, with a stride at each of its positions")
