@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from likewise.draws import Draws
 from likewise.spaces import Space, only_read
 
 Encoding = Literal["continuous", "tokens"]
+#: what metrics, pages and exporters can take values as: a string; named columns; a picture; frames of a moving picture;
+#: the messages of a conversation
+Form = Literal["text", "row", "picture", "frames", "messages"]
 
 
 class BadValue(ValueError):
@@ -142,6 +146,11 @@ class Modality(ABC):
     suffix: str | None = None
     #: what samples may be written as beside that, see `written`
     suffixes: tuple[str, ...] = ()
+    #: the forms that its values have beside their own, each with its method: `text_of`, `row_of`, `picture_of`,
+    #: `frames_of`, `messages_of`. Metrics, report sections, pages and exporters are chosen by these, not by name.
+    forms: tuple[Form, ...] = ()
+    #: how values stand on a page: as figures side by side, as texts one below another, or as the rows of a table
+    page_style: Literal["figures", "texts", "rows"] = "texts"
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
     likelihood_unit: str = "dimension"
     #: of `token_bytes`: what the first token of a text writes at its beginning, and the text leaves out
@@ -166,6 +175,23 @@ class Modality(ABC):
     def given_settings(cls, settings: Any) -> Any:
         """The settings of a field that is given, so only read, where a user leaves something open: as they are."""
         return settings
+
+    @classmethod
+    def default_family(cls, encoding: Encoding | None = None) -> str:
+        """The family that is tried where a user names none; encoding: other than the first of `encodings`."""
+        return {"continuous": "flow", "tokens": "autoregressive"}[encoding or cls.encodings[0]]
+
+    @classmethod
+    def summary(cls, value: Any) -> tuple[str, str]:
+        """A raw value that is no file in a few words, and a key that values which look alike share.
+
+        The key is "" where nothing is said of that. Of a file, `thumbnail` says both.
+        """
+        return cls.name, ""
+
+    def given_notes(self, name: str, values: Sequence[Any], target: Modality) -> tuple[str, ...]:
+        """What a user should know who gives these values, of the field `name`, to a model of `target`."""
+        return ()
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -261,6 +287,37 @@ class Modality(ABC):
     @abstractmethod
     def to_html(self, value: Any) -> str:
         """A value as a self-contained HTML fragment."""
+
+    def text_of(self, value: Any) -> str:
+        """The value as text, which `read` takes again. Only where "text" is one of `forms`."""
+        raise NotImplementedError(f"{self.name} is no text")
+
+    def row_of(self, value: Any) -> Mapping[str, Any]:
+        """The value as columns, by name; `read` takes it again. Only where "row" is one of `forms`."""
+        raise NotImplementedError(f"{self.name} has no columns")
+
+    def picture_of(self, value: Any) -> PILImage.Image:
+        """The value as a picture: all of it, not one view of it. Only where "picture" is one of `forms`."""
+        raise NotImplementedError(f"{self.name} is no picture")
+
+    def frames_of(self, value: Any) -> NDArray[np.uint8]:
+        """The value's frames, shape (T, H, W, C), 8-bit. Only where "frames" is one of `forms`."""
+        raise NotImplementedError(f"{self.name} has no frames")
+
+    def messages_of(self, value: Any) -> Sequence[Mapping[str, str]]:
+        """The value as messages, each with role and content; `read` takes it again.
+
+        Only where "messages" is one of `forms`.
+        """
+        raise NotImplementedError(f"{self.name} is no conversation")
+
+    def still(self, value: Any) -> PILImage.Image | None:
+        """A picture that stands for the value on a contact sheet; None where it has none."""
+        return None
+
+    def content(self, value: Any) -> bytes:
+        """The bytes that tell values apart: equal values have equal ones."""
+        return json.dumps(self.to_json(value), sort_keys=True, default=str).encode()
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         """The values side by side as one PNG; None where they are not pictures."""

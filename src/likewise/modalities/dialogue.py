@@ -44,6 +44,7 @@ class Dialogue(Modality):
     name = "dialogue"
     Settings = DialogueSettings
     encodings = ("tokens",)
+    forms = ("messages",)
     likelihood_unit = "byte"
 
     def __init__(self, kind: str, known: Any, roles: Sequence[str], length: int, mean_length: float) -> None:
@@ -130,6 +131,9 @@ class Dialogue(Modality):
     def read(self, value: Any) -> list[Message]:
         """A list of messages, or one in JSON; any other string is one message of the user."""
         return _read(_unpacked(value) if isinstance(value, str) else value)
+
+    def messages_of(self, value: Any) -> Sequence[Message]:
+        return value
 
     def caption(self, value: Any) -> str:
         return f" {_TURN} ".join(f"{m['role']}: {m['content']}" for m in _read(value))

@@ -71,6 +71,8 @@ class Image(Modality):
     name = "image"
     Settings = ImageSettings
     encodings = ("continuous", "tokens")
+    forms = ("picture",)
+    page_style = "figures"
     suffix = ".png"
 
     def __init__(
@@ -255,6 +257,15 @@ class Image(Modality):
         data = base64.b64encode(buffer.getvalue()).decode()
         alt = html.escape(f"picture, {self.width} by {self.height} pixels")
         return f'<img alt="{alt}" style="image-rendering:pixelated" src="data:image/png;base64,{data}">'
+
+    def picture_of(self, value: Any) -> PILImage.Image:
+        return value
+
+    def still(self, value: Any) -> PILImage.Image:
+        return value
+
+    def content(self, value: Any) -> bytes:
+        return repr((value.size, value.mode)).encode() + value.tobytes()
 
     def read_file(self, path: Path) -> Any:
         return self.read(path)

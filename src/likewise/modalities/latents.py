@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as PILImage
 from torch import Tensor
 
 from likewise.draws import Draws, derive_seed
@@ -69,7 +70,7 @@ class Latents(Modality):
             inner.likelihood_unit,
             inner.notes,
         )
-        self.suffixes = inner.suffixes
+        self.suffixes, self.forms, self.page_style = inner.suffixes, inner.forms, inner.page_style
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: Autoencoder, seed: int = 0) -> Latents:
@@ -187,6 +188,24 @@ class Latents(Modality):
 
     def to_html(self, value: Any) -> str:
         return self.inner.to_html(value)
+
+    def text_of(self, value: Any) -> str:
+        return self.inner.text_of(value)
+
+    def row_of(self, value: Any) -> Mapping[str, Any]:
+        return self.inner.row_of(value)
+
+    def picture_of(self, value: Any) -> PILImage.Image:
+        return self.inner.picture_of(value)
+
+    def frames_of(self, value: Any) -> NDArray[np.uint8]:
+        return self.inner.frames_of(value)
+
+    def still(self, value: Any) -> PILImage.Image | None:
+        return self.inner.still(value)
+
+    def content(self, value: Any) -> bytes:
+        return self.inner.content(value)
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
         return self.inner.sheet(values)

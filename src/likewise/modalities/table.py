@@ -116,6 +116,8 @@ class Table(Modality):
     name = "table"
     Settings = TableSettings
     encodings = ("continuous", "tokens")
+    forms = ("row",)
+    page_style = "rows"
     likelihood_unit = "column"
 
     def __init__(self, columns: list[dict[str, Any]]) -> None:
@@ -251,8 +253,15 @@ class Table(Modality):
             columns[column["name"]] = [None if gone else v for v, gone in zip(numbers, missing, strict=True)]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
+    @classmethod
+    def summary(cls, value: Any) -> tuple[str, str]:
+        return "row", ""
+
     def read(self, value: Any) -> dict[str, Any]:
         return dict(value)
+
+    def row_of(self, value: Any) -> dict[str, Any]:
+        return value
 
     def parse(self, text: str) -> dict[str, Any]:
         if "=" not in text and len(self.columns) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -13,13 +14,15 @@ from torch import Tensor
 
 from likewise.draws import Draws
 from likewise.modalities import char_features
-from likewise.modalities.base import Encoding, Packed, Windows
+from likewise.modalities.base import Encoding, Modality, Packed, Windows
 from likewise.modalities.text_values import Written
 from likewise.modalities.tokenizer import Tokenizer, TokenizerSettings, some
 from likewise.spaces import Space, Tokens
 
 #: tokens of the longest item unless a user asks for more
 _LONGEST = 1024
+#: given texts below which a hint is shown that their meaning can be had from a network that has read more
+_FEW_TEXTS = 20_000
 #: what stands for the end of a text where its tokens are shown
 _END = "∎"
 
@@ -75,6 +78,15 @@ class Text(Written):
         # What is only read need not be spelt: one token for a word says sooner what is meant.
         open_ = settings.tokenizer == "auto" and settings.pretrained is None
         return settings.model_copy(update={"tokenizer": "words"}) if open_ else settings
+
+    def given_notes(self, name: str, values: Sequence[Any], target: Modality) -> tuple[str, ...]:
+        few = "text" not in target.forms and len(values) < _FEW_TEXTS
+        if not few or not all(value.isascii() for value in islice(values, 100) if value is not None):
+            return ()
+        return (
+            f"{len(values):,} of {name} are few to learn a language from: if they are English, --set "
+            f"condition.{name}.modality=sentence takes what they mean from MiniLM instead (extra metrics)",
+        )
 
     def in_windows(self) -> Text:
         return self._in_windows or self

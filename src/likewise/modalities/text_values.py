@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,22 @@ from likewise.modalities.base import BadValue, Modality
 class Written(Modality):
     """A value is a string."""
 
+    forms = ("text",)
     likelihood_unit = "byte"
+
+    @classmethod
+    def summary(cls, value: Any) -> tuple[str, str]:
+        """By length; texts of the same letters, whatever stands between them, look alike."""
+        letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", value).casefold())
+        if not value:
+            return "empty", ""
+        for most in (100, 1000):
+            if len(value) <= most:
+                return f"up to {most:,} characters", letters
+        return "longer than 1,000 characters", letters
+
+    def text_of(self, value: Any) -> str:
+        return value
 
     def read(self, value: Any) -> str:
         return str(value)

@@ -64,6 +64,8 @@ class Video(Modality):
     name = "video"
     Settings = VideoSettings
     encodings = ("continuous", "tokens")
+    forms = ("frames",)
+    page_style = "figures"
     suffixes = tuple(f".{kind}" for kind in video_io.WRITTEN)
     extendable = True
 
@@ -174,6 +176,16 @@ class Video(Modality):
 
     def read(self, value: Any) -> Any:
         return Clip(np.ascontiguousarray(self._array(value).transpose(1, 2, 3, 0)), self.fps)
+
+    def frames_of(self, value: Any) -> NDArray[np.uint8]:
+        return value.frames
+
+    def still(self, value: Any) -> PILImage.Image:
+        """Its middle frame."""
+        return value.picture(len(value) // 2)
+
+    def content(self, value: Any) -> bytes:
+        return repr(value.shape).encode() + value.tobytes()
 
     def read_file(self, path: Path) -> Any:
         return self.read(path)
