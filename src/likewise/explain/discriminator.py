@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import Draws, derive_seed
-from likewise.explain.page import Section, fragments, paired
+from likewise.explain.page import Section, figure_pairs, fragments
 from likewise.explain.probe import Probe, Subject
 
 _COPIES = 16
@@ -46,9 +46,13 @@ def section(probe: Probe) -> Section | None:
         shown[subject in probe.subjects].append((subject, shaded, rank))
         found.data["items"].append({"name": subject.name, "logit": round(logit, 5), "rank": round(rank, 4)})
     for mine, title in ((True, "What is explained"), (False, "Held-out items")):
-        if modality.suffix:
-            pairs = [((s.value, s.name), (map_, f"above {100 * rank:.0f}%")) for s, map_, rank in shown[mine]]
-            found.strips += paired(modality, title, pairs)
+        if modality.page_style == "figures":
+            pairs = [
+                each
+                for s, map_, rank in shown[mine]
+                for each in ((modality.to_html(s.value), s.name), (map_, f"above {100 * rank:.0f}%"))
+            ]
+            found.strips.append(figure_pairs(title, pairs))
         else:
             captions = [f"{s.name}: above {100 * rank:.0f}% of held-out items" for s, _, rank in shown[mine]]
             found.strips.append(fragments(modality, title, [map_ for _, map_, _ in shown[mine]], captions))

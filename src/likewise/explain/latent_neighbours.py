@@ -24,7 +24,7 @@ def section(probe: Probe) -> Section | None:
     places = probe.train_places[:FEW]
     half = len(train) // 2
     unit = float(np.median(np.linalg.norm(train[:half] - train[half : 2 * half], axis=1))) or 1.0
-    shown = probe.some_held_out(6 if probe.run.modality.suffix else 3)
+    shown = probe.some_held_out(6 if probe.run.modality.page_style == "figures" else 3)
     found = Section(
         "nearby",
         "What it holds for alike",

@@ -158,7 +158,8 @@ def _variance(probe: Probe) -> NDArray[np.float64]:
 
 def _round_trip(probe: Probe, found: Section, flat: bool) -> None:
     """Real items beside what the model makes of their latents."""
-    reals = [s for s in probe.subjects if not s.drawn] + probe.some_held_out(6 if probe.run.modality.suffix else 3)
+    few = 6 if probe.run.modality.page_style == "figures" else 3
+    reals = [s for s in probe.subjects if not s.drawn] + probe.some_held_out(few)
     try:
         starts = _encoded(probe, reals)
         if flat:

@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from likewise.explain.probe import Probe
 from likewise.modalities.base import Modality
-from likewise.report.page import environment, printable, write_whole
+from likewise.report.page import cell, environment, printable, write_whole
 from likewise.runs.run import Run
 from likewise.spaces import Tokens
 
@@ -71,38 +71,46 @@ def strip(
     modality: Modality, title: str, values: Sequence[Any], captions: Sequence[str], changes: bool = True
 ) -> Strip:
     """Values side by side. changes: mark in texts and rows what differs from the first value."""
+    if modality.page_style == "rows":
+        return _rows(title, modality.as_form(values, "row"), captions, changes)
+    if "text" in modality.forms and changes:
+        first, *_ = texts = modality.as_form(values, "text")
+        return Strip(title, modality.page_style, [marked(first, text) for text in texts], captions)
+    return fragments(modality, title, [modality.to_html(value) for value in values], captions)
+
+
+def _rows(title: str, values: Sequence[Mapping[str, Any]], captions: Sequence[str], changes: bool) -> Strip:
     first = values[0]
-    if isinstance(first, Mapping):
-        names = list(dict.fromkeys(name for value in values for name in value))
-        cells = [
-            (name, [(_cell(v.get(name, "?")), changes and v.get(name, "?") != first.get(name, "?")) for v in values])
-            for name in names
-        ]
-        if len(values) == 1 or not changes:
-            return Strip(title, "rows", [], captions, cells)
-        same = ", ".join(f"{name} {line[0][0]}" for name, line in cells if not any(differs for _, differs in line))
-        cells = [(name, line) for name, line in cells if any(differs for _, differs in line)]
-        return Strip(title, "rows", [], captions, cells, same)
-    if isinstance(first, str):
-        shown = [marked(first, value) if changes else Markup(modality.to_html(value)) for value in values]
-        return Strip(title, "texts", shown, captions)
-    return Strip(title, "figures", [Markup(modality.to_html(value)) for value in values], captions)
+    names = list(dict.fromkeys(name for value in values for name in value))
+    cells = [
+        (name, [(cell(v.get(name, "?")), changes and v.get(name, "?") != first.get(name, "?")) for v in values])
+        for name in names
+    ]
+    if len(values) == 1 or not changes:
+        return Strip(title, "rows", [], captions, cells)
+    same = ", ".join(f"{name} {line[0][0]}" for name, line in cells if not any(differs for _, differs in line))
+    cells = [(name, line) for name, line in cells if any(differs for _, differs in line)]
+    return Strip(title, "rows", [], captions, cells, same)
 
 
 def paired(modality: Modality, title: str, pairs: Sequence[tuple[tuple[Any, str], tuple[Any, str]]]) -> list[Strip]:
-    """Two and two values, each with its caption: pictures in one strip, anything else in a strip for each pair."""
-    if modality.suffix is None:
+    """Two and two values, each with its caption: figures in one strip, anything else in a strip for each pair."""
+    if modality.page_style != "figures":
         return [
             strip(modality, title, [a, b], [about_a, about_b]) for (a, about_a), (b, about_b) in pairs
         ]  # fmt: skip
-    flat = [each for pair in pairs for each in pair]
-    items = [Markup(each if isinstance(each, str) else modality.to_html(each)) for each, _ in flat]
-    return [Strip(title, "pairs", items, [caption for _, caption in flat])]
+    return [figure_pairs(title, [(modality.to_html(each), caption) for pair in pairs for each, caption in pair])]
+
+
+def figure_pairs(title: str, items: Sequence[tuple[str, str]]) -> Strip:
+    """Figures as HTML, each with its caption, of which two and two belong together."""
+    return Strip(title, "pairs", [Markup(each) for each, _ in items], [caption for _, caption in items])
 
 
 def fragments(modality: Modality, title: str, items: Sequence[str], captions: Sequence[str]) -> Strip:
-    """HTML that a modality made, side by side where it is of pictures."""
-    return Strip(title, "figures" if modality.suffix else "texts", [Markup(item) for item in items], captions)
+    """HTML that a modality made, side by side where it is of figures."""
+    kind = "figures" if modality.page_style == "figures" else "texts"
+    return Strip(title, kind, [Markup(item) for item in items], captions)
 
 
 def marked(before: str, after: str) -> Markup:
@@ -113,10 +121,6 @@ def marked(before: str, after: str) -> Markup:
         part = html.escape("".join(new[start:stop]))
         out.append(part if what == "equal" or not part else f"<mark>{part}</mark>")
     return Markup(f"<p>{''.join(out)}</p>")
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def given_words(given: Mapping[str, Any], run: Run) -> str:

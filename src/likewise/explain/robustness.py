@@ -46,7 +46,7 @@ def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> Non
     far = probe.moved(values[1:], values[0])
     captions = [f"as asked: {given_words({name: value}, probe.run)}"]
     for (what, other), f in zip(perturbations, far, strict=True):
-        said = f" ({other})" if isinstance(other, str) else ""
+        said = f" ({modality.text_of(other)})" if "text" in modality.forms else ""
         captions.append(f"{name} {what}{said}: moved {f:.2f}")
         found.data["conditions"].append(
             {"subject": subject.name, "field": name, "slip": what, "moved": round(float(f), 4)}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.explain.matrix import matrix
-from likewise.explain.page import Section, Strip, fragments, given_words, paired
+from likewise.explain.page import Section, Strip, figure_pairs, fragments, given_words
 from likewise.explain.probe import Probe, Subject
 from likewise.runs.run import Run
 
@@ -44,8 +44,8 @@ def surprisal(probe: Probe) -> Section | None:
         pieces, bits, shaded = coloured(probe.run, subject.x[0].cpu(), nats[0].double().cpu().numpy())
         mean = float(bits.mean())
         means[subject in probe.subjects].append(mean)
-        if modality.suffix:
-            pairs.append(((subject.value, subject.name), (shaded, f"{mean:.2f} bits a part")))
+        if modality.page_style == "figures":
+            pairs += [(modality.to_html(subject.value), subject.name), (shaded, f"{mean:.2f} bits a part")]
         else:
             caption = f"{subject.name}: {mean:.2f} bits a token, {bits.sum():.0f} in all"
             title = f"{subject.name}, given {given_words(subject.given, probe.run)}" if subject.given else ""
@@ -60,7 +60,7 @@ def surprisal(probe: Probe) -> Section | None:
             }
         )
     if pairs:
-        found.strips += paired(modality, "", pairs)
+        found.strips.append(figure_pairs("", pairs))
     if means[False]:
         found.facts.append(
             f"On average {np.mean(means[True]):.2f} bits a token in these items, {np.mean(means[False]):.2f} in as "

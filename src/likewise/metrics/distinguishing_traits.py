@@ -8,7 +8,7 @@ among all that were looked at (Bonferroni).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from likewise.metrics import table, text
+from likewise.modalities.base import Form, Modality
 
 Array = NDArray[np.float64]
 
@@ -43,30 +44,53 @@ class Tell:
 
 
 def distinguishing_traits(
-    real: Sequence[Any], fake: Sequence[Any], train: Sequence[Any] = (), most: int = 12
+    modality: Modality, real: Sequence[Any], fake: Sequence[Any], train: Sequence[Any] = (), most: int = 12
 ) -> tuple[list[Tell], int]:
     """The traits that differ most, and how many were looked at; none where the values' traits have no names.
 
-    real, fake: texts, or rows as mappings; n >= 1 of each. train: other real items, whose words are known.
+    real, fake: values of the modality, n >= 1 of each. train: other real items, whose words are known.
     """
-    if isinstance(real[0], str):
-        by_character = not text.spaced(real)
-        known = {unit for value in train for unit in text.words(value, by_character)}
-        sides = [[text.traits(value, by_character, known) for value in side] for side in (real, fake)]
-    elif isinstance(real[0], Mapping):
-        cuts = table.cuts(real)
-        sides = [[table.traits(row, cuts) for row in side] for side in (real, fake)]
-    else:
-        return [], 0
+    for form, (name, in_pairs) in _NAMED.items():
+        if form in modality.forms:
+            sides = name(*(modality.as_form(values, form) for values in (real, fake, train)))
+            return _compared(sides, len(real), len(fake), most, in_pairs)
+    return [], 0
+
+
+def _of_texts(real: Sequence[str], fake: Sequence[str], train: Sequence[str]) -> list[list[set[str]]]:
+    by_character = not text.spaced(real)
+    known = {unit for value in train for unit in text.words(value, by_character)}
+    return [[text.traits(value, by_character, known) for value in side] for side in (real, fake)]
+
+
+def _of_rows(
+    real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], train: Sequence[Mapping[str, Any]]
+) -> list[list[set[str]]]:
+    cuts = table.cuts(real)
+    return [[table.traits(row, cuts) for row in side] for side in (real, fake)]
+
+
+#: the forms of values whose traits have names: what names them, and whether pairs of them are traits too (those of a
+#: text are too many, and its runs of words are traits)
+_NAMED: dict[Form, tuple[Callable[..., list[list[set[str]]]], bool]] = {
+    "text": (_of_texts, False),
+    "row": (_of_rows, True),
+}
+
+
+def _compared(
+    sides: Sequence[Sequence[set[str]]], real: int, fake: int, most: int, in_pairs: bool
+) -> tuple[list[Tell], int]:
+    """The traits of both sides that differ most, and how many were looked at; real, fake: items of each side."""
     counts = [Counter(trait for traits in side for trait in traits) for side in sides]
     both = counts[0] + counts[1]
     kept = sorted((t for t in both if both[t] >= LEAST_ITEMS), key=lambda t: (-both[t], t))
     found = [((t,), counts[0][t], counts[1][t]) for t in kept]
     looked = len(found)
-    if isinstance(real[0], Mapping):  # the pairs of a text's traits are too many, and its runs of words are traits
+    if in_pairs:
         pairs, tried = _pairs(sides, kept[:MOST_TRAITS])
         found, looked = found + pairs, looked + tried
-    return _differing(found, looked, len(real), len(fake), most), looked
+    return _differing(found, looked, real, fake, most), looked
 
 
 def _pairs(sides: Sequence[Sequence[set[str]]], kept: list[str]) -> tuple[list[Found], int]:

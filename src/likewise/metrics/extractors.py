@@ -2,7 +2,8 @@
 
 `--features` names one: "pca" (the default, which needs nothing and is the modality's own description), "efficientnet"
 (EfficientNet-Lite0 of ImageNet; Tan and Le, 2019), "minilm" (all-MiniLM-L6-v2 sentence embeddings; Wang et al., 2020),
-a file NAME.onnx that takes pictures, or MODULE:CALLABLE, called with a list of values. Features are kept in the user's
+a file NAME.onnx that takes pictures, or MODULE:CALLABLE, called with a list of values. Networks take values of one form
+(`Modality.forms`): pictures, or texts. Features are kept in the user's
 cache by the hash of the items and of the extractor, and equal items have equal features, bit for bit: a network's
 rounding would otherwise hide exact copies.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,9 +21,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PILImage
 
 from likewise.data import cache
 from likewise.modalities import sentence_embeddings
+from likewise.modalities.base import Form, Modality
 
 _BLOCK = 64
 
@@ -36,10 +38,17 @@ class Extractor:
     digest: str  #: 16 hex digits: of the network's weights, or of the callable's source file
     resize: str  #: how pictures are brought to one size, or "none"
     function: Callable[[Sequence[Any]], NDArray[Any]]
+    #: what the function takes: the form of values, or None for the values themselves
+    form: Form | None = None
 
-    def __call__(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        """Features of each value, shape (N, F), float64; from the cache where they are there."""
-        contents = [hashlib.sha256(_content(value)).hexdigest() for value in values]
+    def __call__(self, values: Sequence[Any], modality: Modality) -> NDArray[np.float64]:
+        """Features of each value, shape (N, F), float64; from the cache where they are there.
+
+        Raises ValueError where the modality's values have not the form that is taken.
+        """
+        if self.form is not None and self.form not in modality.forms:
+            raise ValueError(f"--features {self.name}: it takes {self.form}s, not values of {modality.name}; pca fits")
+        contents = [hashlib.sha256(modality.content(value)).hexdigest() for value in values]
         key = hashlib.sha256("".join([self.digest, self.resize, *contents]).encode()).hexdigest()
         file = cache.folder() / "features" / f"{key}.npy"
         try:
@@ -50,6 +59,7 @@ class Extractor:
             file.unlink()
         first = {content: i for i, content in reversed(list(enumerate(contents)))}
         own = [values[i] for i in first.values()]
+        own = own if self.form is None else modality.as_form(own, self.form)
         parts = [np.asarray(self.function(own[i : i + _BLOCK]), np.float64) for i in range(0, len(own), _BLOCK)]
         for i, part in enumerate(parts):
             expected = min(_BLOCK, len(own) - i * _BLOCK)
@@ -83,27 +93,15 @@ def _keep(file: Path, features: NDArray[np.float64]) -> None:
         raise ValueError(f"{file.parent}: cannot keep features here ({error.strerror}); set LIKEWISE_CACHE") from None
 
 
-def _content(value: Any) -> bytes:
-    """What makes a value this one: the pixels of a picture with their shape, else its JSON."""
-    if hasattr(value, "tobytes"):
-        shape = getattr(value, "shape", None) or (value.size, value.mode)
-        return repr(shape).encode() + value.tobytes()
-    return json.dumps(value, sort_keys=True, default=str).encode()
-
-
 def _digest(file: Path) -> str:
     with file.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()[:16]
 
 
-def _pixels(name: str, values: Sequence[Any], size: int, channels: int) -> NDArray[np.float32]:
+def _pixels(values: Sequence[PILImage.Image], size: int, channels: int) -> NDArray[np.float32]:
     """Pictures as (N, channels, size, size) in [0, 1]: PIL's antialiased bicubic filter, the one place of resizing."""
-    from PIL import Image
-
-    if not all(isinstance(value, Image.Image) for value in values):
-        raise ValueError(f"--features {name}: it sees pictures, and these are not; pca fits")
     mode = "L" if channels == 1 else "RGB"
-    small = [v.convert(mode).resize((size, size), Image.Resampling.BICUBIC) for v in values]
+    small = [v.convert(mode).resize((size, size), PILImage.Resampling.BICUBIC) for v in values]
     return np.stack([np.asarray(v, np.float32).reshape(size, size, -1).transpose(2, 0, 1) for v in small]) / np.float32(
         255
     )
@@ -131,11 +129,11 @@ def _efficientnet() -> Extractor:
     network.eval()
 
     def function(values: Sequence[Any]) -> NDArray[Any]:
-        x = torch.from_numpy(_pixels(name, values, size, 3) * 2 - 1)  # it was trained on [-1, 1]
+        x = torch.from_numpy(_pixels(values, size, 3) * 2 - 1)  # it was trained on [-1, 1]
         with torch.no_grad():
             return network.extract_features(x).mean((2, 3)).numpy()
 
-    return Extractor("efficientnet-lite0, 1280 features", _digest(weights), _resize(size), function)
+    return Extractor("efficientnet-lite0, 1280 features", _digest(weights), _resize(size), function, "picture")
 
 
 def _minilm() -> Extractor:
@@ -145,12 +143,7 @@ def _minilm() -> Extractor:
     except sentence_embeddings.Missing as error:
         raise ValueError(f"--features {name}: {error}") from None
 
-    def function(values: Sequence[Any]) -> NDArray[Any]:
-        if not all(isinstance(value, str) for value in values):
-            raise ValueError(f"--features {name}: it reads texts, and these are not; pca fits")
-        return sentence_embeddings.embed(values)
-
-    return Extractor("all-MiniLM-L6-v2, 384 features", digest, "none", function)
+    return Extractor("all-MiniLM-L6-v2, 384 features", digest, "none", sentence_embeddings.embed, "text")
 
 
 def _onnx(file: Path) -> Extractor:
@@ -170,14 +163,14 @@ def _onnx(file: Path) -> Extractor:
     fixed = takes.shape[0] if isinstance(takes.shape[0], int) else None
 
     def function(values: Sequence[Any]) -> NDArray[Any]:
-        x = _pixels(file.name, values, size, takes.shape[1])
+        x = _pixels(values, size, takes.shape[1])
         parts = np.split(x, range(fixed, len(x), fixed)) if fixed else [x]
         # A model of one batch size is fed whole batches; what fills up the last one is dropped again.
         whole = [np.concatenate([p, p[-1:].repeat(fixed - len(p), 0)]) if fixed else p for p in parts]
         outputs = [session.run(None, {takes.name: p})[0][: len(q)] for p, q in zip(whole, parts, strict=True)]
         return np.concatenate([np.asarray(output).reshape(len(output), -1) for output in outputs])
 
-    return Extractor(file.name, _digest(file), _resize(size), function)
+    return Extractor(file.name, _digest(file), _resize(size), function, "picture")
 
 
 def _callable(name: str) -> Extractor:

@@ -311,6 +311,14 @@ class Modality(ABC):
         """
         raise NotImplementedError(f"{self.name} is no conversation")
 
+    def as_form(self, values: Sequence[Any], form: Form) -> list[Any]:
+        """The values in one of `forms`."""
+        find: dict[Form, Callable[[Any], Any]] = {
+            "text": self.text_of, "row": self.row_of, "picture": self.picture_of, "frames": self.frames_of,
+            "messages": self.messages_of,
+        }  # fmt: skip
+        return [find[form](value) for value in values]
+
     def still(self, value: Any) -> PILImage.Image | None:
         """A picture that stands for the value on a contact sheet; None where it has none."""
         return None

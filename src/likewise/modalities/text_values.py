@@ -25,11 +25,12 @@ class Written(Modality):
     @classmethod
     def summary(cls, value: Any) -> tuple[str, str]:
         """By length; texts of the same letters, whatever stands between them, look alike."""
-        letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", value).casefold())
-        if not value:
+        text = "" if value is None else str(value)
+        letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+        if not text:
             return "empty", ""
         for most in (100, 1000):
-            if len(value) <= most:
+            if len(text) <= most:
                 return f"up to {most:,} characters", letters
         return "longer than 1,000 characters", letters
 

@@ -130,6 +130,7 @@ def _drawn(records: Records, modality: Modality, seed: int, most: int) -> NDArra
     column = records.columns[records.target]
     some = [column[i] for i in order[:64].tolist()]
     most = min(most, _CELLS // max(1, features(some[:1], modality).shape[1]))
-    if isinstance(some[0], str):  # long texts take long
-        most = min(most, int(_CHARACTERS / max(1.0, float(np.mean([len(text) for text in some])))))
+    if "text" in modality.forms:  # long texts take long
+        texts = modality.as_form([modality.read(each) for each in some], "text")
+        most = min(most, int(_CHARACTERS / max(1.0, float(np.mean([len(text) for text in texts])))))
     return np.sort(order[: max(most, _FEWEST)])

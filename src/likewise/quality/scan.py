@@ -9,8 +9,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +59,7 @@ def scan(records: Records, tell: Callable[[int, int], None] = lambda done, count
         seen = _files([Path(v) for v in values], records.path, reader, tell)
         whole = sum(map(size, values))
     else:
-        seen = [_inline(v) for v in values]
+        seen = [_inline(v, reader) for v in values]
         whole = records.path.stat().st_size if records.path.is_file() else sum(len(str(v)) for v in values)
     broken = [(str(v), s[3]) for v, s in zip(values, seen, strict=True) if s[3]]
     if len(broken) > _MOST_BROKEN * len(values):
@@ -95,7 +93,7 @@ def _glance(records: Records, values: Stream) -> Scan:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             seen = list(pool.map(lambda path: _file(path, reader), some))
     else:
-        seen = [_inline(v) for v in some]
+        seen = [_inline(v, reader) for v in some]
     broken = [(str(v), s[3]) for v, s in zip(some, seen, strict=True) if s[3]]
     if len(broken) > _MOST_BROKEN * len(some):
         raise ValueError(
@@ -126,14 +124,11 @@ def _doubled(values: Stream) -> int:
     return max(0, round((len(marks) - unlike) * share))
 
 
-def _inline(value: Any) -> _SEEN:
-    """A text or a row: its digest, its kind, and for text the hash of its letters alone."""
+def _inline(value: Any, reader: type[Modality]) -> _SEEN:
+    """A value that is no file, as a text or a row: its digest, and what the modality says of it."""
     digest = hashlib.blake2b(json.dumps(value, default=str).encode(), digest_size=16).hexdigest()
-    if not isinstance(value, str):
-        return digest, type(value).__name__.replace("dict", "row"), digest, ""
-    letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", value).casefold())
-    size = "empty" if not value else "up to 100 characters" if len(value) <= 100 else "up to 1,000 characters"
-    return digest, size if len(value) <= 1000 else "longer than 1,000 characters", letters and str(hash(letters)), ""
+    what, look = reader.summary(value)
+    return digest, what, look and str(hash(look)), ""
 
 
 def _files(paths: list[Path], root: Path, reader: type[Modality], tell: Callable[[int, int], None]) -> list[_SEEN]:

@@ -14,6 +14,7 @@ from likewise.report.evidence import Evidence, gather, shown_items
 from likewise.report.page import SCHEMA, Shown, write
 from likewise.report.sections import OF_RECONSTRUCTIONS, SECTIONS
 from likewise.report.verdict import verdict
+from likewise.runs.run import Run
 from likewise.version import __version__
 
 #: what stands in metrics.jsonl beside loss terms
@@ -21,7 +22,7 @@ _NOT_LOSSES = {"step", "steps", "seconds", "split", "lr", "items_per_second", "t
 
 
 def build(
-    run: Any,
+    run: Run,
     n: int = 1000,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -72,14 +73,9 @@ def _show(got: Evidence, shown: Shown) -> None:
     picked = got.beside
     fakes, reals = got.fakes, [got.held_out.values[i] for i in picked]
     given = got.samples.given if got.held_out.given else [{}] * len(fakes)
-    if isinstance(reals[0], Mapping):  # what was given stands in columns of its own
-        fakes = [{**asked, **row} for asked, row in zip(given, fakes, strict=True)]
-        reals = [
-            {**{name: part[i] for name, part in got.held_out.given.items()}, **row}
-            for i, row in zip(picked, reals, strict=True)
-        ]
-    shown.kind, shown.columns, shown.fakes = shown_items(got.run, fakes)
-    _, _, shown.reals = shown_items(got.run, reals)
+    real_given = [{name: part[i] for name, part in got.held_out.given.items()} for i in picked]
+    shown.kind, shown.columns, shown.fakes = shown_items(got.run.modality, fakes, given)
+    _, _, shown.reals = shown_items(got.run.modality, reals, real_given)
     if got.held_out.given:
         fields = got.run.conditions
         shown.captions = [
@@ -109,7 +105,7 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tupl
     return curves
 
 
-def _about(run: Any) -> dict[str, Any]:
+def _about(run: Run) -> dict[str, Any]:
     plan = run.experiment.to_dict()
     lines = run.metrics()
     return {

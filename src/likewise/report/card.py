@@ -17,6 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from likewise.report.charts import number
 from likewise.report.page import environment, groups_of, interval, write_whole
+from likewise.runs.run import Run
 from likewise.training.display import duration
 
 #: what a card shows of the samples, beside it
@@ -25,7 +26,7 @@ SHEET = Path("report") / "samples.png"
 COUNT = 64
 
 
-def write_card(run: Any, report: Mapping[str, Any], samples: list[Any]) -> Path:
+def write_card(run: Run, report: Mapping[str, Any], samples: list[Any]) -> Path:
     """Write README.md into the run's folder, and where samples are pictures a sheet of the first ones.
 
     A README.md that somebody has edited since is left as it is: the new card is then `report/README.md`.
@@ -55,7 +56,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def card(run: Any, report: Mapping[str, Any], sheet: str | None = None) -> str:
+def card(run: Run, report: Mapping[str, Any], sheet: str | None = None) -> str:
     """The card's text. sheet: the path of a picture of samples, from the run's folder."""
     rows = {row["name"]: row for row in report["metrics"]}
     templates = environment(html=False)
@@ -77,7 +78,7 @@ def card(run: Any, report: Mapping[str, Any], sheet: str | None = None) -> str:
     return f"---\n{header(run, report)}\n---\n\n{body}\n"
 
 
-def header(run: Any, report: Mapping[str, Any]) -> str:
+def header(run: Run, report: Mapping[str, Any]) -> str:
     """The YAML between the card's dashes: licence, library, tags, and the lead measures as a model-index."""
     about = report["run"]
     task = run.modality.task([modality.base_modality or modality.name for modality in run.conditions.values()])

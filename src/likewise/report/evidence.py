@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,10 @@ from likewise.metrics.catalog import MEASURES
 from likewise.metrics.extractors import Extractor, extractor
 from likewise.metrics.features import Projection, shuffled
 from likewise.metrics.intervals import Estimate, generator
+from likewise.modalities.base import Form, Modality
+from likewise.report.page import cell
+from likewise.runs.reference import Reference
+from likewise.runs.run import Run
 from likewise.sampling.samples import Samples
 
 #: the protocol's number: changed when a measure's meaning changes, so that stamps of then and now differ
@@ -37,11 +41,11 @@ Row = dict[str, Any]
 class Evidence:
     """The samples and the real data beside them, as values and as features."""
 
-    run: Any
+    run: Run
     seed: int
-    train: Any
-    held_out: Any
-    samples: Any
+    train: Reference
+    held_out: Reference
+    samples: Samples
     fakes: list[Any]
     compared: int  #: how many of each are compared with one another
     pick_train: NDArray[np.int64]
@@ -59,6 +63,26 @@ class Evidence:
     skipped: list[dict[str, str]] = field(default_factory=list)
     #: bits per unit of each item scored, by measure: "bits" of held-out items, "bits_train" of training items
     costs: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """What the items can be measured as, beside their features."""
+        return self.run.modality.forms
+
+    def real(self, part: Literal["train", "held_out"], form: Form, most: int | None = None) -> list[Any]:
+        """The real items of a part that are compared, or the first `most` of them, in a form."""
+        values, picked = (
+            (self.train.values, self.pick_train) if part == "train" else (self.held_out.values, self.pick_held_out)
+        )
+        return self.run.modality.as_form([values[i] for i in picked[:most]], form)
+
+    def fake(self, form: Form, most: int | None = None) -> list[Any]:
+        """The samples, or the first `most` of them, in a form."""
+        return self.run.modality.as_form(self.fakes[:most], form)
+
+    def trivial(self, form: Form) -> list[Any]:
+        """The trivial baseline's values in a form; [] where it exists as features only."""
+        return self.run.modality.as_form(self.baseline or [], form)
 
     def row(
         self, name: str, estimate: Estimate, n_real: int, n_fake: int, settings: Mapping[str, Any],
@@ -86,7 +110,7 @@ class Evidence:
         }
 
 
-def gather(run: Any, n: int, seed: int, features: str = "pca", settings: Mapping[str, Any] | None = None) -> Evidence:
+def gather(run: Run, n: int, seed: int, features: str = "pca", settings: Mapping[str, Any] | None = None) -> Evidence:
     """Draw and measure; features: as `metrics.extractors.extractor` names them. settings: of drawing."""
     chosen = extractor(features)  # first: a mistake in its name should not wait for the drawing
     train, held_out = run.reference("train"), run.reference("held_out")
@@ -111,7 +135,7 @@ def gather(run: Any, n: int, seed: int, features: str = "pca", settings: Mapping
         samples = Samples(back, x, [{}] * compared, seed, run.modality, 0, {})
     fakes = list(samples.values)
 
-    name, baseline = _shuffle([train.values[i] for i in order_train[:compared]], rng)
+    name, baseline = _shuffle(run.modality, [train.values[i] for i in order_train[:compared]], rng)
     raw_train, raw_fake = _features(run, train.values, chosen), _features(run, fakes, chosen)
     raw_held_out = _features(run, [held_out.values[i] for i in order[:compared]], chosen)
     raw_baseline = (
@@ -159,8 +183,8 @@ def gather(run: Any, n: int, seed: int, features: str = "pca", settings: Mapping
     return got
 
 
-def _features(run: Any, values: Sequence[Any], chosen: Extractor | None) -> Array:
-    features = chosen(values) if chosen else run.modality.features(values)
+def _features(run: Run, values: Sequence[Any], chosen: Extractor | None) -> Array:
+    features = chosen(values, run.modality) if chosen else run.modality.features(values)
     features = np.asarray(features, np.float64).reshape(len(values), -1)
     broken = ~np.isfinite(features).all(1)
     if broken.any():
@@ -168,12 +192,18 @@ def _features(run: Any, values: Sequence[Any], chosen: Extractor | None) -> Arra
     return features
 
 
-def _shuffle(values: list[Any], rng: np.random.Generator) -> tuple[str, list[Any] | None]:
+#: the trivial baseline of values that have a form: what it is, and how it is made
+_SHUFFLES: dict[Form, tuple[str, Callable[[Sequence[Any], np.random.Generator], Sequence[Any]]]] = {
+    "text": ("real texts with all their characters shuffled", text.shuffled),
+    "row": ("real rows with each column shuffled by itself", table.shuffled),
+}
+
+
+def _shuffle(modality: Modality, values: list[Any], rng: np.random.Generator) -> tuple[str, list[Any] | None]:
     """What the trivial baseline is, and its values; None where it is made of features."""
-    if isinstance(values[0], str):
-        return "real texts with all their characters shuffled", text.shuffled(values, rng)
-    if isinstance(values[0], Mapping):
-        return "real rows with each column shuffled by itself", list(table.shuffled(values, rng))
+    for form, (what, shuffle) in _SHUFFLES.items():
+        if form in modality.forms:
+            return what, [modality.read(each) for each in shuffle(modality.as_form(values, form), rng)]
     return "real items with each feature shuffled by itself", None
 
 
@@ -181,24 +211,24 @@ def _fingerprint(x: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(x, np.float32).tobytes()).hexdigest()[:16]
 
 
-def most_shown(value: Any) -> int:
-    """How many items like this one a page shows."""
-    return 12 if isinstance(value, (str, Mapping)) else 48
+def most_shown(modality: Modality) -> int:
+    """How many items a page shows."""
+    return 48 if modality.page_style == "figures" else 12
 
 
-def shown_items(run: Any, values: Sequence[Any]) -> tuple[str, list[str], list[Any]]:
-    """The first of `values` for a page: their kind ("figures", "texts" or "rows"), the rows' columns, and each as
-    HTML, or for rows as a list of cells."""
-    values = values[: most_shown(values[0])]
-    if isinstance(values[0], Mapping):
-        columns = list(values[0])
-        return "rows", columns, [[_cell(row.get(name)) for name in columns] for row in values]
-    return "texts" if isinstance(values[0], str) else "figures", [], [run.modality.to_html(value) for value in values]
-
-
-def _cell(value: Any) -> str:
-    """A table cell's text."""
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+def shown_items(
+    modality: Modality, values: Sequence[Any], given: Sequence[Mapping[str, Any]] = ()
+) -> tuple[str, list[str], list[Any]]:
+    """The first of `values` for a page: their `page_style`, the columns of rows, and each value as HTML, or for rows
+    as a list of cells. given: of each value, what stands in columns before those of a row.
+    """
+    values = values[: most_shown(modality)]
+    if modality.page_style != "rows":
+        return modality.page_style, [], [modality.to_html(value) for value in values]
+    rows = modality.as_form(values, "row")
+    rows = [{**asked, **row} for asked, row in zip(given, rows, strict=False)] if given else rows
+    columns = list(rows[0])
+    return "rows", columns, [[cell(row.get(name)) for name in columns] for row in rows]
 
 
 def numbers(estimate: Estimate) -> dict[str, float | None]:

@@ -21,7 +21,8 @@ COUNT = 8
 def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
     """What report.json holds of it, for its `judge`; what the page shows goes to `shown`.
 
-    recognised, missed: sample numbers. accused: places in the run's held-out reference. tells: see `metrics.tells`.
+    recognised, missed: sample numbers. accused: places in the run's held-out reference. tells: of
+    `metrics.distinguishing_traits`.
     """
     recognised, missed = verdict.asked[:COUNT], verdict.asked[::-1][:COUNT]
     accused = got.pick_held_out[verdict.accused[:COUNT]]
@@ -34,7 +35,7 @@ def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
         "accused": [number(share, True) for share in verdict.accusation[:COUNT]],
     }
     real = [got.held_out.values[i] for i in got.pick_held_out]
-    told, looked = distinguishing_traits(real, got.fakes[: got.compared], got.train.values)
+    told, looked = distinguishing_traits(got.run.modality, real, got.fakes[: got.compared], got.train.values)
     return {
         "recognised": recognised.tolist(),
         "missed": missed.tolist(),
@@ -45,4 +46,4 @@ def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
 
 
 def _items(got: Evidence, values: Sequence[Any]) -> list[Any]:
-    return shown_items(got.run, values)[2]
+    return shown_items(got.run.modality, values)[2]

@@ -27,7 +27,7 @@ def latent(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
     means, scales = found[:, 0].reshape(len(found), -1), found[:, 1].reshape(len(found), -1)
     kl = (0.5 * (means**2 + scales**2 - 1) - np.log(scales)).sum(1)  # Kingma and Welling (2014), appendix B
     active = float((means.var(0) > ACTIVE).mean())
-    free = got.run.model.free or 0.0
+    free = float(getattr(got.run.model, "free", 0.0) or 0.0)  # free bits, which a VAE has
     note = None
     if free and kl.mean() < 1.1 * free:
         note = (

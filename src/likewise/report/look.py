@@ -25,6 +25,8 @@ SCHEMA = 1
 _MOST = {"figures": 24, "texts": 10, "rows": 12}
 _ROOM = 900_000
 _BESIDE = 3
+#: characters of a text that are shown
+_CHARACTERS = 1000
 _CLASSES = 20
 
 _HINTS: dict[Check, str] = {
@@ -62,9 +64,9 @@ class Namer:
 
     def __init__(self, records: Records, modality: Modality, conditions: Mapping[str, Modality]) -> None:
         self.records, self.modality, self.conditions = records, modality, conditions
-        first = modality.read(records.columns[records.target][0])
-        self.kind = "rows" if isinstance(first, Mapping) else "texts" if isinstance(first, str) else "figures"
-        self.columns = list(first) if isinstance(first, Mapping) else []
+        self.kind, self.columns = modality.page_style, []
+        if self.kind == "rows":
+            self.columns = list(modality.row_of(modality.read(records.columns[records.target][0])))
 
     def name(self, record: int) -> str:
         """A file by its path below the data's folder, anything else by its number."""
@@ -79,14 +81,18 @@ class Namer:
         value = self.records.columns[self.records.target][record]
         if isinstance(value, Path):
             return self.name(record)
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        text = self.modality.caption(value)
         return " ".join(text[: 2 * most].split())[:most]
 
     def to_html(self, record: int) -> Any:
-        value = self.modality.read(self.records.columns[self.records.target][record])
-        if isinstance(value, Mapping):
-            return ["" if value.get(k) is None else str(value[k]) for k in self.columns]
-        return self.modality.to_html(value[:1000] if isinstance(value, str) else value)
+        modality = self.modality
+        value = modality.read(self.records.columns[self.records.target][record])
+        if self.kind == "rows":
+            row = modality.row_of(value)
+            return ["" if row.get(k) is None else str(row[k]) for k in self.columns]
+        if "text" in modality.forms:
+            value = modality.read(modality.text_of(value)[:_CHARACTERS])
+        return modality.to_html(value)
 
     def reason(self, suspect: Suspect) -> str:
         """Why, with the name of what it repeats."""

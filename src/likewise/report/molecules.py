@@ -13,13 +13,13 @@ from likewise.report.page import Shown
 
 def molecules(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     """Of texts that RDKit reads as molecules, nearly all of them; other data give no rows."""
-    real = got.held_out.values
-    if not isinstance(real[0], str):
+    if "text" not in got.forms:
         return
+    real = got.run.modality.as_form(got.held_out.values, "text")
     try:
         if not are_molecules(real):
             return
-        fakes = canonical(got.fakes)
+        fakes = canonical(got.fake("text"))
     except ValueError as error:
         got.skipped.append({"what": "validity of molecules", "why": str(error)})
         return
@@ -28,7 +28,7 @@ def molecules(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[R
     ours = measures(fakes, known)
     held_out = canonical([real[i] for i in got.pick_held_out])
     floor = measures(held_out, known)
-    trivial = measures(canonical(got.baseline or []), known) if got.baseline else {}
+    trivial = measures(canonical(got.trivial("text")), known) if got.baseline else {}
     for name, estimate in ours.items():
         yield got.row(
             name, estimate, len(held_out), len(fakes), {"canonical": "rdkit"},
@@ -45,8 +45,9 @@ def _training(got: Evidence) -> tuple[Sequence[str], str]:
     try:
         train, _ = records_again(run.experiment, run.modality, run.conditions)
         if train.fingerprint() == run.info.get("fingerprint"):
-            return list(train.columns[train.target]), f"beside all {len(train):,} training molecules"
+            values = [run.modality.read(value) for value in train.columns[train.target]]
+            return run.modality.as_form(values, "text"), f"beside all {len(train):,} training molecules"
     except ValueError:
         pass  # gone: a run alone is enough to be evaluated, and the note says what it was compared with
-    kept = got.train.values
+    kept = run.modality.as_form(got.train.values, "text")
     return kept, f"beside {len(kept):,} of the {count or len(kept):,} training molecules: the data are gone or changed"

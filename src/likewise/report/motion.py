@@ -1,4 +1,4 @@
-"""The part of a report that clips have: do they move as real ones do? Any values that have frames are clips."""
+"""The part of a report that clips have: do they move as real ones do? Values of the form "frames" are clips."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ _SHUFFLED = "real clips with their frames shuffled"
 
 def motion(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     m = got.compared
-    if not hasattr(got.held_out.values[0], "frames"):
+    if "frames" not in got.forms:
         return
-    real = [got.held_out.values[i].frames for i in got.pick_held_out]
-    train = [got.train.values[i].frames for i in got.pick_train]
+    real, train = got.real("held_out", "frames"), got.real("train", "frames")
     rng = generator(got.seed, "frames")
     shuffled = [frames[rng.permutation(len(frames))] for frames in train]
     try:
-        ours, floor, trivial = (
-            measured(real, clips, got.seed) for clips in ([clip.frames for clip in got.fakes[:m]], train, shuffled)
-        )
+        ours, floor, trivial = (measured(real, clips, got.seed) for clips in (got.fake("frames", m), train, shuffled))
     except ValueError as error:
         got.skipped.append({"what": "motion", "why": str(error)})
         return

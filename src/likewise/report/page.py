@@ -54,6 +54,11 @@ def write(folder: Path, report: Mapping[str, Any], shown: Shown) -> None:
     write_whole(folder / "index.html", printable(render(report, shown)))
 
 
+def cell(value: Any) -> str:
+    """A table cell's text: of a number at most six digits, of a missing value nothing."""
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def write_whole(path: Path, content: str) -> None:
     """Replace a file at once: a reader sees the old one or the new one, never a part."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from likewise import catalog
 from likewise.metrics.agreement import Classifier, unclear
@@ -31,6 +32,7 @@ from likewise.report.page import Shown
 from likewise.report.reconstruction import reconstruction
 from likewise.report.tasks import rows as table_rows
 from likewise.report.tasks import texts, translation, usefulness
+from likewise.runs.reference import Reference
 from likewise.spaces import Continuous, Tokens, without_end
 
 #: items whose likelihood is taken at most; and passes of the network, of which an exact flow takes many per item
@@ -73,6 +75,12 @@ def own_discriminator(got: Evidence, report: dict[str, Any], shown: Shown) -> It
     real = got.run.discriminate(held_out, c)
     if real is None:
         return
+
+    def discriminate(x: Tensor, c: dict[str, Tensor] | None) -> Array:
+        logits = got.run.discriminate(x, c)
+        assert logits is not None  # it has a discriminator, as it gave `real`
+        return logits
+
     order = generator(got.seed, "own baseline")
     sides = {
         "value": (got.samples.x[:m], c),
@@ -81,7 +89,7 @@ def own_discriminator(got: Evidence, report: dict[str, Any], shown: Shown) -> It
         "baseline": (torch.from_numpy(shuffled(held_out.flatten(1).numpy(), order)).view_as(held_out), c),
     }
     try:
-        found = {side: own_judge(real, got.run.discriminate(*parts), got.seed) for side, parts in sides.items()}
+        found = {side: own_judge(real, discriminate(*parts), got.seed) for side, parts in sides.items()}
     except ValueError as error:
         got.skipped.append({"what": "own discriminator", "why": str(error)})
         return
@@ -196,9 +204,10 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         )  # fmt: skip
 
 
-def _likelihood_baseline(got: Evidence, values: list[Any], x: Any, amounts: Array) -> dict[str, Any]:
-    if isinstance(values[0], str):
-        cost, what = ngram_bits(got.train.values, values), "a Kneser-Ney 6-gram model of bytes"
+def _likelihood_baseline(got: Evidence, values: list[Any], x: Tensor, amounts: Array) -> dict[str, Any]:
+    if "text" in got.forms:
+        known, texts = (got.run.modality.as_form(part, "text") for part in (got.train.values, values))
+        cost, what = ngram_bits(known, texts), "a Kneser-Ney 6-gram model of bytes"
     else:
         every = got.train.x.cpu().numpy()
         cost, what = independent_bits(every, x.cpu().numpy(), got.run.model.target), "a model of independent positions"
@@ -238,7 +247,7 @@ def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
         got.skipped.append({"what": "copy check", "why": str(error)})
         return
     # Copies first, then the samples that the page shows, as they come.
-    count = min(len(got.fakes), most_shown(got.fakes[0]))
+    count = min(len(got.fakes), most_shown(got.run.modality))
     first = list(dict.fromkeys([*check.copied[:4].tolist(), *range(count)]))
     report["copies"] = {
         "flagged": check.flagged,
@@ -253,7 +262,7 @@ def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
     }
     for i in first:
         near, distances = check.neighbours[i], check.distances[i]
-        _, _, items = shown_items(got.run, [got.fakes[i], *(got.train.values[j] for j in near)])
+        _, _, items = shown_items(got.run.modality, [got.fakes[i], *(got.train.values[j] for j in near)])
         shown.neighbours.append((i, items[0], list(zip(items[1:], map(float, distances), strict=True))))
     for name, ours, real, theirs in (
         ("copies_exact", check.exact, check.exact_real, trivial.exact),
@@ -292,7 +301,7 @@ def membership(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         )  # fmt: skip
 
 
-def _rows(part: Any, picked: NDArray[np.int64]) -> tuple[Any, Any]:
+def _rows(part: Reference, picked: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor] | None]:
     return part.x[picked], None if part.c is None else {name: value[picked] for name, value in part.c.items()}
 
 

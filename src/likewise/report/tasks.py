@@ -1,11 +1,12 @@
 """The parts of a report that only some data have: labels, texts, translations, rows.
 
-Each looks at the values itself, so that any modality of such values has it; where it does not apply it gives no rows.
+Each asks the modality for the form it measures (`Modality.forms`), so that any modality of that form has it; where it
+does not apply it gives no rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from likewise.classical.ibm1 import IBM1
@@ -29,14 +30,14 @@ _DEALT = "the samples dealt to other sources"
 def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     """Train on synthetic, test on real: rows by their columns, anything else by the labels it was asked for."""
     m = min(got.compared, MOST_TAUGHT)
-    if isinstance(got.held_out.values[0], Mapping):
-        real = [got.train.values[i] for i in got.pick_train[:m]]
+    if "row" in got.forms:
+        real = got.real("train", "row", m)
         try:
-            exam = Exam(real, [got.held_out.values[i] for i in got.pick_held_out[:m]])
+            exam = Exam(real, got.real("held_out", "row", m))
         except ValueError as error:
             got.skipped.append({"what": "usefulness", "why": str(error)})
             return
-        sides = [exam.taken_by(rows, got.seed) for rows in (got.fakes[:m], real, got.baseline or real)]
+        sides = [exam.taken_by(rows, got.seed) for rows in (got.fake("row", m), real, got.trivial("row") or real)]
         yield got.row(
             "tstr", sides[0], m, m, {"learner": "40 trees", "asked": "each column, numbers by quarters"},
             floor=numbers(sides[1]), baseline={**numbers(sides[2]), "what": got.baseline_name},
@@ -69,12 +70,12 @@ def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
 
 def texts(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     m = got.compared
-    real = [got.held_out.values[i] for i in got.pick_held_out]
-    if not isinstance(real[0], str):
+    if "text" not in got.forms:
         return
+    real = got.real("held_out", "text")
     by_character = not text.spaced(real)
     ours, floor, trivial = (text.text_statistics(each, by_character, got.seed)
-                            for each in (got.fakes[:m], real, got.baseline or real))  # fmt: skip
+                            for each in (got.fake("text", m), real, got.trivial("text") or real))  # fmt: skip
     note = "words are characters here: these texts have no spaces" if by_character else None
     for name, estimate in ours.items():
         yield got.row(
@@ -105,22 +106,17 @@ def texts(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
 
 def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     """Text given text: the sample for a held-out source beside that source's own target."""
-    from_text = [
-        name
-        for name, space in got.run.model.condition.items()
-        # texts, not what was said before a reply: one source has one translation, or nearly, and many replies
-        if isinstance(space, Tokens) and space.end is not None and isinstance(got.held_out.given[name][0], str | None)
-    ]
-    if not from_text or not isinstance(got.held_out.values[0], str):
+    # Texts, not messages: one source has one translation, or nearly, and what was said before has many replies.
+    from_text = [name for name, modality in got.run.conditions.items() if "text" in modality.forms]
+    if not from_text or "text" not in got.forms:
         return
     m = min(got.compared, MOST_TRANSLATED)
-    picked = got.pick_held_out[:m]
-    references = [got.held_out.values[i] for i in picked]
-    dealt = [got.fakes[i] for i in generator(got.seed, "dealt").permutation(m)]
-    sides = {"value": got.fakes[:m], "baseline": dealt}
+    picked, references, fakes = got.pick_held_out[:m], got.real("held_out", "text", m), got.fake("text", m)
+    dealt = [fakes[i] for i in generator(got.seed, "dealt").permutation(m)]
+    sides = {"value": fakes, "baseline": dealt}
     tokenizer = tokenizer_for(references)
     try:
-        found = {"value": scores(got.fakes[:m], [references], tokenizer)}
+        found = {"value": scores(fakes, [references], tokenizer)}
         trivial = {_DEALT: dealt, **_without_a_network(got, from_text, picked.tolist())}
         chrf = {name: chrf_of(each, references) for name, each in trivial.items()}
         best = max(chrf, key=lambda name: chrf[name])
@@ -152,7 +148,8 @@ def _without_a_network(got: Evidence, from_text: Sequence[str], picked: Sequence
     if len(from_text) != 1:
         return {}
     known, sources = got.train.given[from_text[0]], got.held_out.given[from_text[0]]
-    pairs = [(str(a), str(b)) for a, b in zip(known, got.train.values, strict=True) if a is not None]
+    targets = got.run.modality.as_form(got.train.values, "text")
+    pairs = [(str(a), b) for a, b in zip(known, targets, strict=True) if a is not None]
     asked = ["" if sources[i] is None else str(sources[i]) for i in picked]
     found = {"the source itself": asked}
     if pairs:
@@ -165,11 +162,10 @@ def _without_a_network(got: Evidence, from_text: Sequence[str], picked: Sequence
 
 def rows(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     m = got.compared
-    real = [got.held_out.values[i] for i in got.pick_held_out]
-    if not isinstance(real[0], Mapping):
+    if "row" not in got.forms:
         return
-    fakes, train = got.fakes[:m], [got.train.values[i] for i in got.pick_train]
-    baseline = got.baseline or train
+    real, fakes, train = got.real("held_out", "row"), got.fake("row", m), got.real("train", "row")
+    baseline = got.trivial("row") or train
     report["columns"] = [
         {"name": column.name, "measure": column.measure, "distance": column.distance, "bins": column.bins}
         for column in table.columns(real, fakes)

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -42,10 +42,13 @@ Face = ImageFont.FreeTypeFont
 def write_sheet(drawn: Samples, conditions: Mapping[str, Modality], path: Path, font: str | None = None) -> str:
     """Write the sheet of samples; returns what is to be said of its letters, "" if all is well.
 
-    Samples that were given the same stand in one row. Given pictures and palettes are drawn at its left, given words
-    under it. font: a file whose letters are tried first; then Pillow's own, then those of the system.
+    Of a clip its middle frame is shown. Samples that were given the same stand in one row. Given pictures and palettes
+    are drawn at its left, given words under it. font: a file whose letters are tried first; then Pillow's own, then
+    those of the system.
     """
-    if drawn.modality.suffix is None or drawn.modality.sheet(drawn.values[:1]) is None:
+    pictures = [drawn.modality.still(value) for value in drawn.values] if drawn.modality.suffix else []
+    drawn_pictures = [picture for picture in pictures if picture is not None]
+    if not drawn_pictures:
         raise ValueError(f"--grid: a contact sheet is of pictures, and this run draws {drawn.modality.name}")
     letters = Letters(font)
     provenance = {
@@ -53,11 +56,14 @@ def write_sheet(drawn: Samples, conditions: Mapping[str, Modality], path: Path, 
     }  # fmt: skip
     info = PngInfo()
     info.add_itxt("likewise", json.dumps(provenance, sort_keys=True))
-    _picture(drawn, conditions, letters).save(path, "PNG", pnginfo=info)
+    _picture(drawn, drawn_pictures, conditions, letters).save(path, "PNG", pnginfo=info)
     return letters.note()
 
 
-def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letters) -> PILImage.Image:
+def _picture(
+    drawn: Samples, stills: Sequence[PILImage.Image], conditions: Mapping[str, Modality], letters: Letters
+) -> PILImage.Image:
+    """stills: a picture of each sample."""
     alike: dict[str, list[int]] = {}  # in the order in which each was first given
     for i, given in enumerate(drawn.given):
         alike.setdefault(json.dumps(given, sort_keys=True), []).append(i)
@@ -65,7 +71,7 @@ def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letter
     if not any(drawn.given):  # nothing is said of any: a square
         count = max(1, round(len(drawn) ** 0.5))
         rows = [list(range(len(drawn)))[i : i + count] for i in range(0, len(drawn), count)]
-    wide, high = drawn.values[0].size
+    wide, high = stills[0].size
     zoom = max(1, -(-_CELL // max(wide, high)))
     cell = wide * zoom, high * zoom
     shown = [_shown(drawn.given[row[0]], conditions) for row in rows]
@@ -78,7 +84,7 @@ def _picture(drawn: Samples, conditions: Mapping[str, Modality], letters: Letter
     sheet = PILImage.new("RGB", (width, height), "white")
     top = _GAP
     for row, (pictures, _), lines in zip(rows, shown, captions, strict=True):
-        for place, value in enumerate([*pictures, *[None] * (beside - len(pictures)), *(drawn.values[i] for i in row)]):
+        for place, value in enumerate([*pictures, *[None] * (beside - len(pictures)), *(stills[i] for i in row)]):
             if value is not None:
                 _paste(sheet, value, (_GAP + place * (cell[0] + _GAP), top), cell)
         top += cell[1] + _GAP

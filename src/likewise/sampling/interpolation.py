@@ -41,7 +41,7 @@ def walk(
         _av(out)  # before anything is drawn
     if n < 2:
         raise ValueError(f"--walk {out}: a walk is between two samples at least; -n {n}")
-    if run.modality.suffix != ".png":
+    if "picture" not in run.modality.forms:
         raise ValueError(f"--walk {out}: a moving picture is made of pictures, and this run draws {run.plain.name}")
     values, asked = _frames(run, n, seed, given, settings, tile)
     provenance = {
@@ -104,7 +104,7 @@ def _frames(
         with torch.no_grad(), run.computing(chosen, device):
             x = model.from_latent(whole, run.condition([asked] * block, device), draws, chosen).cpu()
         decoded = modality.decode(x, run.encoding, Draws(derive_seed(seed, "decode"), same))
-        values += decoded[: len(part)]
+        values += modality.as_form(decoded[: len(part)], "picture")
     return values, run.given_json(asked)
 
 

@@ -56,7 +56,7 @@ class Samples:
             else:
                 # Of samples in step with the lines of a file, an empty line has an empty text.
                 empty = "lines" in base and not any(str(asked[name]).strip() for name in base["lines"])
-                line["row" if isinstance(value, Mapping) else "text"] = "" if empty else modality.to_json(value)
+                line["row" if "row" in modality.forms else "text"] = "" if empty else modality.to_json(value)
             if i in self.cut:
                 line["cut"] = True
             lines.append(json.dumps(line, ensure_ascii=False))

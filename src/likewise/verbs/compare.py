@@ -20,6 +20,7 @@ from likewise.report.build import build
 from likewise.report.charts import number
 from likewise.report.evidence import shown_items
 from likewise.report.page import SCHEMA, Sheet, interval, write_comparison
+from likewise.runs.run import Run
 
 Row = dict[str, Any]
 
@@ -92,7 +93,7 @@ def compare(
     return comparison
 
 
-def _report(run: Any, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
+def _report(run: Run, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
     path = run.path / "report" / "report.json"
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -102,13 +103,13 @@ def _report(run: Any, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
     return build(run, seed=seed, progress=tell)
 
 
-def _names(runs: Sequence[Any]) -> list[str]:
+def _names(runs: Sequence[Run]) -> list[str]:
     """The runs' names, with their folders where two have one name."""
     names = [run.name for run in runs]
     return [str(run.path) if names.count(run.name) > 1 else run.name for run in runs]
 
 
-def _seeds(runs: Sequence[Any]) -> list[list[int]]:
+def _seeds(runs: Sequence[Run]) -> list[list[int]]:
     """The runs of one experiment with several seeds, by index: equal in all settings but that, and in their data."""
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
@@ -168,13 +169,15 @@ def _cell(row: Row | None, best: bool) -> Text:
     return text
 
 
-def _sheet(run: Any, name: str, seed: int, count: int = 32) -> Sheet:
+def _sheet(run: Run, name: str, seed: int, count: int = 32) -> Sheet:
     """A sheet of samples; runs of the same data are asked for the same things."""
     held_out = run.reference("held_out")
     if not run.experiment.family.generates:
-        return Sheet(name, run.modality.describe(), *shown_items(run, run.reconstruct(held_out.x[:count])[0]))
+        return Sheet(name, run.modality.describe(), *shown_items(run.modality, run.reconstruct(held_out.x[:count])[0]))
     given = None
     if held_out.given:
         order = generator(seed, "compare").permutation(len(held_out.values))
         given = [{key: part[order[i % len(order)]] for key, part in held_out.given.items()} for i in range(count)]
-    return Sheet(name, run.modality.describe(), *shown_items(run, run.sample(count, seed=seed, given=given).values))
+    return Sheet(
+        name, run.modality.describe(), *shown_items(run.modality, run.sample(count, seed=seed, given=given).values)
+    )

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from likewise.report.build import build
+from likewise.runs.run import Run
 
 
 def evaluate(
-    run: Any,
+    run: Run,
     n: int = 1000,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
