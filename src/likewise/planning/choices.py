@@ -12,21 +12,12 @@ from likewise.config import Data, Experiment, validate
 from likewise.data.layouts import read_records
 from likewise.data.records import Records
 from likewise.modalities import views
+from likewise.modalities.base import Modality
 from likewise.planning import huggingface
 from likewise.planning.autoencoder import backbone_over
 from likewise.planning.presets import Settings, merge, preset_if_any, preset_names, read_preset
 from likewise.planning.request import Request
 
-#: which family is tried first for a modality
-_FAMILY = {
-    "image": "flow",
-    "video": "flow",
-    "text": "autoregressive",
-    "dialogue": "autoregressive",
-    "table": "flow",
-    "label": "autoregressive",
-    "palette": "flow",
-}
 #: items of a batch where no network is trained: one pass, as fast as the data can be read
 _BATCH_WITHOUT_NETWORK = 1024
 
@@ -90,7 +81,9 @@ def choose(request: Request, kind: str) -> Choice:
         rank = request.options.get("lora") or request.own.get("backbone", {}).get("lora")
         pretrained = huggingface.settings(request.origin, rank)
     seen = request.autoencoder.as_autoencoder() if request.autoencoder else None
-    family = request.family or (("autoregressive" if seen.codes else "flow") if seen else _FAMILY[kind])
+    modality: type[Modality] = catalog.find("modality", kind)
+    latents = ("tokens" if seen.codes else "continuous") if seen else None
+    family = request.family or modality.default_family(latents)
     settings = catalog.find("family", family)
     if request.own.get("family", {}).get("few_step") and "few_step" not in settings.model_fields:
         raise ValueError(f"--few-step: {family} takes no steps from noise to data that could be fewer; flow does")
@@ -103,7 +96,7 @@ def choose(request: Request, kind: str) -> Choice:
         usual = backbone_over(family, seen) if seen else "transformer"
     named = (pretrained or defaults.get("backbone", {})).get("name")
     backbone = request.backbone or named or usual
-    _check_origin(request.origin, kind, backbone)
+    _check_origin(request.origin, modality, backbone)
     if backbone != defaults.get("backbone", {}).get("name"):
         defaults.pop("backbone", None)  # its sizes are another network's
     special = f"{general}-{'lora' if pretrained.get('lora') else backbone}"
@@ -111,7 +104,7 @@ def choose(request: Request, kind: str) -> Choice:
     return Choice(family, backbone, merge(defaults, preset_if_any(special)), pretrained, name)
 
 
-def _check_origin(origin: Path | None, kind: str, backbone: str) -> None:
+def _check_origin(origin: Path | None, modality: type[Modality], backbone: str) -> None:
     """Refuse a pretrained backbone without its folder, and the folder with another backbone or modality."""
     if (backbone == "pretrained") != (origin is not None):
         raise ValueError(
@@ -119,8 +112,10 @@ def _check_origin(origin: Path | None, kind: str, backbone: str) -> None:
             if origin
             else "--backbone pretrained: which one? give its folder, --from DIR"
         )
-    if origin is not None and kind != "text":
-        raise ValueError(f"--from: a pretrained model writes text, and what is learned here is {kind}; --as text")
+    if origin is not None and not ("text" in modality.forms and _borrows(modality)):
+        raise ValueError(
+            f"--from: a pretrained model writes text, and what is learned here is {modality.name}; --as text"
+        )
 
 
 def settle(request: Request, records: Records, choice: Choice) -> Experiment:
@@ -147,5 +142,10 @@ def settle(request: Request, records: Records, choice: Choice) -> Experiment:
 
 def _reading(kind: str, origin: Path | None) -> Settings:
     """The settings of a modality, which reads text as the pretrained model does if there is one."""
-    borrows = origin is not None and "pretrained" in catalog.find("modality", kind).Settings.model_fields
+    borrows = origin is not None and _borrows(catalog.find("modality", kind))
     return {"modality": kind, **({"pretrained": str(origin)} if borrows else {})}
+
+
+def _borrows(modality: type[Modality]) -> bool:
+    """Whether its values can become the tokens of a pretrained model."""
+    return "pretrained" in modality.Settings.model_fields

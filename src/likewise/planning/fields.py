@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from typing import Any
-
 from likewise import catalog
 from likewise.config import Experiment
 from likewise.data.records import Records
@@ -14,9 +10,6 @@ from likewise.modalities.base import Modality
 from likewise.modalities.latents import Latents
 from likewise.planning.split import plain
 from likewise.runs.run import Run
-
-#: captions below which a hint is given that their meaning can be had from elsewhere
-_FEW_CAPTIONS = 20_000
 
 
 def fit_fields(
@@ -36,8 +29,7 @@ def fit_fields(
             settings = views.settings(modality, name, settings)
         kind = catalog.find("modality", train.modalities[name])
         conditions[name] = kind.fit(column, kind.given_settings(settings), experiment.training.seed)
-        if kind.name == "text" and plain(modality).name in ("image", "video"):
-            notes += _hint_on_captions(name, column)
+        notes += conditions[name].given_notes(name, column, modality)
     return modality, conditions, notes
 
 
@@ -60,13 +52,3 @@ def _fit_target(train: Records, experiment: Experiment, encoder: Run | None) -> 
             "reads them whole"
         ]
     return modality, []
-
-
-def _hint_on_captions(name: str, column: Sequence[Any]) -> list[str]:
-    """For few English captions: their meaning can be taken from a pretrained network."""
-    if len(column) >= _FEW_CAPTIONS or not all(v.isascii() for v in itertools.islice(column, 100) if v is not None):
-        return []
-    return [
-        f"{len(column):,} of {name} are few to learn a language from: if they are English, --set "
-        f"condition.{name}.modality=sentence takes what they mean from MiniLM instead (extra metrics)"
-    ]
