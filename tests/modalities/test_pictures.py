@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image as PILImage
 from pydantic import ValidationError
 
 from likewise.draws import Draws
+from likewise.modalities import video_io
 from likewise.modalities.base import BadValue
 from likewise.modalities.image import Image, ImageSettings
 from likewise.modalities.image_io import bleed, fitted, inline, open_picture
@@ -220,3 +222,32 @@ def test_a_palette_is_shown_as_its_colours() -> None:
         assert sheet.size == (32, 32)
         places = ((8, 8), (24, 8), (8, 24), (24, 24))
         assert [sheet.getpixel(at) for at in places] == [(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)]
+
+
+def see_through_palette(size: int = 24) -> PILImage.Image:
+    """A picture of four colours, the first of them transparent and the second half transparent."""
+    picture = PILImage.fromarray(np.arange(size * size, dtype=np.uint8).reshape(size, size) % 4).convert("L")
+    made = PILImage.frombytes("P", picture.size, picture.tobytes())
+    made.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    made.info["transparency"] = bytes([0, 128, 255, 255])
+    return made
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_a_palette_with_transparency_gives_no_warning_and_keeps_its_colours(tmp_path, suffix: str) -> None:
+    file = tmp_path / f"palette{suffix}"
+    made = see_through_palette()
+    (made if suffix == ".png" else made.convert("RGBA")).save(file, lossless=True, exact=True)
+    expected = np.asarray(made.convert("RGBA"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value in (file, made):
+            for mode in ("L", "RGB", "RGBA"):
+                Image.fit([value], ImageSettings(mode=mode)).read(value)
+                open_picture(value).convert(mode)
+            assert np.array_equal(np.asarray(open_picture(value)), expected)
+        _, shown = Image.thumbnail(file)
+        shown.convert("L")
+        clip = video_io.pictures(file, range(1))[0]
+        clip.convert("RGB")
+    assert np.array_equal(np.asarray(clip.convert("RGBA")), expected)

@@ -8,6 +8,7 @@ from PIL import Image as PILImage
 
 from likewise.modalities import video_io
 from likewise.runs.run import Run
+from likewise.sampling import contact_sheets
 from likewise.verbs.sample import again, sample
 from likewise.verbs.train import train
 from likewise.verbs.verify import verify
@@ -52,6 +53,15 @@ def test_written_as_the_data_are_or_as_asked_and_drawn_again_byte_for_byte(run, 
 def test_stored_samples_are_verified(run):
     sample(run, 2, settings={"target.format": "webm"})
     assert not verify(run.path).damaged
+
+
+def test_a_contact_sheet_shows_the_middle_frame_of_each_clip(run, tmp_path):
+    drawn, folder = sample(run, 2, given={"text": "square 2"}, out=tmp_path)
+    assert contact_sheets.write_sheet(drawn, run.conditions, folder / "sheet.png") == ""
+    with PILImage.open(folder / "sheet.png") as sheet:
+        cell = 96  # a frame of 8 pixels a side, 12 times as large, with 6 pixels around it
+        second = sheet.crop((6 + cell + 6, 6, 6 + 2 * cell + 6, 6 + cell)).resize((8, 8), PILImage.Resampling.NEAREST)
+    assert list(second.getdata()) == list(drawn.values[1].picture(2).getdata())
 
 
 def test_a_run_opened_again_shows_the_same_clips(run):

@@ -29,11 +29,12 @@ _INLINE = "data:image/png;base64,"
 def open_picture(value: Any, around: int | None = None) -> PILImage.Image:
     """Open a file safely and turn it upright. Raises BadValue.
 
-    value: a path, a picture, or what `inline` made of one. around: pixels a side that are needed; a JPEG is then
+    value: a path, a picture, or what `inline` made of one. A palette with transparency is converted to RGBA, as Pillow
+    warns of it otherwise whenever it is converted. around: pixels a side that are needed; a JPEG is then
     decoded no finer than twice that. A picture of 16 bits a channel has info["bits"] = 16, and 8 of them.
     """
     if isinstance(value, PILImage.Image):
-        return value
+        return without_palette(value)
     source: Any = value
     if isinstance(value, str) and value.startswith(_INLINE):
         try:
@@ -63,7 +64,12 @@ def open_picture(value: Any, around: int | None = None) -> PILImage.Image:
         )
     if deep:
         upright.info["bits"] = 16
-    return upright
+    return without_palette(upright)
+
+
+def without_palette(picture: PILImage.Image) -> PILImage.Image:
+    """The picture, in RGBA if it has a palette some of whose colours are transparent."""
+    return picture.convert("RGBA") if picture.mode == "P" and "transparency" in picture.info else picture
 
 
 def inline(picture: PILImage.Image) -> str:

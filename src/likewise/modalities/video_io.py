@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from likewise.modalities.base import BadValue
-from likewise.modalities.image_io import open_picture
+from likewise.modalities.image_io import open_picture, without_palette
 
 #: films by the end of their name, and the demuxer that reads them
 FILMS = {".mp4": "mov", ".m4v": "mov", ".mov": "mov", ".webm": "matroska", ".mkv": "matroska", ".avi": "avi"}
@@ -204,7 +204,7 @@ def _animated(path: Path) -> tuple[list[PILImage.Image], float]:
         for i in range(count):
             whole.seek(i)
             whole.load()
-            frames.append(whole.copy())
+            frames.append(without_palette(whole.copy()))
             holds.append(float(whole.info.get("duration") or 0))
     order, fps = timeline(holds)
     mode = _mode(frames)
