@@ -1,8 +1,8 @@
 """Fills the generated parts of the documentation: `python docs/generate.py`, or with `--check` says which are stale.
 
-A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->` in any page of docs/ and in README.md. NAME is a
-key of `PARTS`, followed by an argument where the part takes one. The texts come from the catalog, the settings classes,
-the parser of the command line and the list of metrics: change them there.
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`, in any page of docs/ and in README.md.
+NAME is a key of `PARTS`, followed by an argument where the part takes one. The texts come from the catalog, the
+settings classes, the parser of the command line and the list of metrics: change them there.
 """
 
 from __future__ import annotations
