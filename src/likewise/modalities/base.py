@@ -38,7 +38,7 @@ class ModalitySettings(BaseModel):
 class Packed:
     """Values of one field in compact arrays.
 
-    data: shape (N, *shape) when all values have one size, else all values end to end, shape (total,).
+    data: shape (N, *shape) when all values have one size, else all values end to end, shape (total, *rest).
     offsets: None, or shape (N + 1,): value i is data[offsets[i]:offsets[i + 1]].
     pad: what short values are filled up with in a batch.
     """
@@ -63,7 +63,8 @@ class Packed:
         if self.offsets is None:
             return self.data[indices]
         starts, stops = self.offsets[indices], self.offsets[indices + 1]
-        batch = np.full((len(indices), max(1, int((stops - starts).max(initial=1)))), self.pad, self.data.dtype)
+        longest = max(1, int((stops - starts).max(initial=1)))
+        batch = np.full((len(indices), longest, *self.data.shape[1:]), self.pad, self.data.dtype)
         for row, start, stop in zip(batch, starts, stops, strict=True):
             row[: stop - start] = self.data[start:stop]
         return batch

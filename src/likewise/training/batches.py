@@ -18,7 +18,7 @@ from torch import Tensor
 from likewise.data.columns import Stream
 from likewise.draws import Draws
 from likewise.modalities.base import BadValue, Encoding, Modality, Packed, Windows
-from likewise.spaces import Space, Tokens
+from likewise.spaces import Continuous, Space, Tokens, add_mask
 
 #: bytes of packed items that a stream keeps at hand
 _AT_HAND = 64 * 2**20
@@ -49,7 +49,7 @@ class Streamed:
         self.broken: dict[int, str] = {}
         self._seen = 0
         space = modality.space(encoding)
-        self.ragged = isinstance(space, Tokens) and space.end is not None
+        self.ragged = space.end is not None if isinstance(space, Tokens) else space.ragged
         self.pad = space.end or 0 if isinstance(space, Tokens) else 0
 
     def __len__(self) -> int:
@@ -82,7 +82,8 @@ class Streamed:
         rows = self.rows(indices)
         if not self.ragged:
             return np.stack(rows)
-        batch = np.full((len(rows), max(1, *(len(r) for r in rows))), self.pad, rows[0].dtype)
+        longest = max(1, *(len(r) for r in rows))
+        batch = np.full((len(rows), longest, *rows[0].shape[1:]), self.pad, rows[0].dtype)
         for place, row in zip(batch, rows, strict=True):
             place[: len(row)] = row
         return batch
@@ -181,14 +182,26 @@ class FieldData:
         return cls(modality, encoding, modality.pack(values, encoding))
 
     def encode(self, indices: NDArray[np.int64], draws: Draws | None, trim: bool) -> Tensor:
+        """The values at `indices` in the encoding's space. trim: those of different lengths are cut to the longest.
+
+        Of a ragged space the encoding gives the values, shape (B, C - 1, L, *rest), and the mask is added here, where
+        the lengths are known: a packed value has one entry for each of its first positions.
+        """
         batch = self.packed.take(indices)
         space = self.modality.space(self.encoding)
-        if self.packed.ragged and isinstance(space, Tokens):
-            length = min(space.length, -(-batch.shape[1] // _WHOLE) * _WHOLE) if trim else space.length
-            full = np.full((len(batch), length), self.packed.pad, batch.dtype)
+        ragged = isinstance(space, Continuous) and space.ragged
+        if self.packed.ragged and (ragged or isinstance(space, Tokens)):
+            most = space.positions[0] if isinstance(space, Continuous) else space.length
+            length = min(most, -(-batch.shape[1] // _WHOLE) * _WHOLE) if trim else most
+            full = np.full((len(batch), length, *batch.shape[2:]), self.packed.pad, batch.dtype)
             full[:, : batch.shape[1]] = batch
             batch = full
-        return self.modality.encode(batch, self.encoding, draws)
+        encoded = self.modality.encode(batch, self.encoding, draws)
+        if not ragged:
+            return encoded
+        lengths = self.packed.lengths
+        assert lengths is not None
+        return add_mask(encoded, torch.from_numpy(lengths[indices]))
 
 
 @dataclass(frozen=True)
