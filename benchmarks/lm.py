@@ -17,6 +17,7 @@ from benchmarks.rounds import Result, Side, alternate
 from likewise.backbones.transformer import Transformer
 from likewise.config import Training
 from likewise.families.autoregressive import Autoregressive
+from likewise.families.precision import autocast
 from likewise.modalities.base import Packed
 from likewise.modalities.text import Text, TextSettings
 from likewise.spaces import Tokens
@@ -148,7 +149,7 @@ def _llama(vocabulary: int, batch: Callable):
 
         def step(model=model, optimizer=optimizer, precision=precision, device=device) -> None:
             x, _ = batch()
-            with hardware.autocast(device, precision):
+            with autocast(device, precision):
                 loss = model(input_ids=x, labels=x).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks.unet import theirs
+from likewise.families.precision import autocast
 from likewise.planning.split import records_again
 from likewise.runs.run import Run
 from likewise.sampling.samples import Samples
@@ -74,7 +75,7 @@ def diffusers_ddpm(run: Run, minutes: float, rate: float, out: Path) -> tuple[Pe
             group["lr"] = rate * factor
         x = data[torch.randint(len(data), (BATCH,))].float() / 127.5 - 1
         noise, t = torch.randn_like(x), torch.randint(1000, (BATCH,))
-        with hardware.autocast(torch.device("cpu"), "bfloat16"):
+        with autocast(torch.device("cpu"), "bfloat16"):
             loss = F.mse_loss(net(scheduler.add_noise(x, noise, t), t).sample.float(), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -104,7 +105,7 @@ def _drawn(net: torch.nn.Module, shape: tuple[int, ...], n: int, seed: int) -> n
         scheduler.set_timesteps(STEPS)
         x = torch.randn(min(_TOGETHER, n - start), *shape)
         for t in scheduler.timesteps:
-            with hardware.autocast(torch.device("cpu"), "bfloat16"):
+            with autocast(torch.device("cpu"), "bfloat16"):
                 out = net(x, t).sample
             x = scheduler.step(out.float(), t, x).prev_sample
         drawn.append(((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))

@@ -27,6 +27,7 @@ from likewise.config import Training
 from likewise.draws import Draws
 from likewise.families.base import Model
 from likewise.families.flow import Flow
+from likewise.families.precision import autocast
 from likewise.families.solvers import FlowSampling
 from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
@@ -127,7 +128,7 @@ def _ours_drawing() -> tuple[dict[str, Side], dict[str, str]]:
 
 def _drawn(model: Model, settings: FlowSampling) -> Side:
     def draw() -> None:
-        with torch.no_grad(), hardware.autocast(torch.device("cpu"), settings.precision):
+        with torch.no_grad(), autocast(torch.device("cpu"), settings.precision):
             model.sample(None, Draws(0, torch.arange(DRAWN)), settings)
 
     return _rate(draw)
@@ -166,7 +167,7 @@ def _theirs_training(net: torch.nn.Module, data: torch.Tensor, precision: str, s
         for _ in range(steps):
             x = data[torch.randint(len(data), (TRAINED,))]
             noise, t = torch.randn_like(x), torch.randint(1000, (TRAINED,))
-            with hardware.autocast(torch.device("cpu"), precision):
+            with autocast(torch.device("cpu"), precision):
                 loss = F.mse_loss(net(scheduler.add_noise(x, noise, t), t).sample, noise)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -185,7 +186,7 @@ def _theirs_drawing(net: torch.nn.Module, precision: str) -> Side:
         scheduler = DPMSolverMultistepScheduler(num_train_timesteps=1000)
         scheduler.set_timesteps(20)
         x = torch.randn(DRAWN, 1, SIDE, SIDE)
-        with torch.no_grad(), hardware.autocast(torch.device("cpu"), precision):
+        with torch.no_grad(), autocast(torch.device("cpu"), precision):
             for t in scheduler.timesteps:
                 x = scheduler.step(net(x, t).sample, t, x).prev_sample
 

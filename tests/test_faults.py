@@ -34,7 +34,7 @@ def command(capsys, *words):
     """Exit code, standard output and standard error of a command, run in this process."""
     old, sys.argv = sys.argv, ["likewise", *map(str, words)]
     try:
-        main.main()
+        main()
         code = 0
     except SystemExit as stop:
         code = stop.code or 0

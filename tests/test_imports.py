@@ -10,7 +10,8 @@ import likewise
 ROOT = Path(likewise.__file__).parent
 #: every folder and every module of the root, from the bottom up; parts of one floor do not import each other
 FLOORS = (
-    ("spaces", "draws", "catalog", "version"),
+    ("errors", "version"),
+    ("spaces", "draws", "catalog"),
     ("config", "assemble"),
     ("data",),
     ("modalities",),
@@ -31,9 +32,6 @@ BASES = {"modalities.base", "backbones.base", "families.base"}
 #: arrows that do not point down yet, with the helper who turns them; it only gets shorter, and is to be empty
 KNOWN = {
     ("modalities.latents", "families.base"): "A",
-    ("runs.run", "report.build"): "D",
-    ("sampling.interpolation", "explain.latents"): "D",
-    ("sampling.interpolation", "runs.run"): "D",
 }
 #: and circles
 KNOWN_CIRCLES = [

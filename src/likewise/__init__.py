@@ -26,5 +26,5 @@ def __getattr__(name: str) -> Any:
     if name in _VERBS:
         return getattr(import_module(f"likewise.verbs.{name}"), name)
     if name == "load":
-        return import_module("likewise.runs.run").load
+        return import_module("likewise.verbs.trained").load
     raise AttributeError(f"module 'likewise' has no attribute {name!r}")

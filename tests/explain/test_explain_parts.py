@@ -7,10 +7,10 @@ import re
 import numpy as np
 import torch
 
-from likewise.explain.latents import slerp
 from likewise.explain.matrix import matrix
 from likewise.explain.page import _ROOM, Section, Strip, _fit, marked, strip
 from likewise.modalities.table import Table, TableSettings
+from likewise.sampling.interpolation import slerp
 
 
 def test_slerp_keeps_to_the_sphere():

@@ -117,7 +117,7 @@ def test_their_steps_are_eulers(tmp_path, trained, path, near):
     assert type(pipe).__name__ == "DDIMPipeline"
     z = torch.randn(3, 1, 8, 8)
     for steps in (5, 20):
-        how: Any = run.sampling({"steps": steps, "sampler": "euler"})
+        how: Any = run.sampler.settings({"steps": steps, "sampler": "euler"})
         times = model.timesteps(how)
         start = z / model.path.input_scale(*model.path.alpha_sigma(times[0]))
         own = model.integrate(start, times, None, how)
@@ -196,7 +196,7 @@ def test_a_shifted_flow_says_that_steps_differ(tmp_path, trained):
     assert "family.shift = 4" in text
     assert "exactly so where" not in text
     z = torch.randn(3, 1, 8, 8)
-    how: Any = run.sampling({"steps": 100, "sampler": "euler"})
+    how: Any = run.sampler.settings({"steps": 100, "sampler": "euler"})
     own = model.integrate(z, model.timesteps(how), None, how)
     away = []
     for steps in (5, 100):

@@ -70,7 +70,7 @@ def test_llama_cpp_writes_the_same(exported):
     ids = model.tokenize(b"The ")
     assert ids == [run.modality.end + 1, *run.modality.tokenizer.tokenize(["The "])[0]]
     found = model.create_completion(ids, max_tokens=20, temperature=0.0)["choices"][0]["text"]
-    settings = run.sampling({"temperature": 0})
+    settings = run.sampler.settings({"temperature": 0})
     drawn = run.model.cpu().sample(None, Draws(0, torch.arange(1)), settings, prefix=torch.tensor([ids[1:]]))
     [own] = run.modality.decode(drawn[:, : len(ids) + 19], run.encoding)
     assert "The " + found == own

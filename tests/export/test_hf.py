@@ -48,7 +48,7 @@ def test_greedy_texts_are_equal(exported):
     with torch.no_grad():
         written = model.generate(**given, do_sample=False, top_k=None, top_p=None)[0, 1:]
         # The same, drawn by the run: the prefix is given, and then the likeliest token is taken each time.
-        settings = run.sampling({"temperature": 0})
+        settings = run.sampler.settings({"temperature": 0})
         [own] = run.model.cpu().sample(None, Draws(0, torch.arange(1)), settings, prefix=given["input_ids"][:, 1:])
     assert written.tolist() == own[: len(written)].tolist()
     assert len(written) == len(own) or written[-1] == run.modality.end

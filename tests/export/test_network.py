@@ -67,7 +67,7 @@ def test_a_latent_becomes_the_same_picture_in_any_batch(tmp_path, family, backbo
         draws = Draws(0, torch.arange(count))
         z = run.model.latent(draws)
         c, more = given(run, count)
-        own = run.model.from_latent(z, c, draws, run.sampling())
+        own = run.model.from_latent(z, c, draws, run.sampler.settings())
         [found] = session.run(None, {"latent": z.numpy(), **more})
         np.testing.assert_allclose(found, own.numpy(), atol=1e-4)
         assert own.std() > 0.05
@@ -85,7 +85,7 @@ def test_eulers_steps_over_the_denoiser_draw_what_the_run_draws(tmp_path, backbo
     draws = Draws(0, torch.arange(count))
     z = run.model.latent(draws)
     c, more = given(run, count)
-    how = run.sampling({"steps": steps, "sampler": "euler", "guidance": 1.0})
+    how = run.sampler.settings({"steps": steps, "sampler": "euler", "guidance": 1.0})
     own = run.model.from_latent(z, c, draws, how)
     alpha, sigma = (each.numpy() for each in run.model.path.alpha_sigma(torch.linspace(0, 1, steps + 1)))
     x = z.numpy() * np.sqrt(alpha[0] ** 2 * run.model.path.data_scale**2 + sigma[0] ** 2)
@@ -103,7 +103,7 @@ def test_jumps_over_the_denoiser_draw_what_the_run_draws(tmp_path):
     draws = Draws(0, torch.arange(3))
     x = run.model.latent(draws)
     c, more = given(run, 3)
-    own = run.model.from_latent(x, c, draws, run.sampling({"steps": 2}))
+    own = run.model.from_latent(x, c, draws, run.sampler.settings({"steps": 2}))
     x = x.numpy()
     for t in (0.0, 0.5):
         told = {"t": np.full(3, t, np.float32), "level": np.ones(3, np.float32)}

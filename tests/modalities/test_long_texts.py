@@ -80,7 +80,7 @@ def test_samples_go_on_beyond_the_window(run):
     )
     assert begun.values[0].startswith("over the sea " * 4)
     assert "".join(told) == begun.values[0]
-    with pytest.raises(ValueError, match="--prompt: it has 52 tokens and the run's texts at most 32"):
+    with pytest.raises(ValueError, match="prompt=: it has 52 tokens and the run's texts at most 32"):
         run.sample(1, prompting=Prompting(prompt="over the sea " * 4))
 
 

@@ -49,7 +49,7 @@ def plan_of(photos, **options):
 
 def likewise(monkeypatch, capsys, *words):
     monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
-    main.main()
+    main()
     return capsys.readouterr()
 
 
@@ -153,7 +153,7 @@ def test_without_given_a_view_of_real_items_is(run):
     assert not list((run.path / "reference").glob("train.?.npy"))
     drawn = run.sample(6, seed=2)
     part = run.reference("train")
-    known = {run.given_json({"small": value})["small"] for value in part.given["small"]}
+    known = {run.sampler.given_json({"small": value})["small"] for value in part.given["small"]}
     assert {given["small"] for given in drawn.given} <= known
     assert len({given["small"] for given in drawn.given}) > 1
     assert part.c is not None

@@ -96,7 +96,7 @@ def test_exported_as_it_came(tuned):
         theirs = model(torch.cat((start, x[:, :-1]), 1)).logits
         torch.testing.assert_close(theirs, run.model.cpu().predictor(x), rtol=0, atol=1e-4)
     written = model.generate(torch.cat((start, x[:, :2]), 1), do_sample=False, max_new_tokens=10)[0, 1:]
-    settings = run.sampling({"temperature": 0})
+    settings = run.sampler.settings({"temperature": 0})
     [own] = run.model.sample(None, Draws(0, torch.arange(1)), settings, prefix=x[:, :2])
     assert written.tolist() == own[: len(written)].tolist()
 

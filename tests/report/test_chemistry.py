@@ -5,6 +5,7 @@ import tiny
 
 from likewise.report.molecules import molecules
 from likewise.runs.run import Run
+from likewise.verbs.evaluate import evaluate
 from likewise.verbs.train import train
 
 
@@ -20,14 +21,14 @@ def run_on(folder, count):
 def test_molecules_are_measured(tmp_path):
     path = run_on(tmp_path, 400)
     train(path, out=tmp_path / "run", steps=2, set_=tiny.SMALL, say=lambda _: None)
-    report = Run(tmp_path / "run").evaluate(n=40)
+    report = evaluate(Run(tmp_path / "run"), n=40)
     rows = {row["name"]: row for row in report["metrics"]}
     assert rows["valid"]["floor"]["value"] == 1
     assert rows["valid"]["n_fake"] == 40
     assert 0 <= rows["valid"]["value"] <= 1
     assert rows["valid"]["baseline"]["value"] < 1
     path.unlink()  # the data are gone: novelty is measured beside what the run keeps, and says so
-    again = {row["name"]: row for row in Run(tmp_path / "run").evaluate(n=40)["metrics"]}
+    again = {row["name"]: row for row in evaluate(Run(tmp_path / "run"), n=40)["metrics"]}
     if "novel" in rows:
         assert "all" in rows["novel"]["note"]
         assert "gone" in again["novel"]["note"]

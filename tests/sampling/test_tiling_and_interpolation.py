@@ -68,7 +68,7 @@ def test_the_edge_is_like_any_other_place(flow):
 
 def test_what_is_drawn_from_moved_noise_is_moved(flow):
     """On a torus no place is special: noise moved by a whole number of the coarsest steps gives the picture moved."""
-    model, settings = seamless(flow.model, flow.experiment.backbone, "image"), flow.sampling()
+    model, settings = seamless(flow.model, flow.experiment.backbone, "image"), flow.sampler.settings()
     z = model.latent(Draws(0, torch.arange(2)))
     with torch.no_grad():
         x = model.from_latent(z, None, Draws(0, torch.arange(2)), settings)
@@ -104,7 +104,7 @@ def test_who_cannot_tile_says_so(clouds, tmp_path):
     dense = train(
         clouds, family="vae", backbone="mlp", out=tmp_path / "mlp", steps=1, set_=settings, say=lambda _: None
     )
-    with pytest.raises(ValueError, match="--tile: mlp has no convolutions"):
+    with pytest.raises(ValueError, match="tile=: mlp has no convolutions"):
         dense.sample(1, tile=True)
     through = train(
         clouds, through=run_of_vae(clouds, tmp_path), out=tmp_path / "latent", steps=1, set_=settings,
@@ -122,7 +122,7 @@ def run_of_vae(clouds, folder):
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
 def test_a_walk_goes_round_and_comes_again(flow, tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(interpolation, "FRAMES", 3)
-    out = interpolation.walk(flow, tmp_path / f"a{suffix}", n=3, seed=5)
+    out = interpolation.walk(flow.sampler, tmp_path / f"a{suffix}", n=3, seed=5)
     with PILImage.open(out) as picture:
         assert picture.n_frames == 9
         assert picture.size == (192, 192)
@@ -141,7 +141,7 @@ def test_a_walk_goes_round_and_comes_again(flow, tmp_path, monkeypatch, suffix):
 
 
 def test_a_walk_changes_a_little_at_a_time(flow):
-    values, _ = interpolation._frames(flow, 3, 1, None, None)
+    values, _ = interpolation._frames(flow.sampler, 3, 1, None, None)
     pixels = np.stack([np.asarray(v, np.float64) for v in values])
     step = np.abs(pixels - np.roll(pixels, -1, 0)).mean((1, 2))
     between = np.abs(pixels[:: interpolation.FRAMES] - np.roll(pixels[:: interpolation.FRAMES], -1, 0)).mean()
@@ -150,20 +150,20 @@ def test_a_walk_changes_a_little_at_a_time(flow):
 
 def test_walks_that_are_none(flow, clouds, tmp_path):
     with pytest.raises(ValueError, match=r"written as \.gif"):
-        interpolation.walk(flow, tmp_path / "a.avi")
+        interpolation.walk(flow.sampler, tmp_path / "a.avi")
     with pytest.raises(ValueError, match="two samples"):
-        interpolation.walk(flow, tmp_path / "a.gif", n=1)
+        interpolation.walk(flow.sampler, tmp_path / "a.gif", n=1)
     settings = {"backbone.width": 16, "backbone.depth": 1, "training.threads": 1, "training.batch": 8}
     tokens = train(clouds, family="autoregressive", out=tmp_path / "ar", steps=1, set_=settings, say=lambda _: None)
     with pytest.raises(ValueError, match="token by token, from no latent; vae, gan and flow"):
-        interpolation.walk(tokens, tmp_path / "a.gif")
+        interpolation.walk(tokens.sampler, tmp_path / "a.gif")
     assert interpolation.read_provenance(tmp_path / "none.txt") is None
     PILImage.new("L", (2, 2)).save(tmp_path / "b.gif", comment=json.dumps({"seed": 1}))
     assert interpolation.read_provenance(tmp_path / "b.gif") is None
 
 
 def test_a_film(flow, tmp_path):
-    out = interpolation.walk(flow, tmp_path / "a.mp4", n=2)
+    out = interpolation.walk(flow.sampler, tmp_path / "a.mp4", n=2)
     with av.open(str(out)) as film:
         assert json.loads(film.metadata["comment"])["walk"]["n"] == 2
         assert sum(1 for _ in film.decode(video=0)) == 2 * interpolation.FRAMES

@@ -65,7 +65,7 @@ def test_it_names_what_it_sees(run, tmp_path, monkeypatch, capsys):
         ["likewise", "sample", str(run.path), "--given-file", str(tmp_path / "files.txt"), "--set", "temperature=0",
          "--out", str(tmp_path / "out")],
     )  # fmt: skip
-    main.main()
+    main()
     said = capsys.readouterr().out.splitlines()
     right = sum(line.split()[0] == name for line, name in zip(said, names, strict=True))
     assert right >= 15
@@ -76,7 +76,7 @@ def test_one_picture_by_the_command_line_and_again_without_its_file(run, tmp_pat
     words = ["sample", run.path, "-n", 3, "--given", f"image={tmp_path / 'mine.png'}", "--out", tmp_path / "out"]
     for each in (words, ["sample", "--from", tmp_path / "out/samples.jsonl", "--out", tmp_path / "again"]):
         monkeypatch.setattr(sys, "argv", ["likewise", *map(str, each)])
-        main.main()
+        main()
         (tmp_path / "mine.png").unlink(missing_ok=True)
     assert (tmp_path / "again/samples.jsonl").read_bytes() == (tmp_path / "out/samples.jsonl").read_bytes()
 

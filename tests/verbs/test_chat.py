@@ -33,7 +33,7 @@ def run(tmp_path_factory):
 def talked(monkeypatch, capsys, run, said, *flags):
     monkeypatch.setattr(sys, "argv", ["likewise", "chat", str(run.path), *flags])
     monkeypatch.setattr(sys, "stdin", io.StringIO(said))
-    main.main()
+    main()
     return capsys.readouterr()
 
 
@@ -86,7 +86,7 @@ def test_a_terminal_has_a_prompt_and_ends_at_end_of_file(monkeypatch, capsys, ru
     monkeypatch.setattr("builtins.input", typed)
     monkeypatch.setattr(sys, "argv", ["likewise", "chat", str(run.path)])
     monkeypatch.setattr(sys, "stdin", Terminal())
-    main.main()
+    main()
     found = capsys.readouterr()
     assert found.out == Chat(run).reply("ask 1") + "\n"
     assert "/exit" in found.err

@@ -26,7 +26,7 @@ def run(tmp_path_factory):
 
 def likewise(monkeypatch, capsys, *words):
     monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
-    main.main()
+    main()
     return capsys.readouterr().out
 
 

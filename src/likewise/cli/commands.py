@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.cli.parser import build_parser
+from likewise.cli.wording import explain
 
 #: samples above which they are written block by block, and not shown
 _BULK = 4096
@@ -160,7 +161,7 @@ def _walk(run: Any, a: argparse.Namespace, given: dict[str, Any], settings: dict
 
     if any([a.given_file, a.each, a.grid, a.out, a.prompt, a.prompt_file, a.stop, a.regex, a.json_schema, a.stream]):
         raise ValueError("--walk is a file of its own: beside it are -n, --seed, --given, --set and --tile")
-    print(walk(run, Path(a.walk), 4 if a.n is None else a.n, a.seed, given, settings, tile=a.tile))
+    print(walk(run.sampler, Path(a.walk), 4 if a.n is None else a.n, a.seed, given, settings, tile=a.tile))
 
 
 def _chat(a: argparse.Namespace) -> None:
@@ -196,9 +197,9 @@ def _evaluate(a: argparse.Namespace) -> None:
 
 def _explain(a: argparse.Namespace) -> None:
     from likewise.runs.run import Run
-    from likewise.verbs.explain import explain
+    from likewise.verbs.explain import explain as explain_run
 
-    explain(Run(Path(a.run)), a.sample, a.n, a.seed, _pairs(a.given, "--given"), progress=print)
+    explain_run(Run(Path(a.run)), a.sample, a.n, a.seed, _pairs(a.given, "--given"), progress=print)
     print(Path(a.run) / "report" / "explain.html")
 
 
@@ -295,7 +296,7 @@ def main() -> None:
     try:
         _VERBS[args.verb](args)
     except (ValueError, OSError, ArithmeticError, MemoryError) as error:
-        print("likewise: " + " ".join(str(error).split("\n")), file=sys.stderr)
+        print("likewise: " + explain(error), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -70,7 +70,7 @@ def _averages(probe: Probe, pool: list[Given], name: str) -> dict[str, Any]:
     def without(rows: list[Given]) -> list[Given]:
         return [{**row, name: None} for row in rows]
 
-    asked, indices = probe.run.some_given(COUNT, probe.seed), list(range(COUNT))
+    asked, indices = probe.run.sampler.some_given(COUNT, probe.seed), list(range(COUNT))
     base, gone, other = (probe.draw(rows, indices) for rows in (asked, without(asked), swapped(asked)))
     out: dict[str, Any] = {
         "moved_without": _numbers(mean(_moves(probe, gone, base))),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from likewise.explain.page import Section, paired, strip
 from likewise.explain.probe import COUNT, Probe, Subject
+from likewise.sampling.interpolation import slerp
 from likewise.spaces import Tokens
 
 #: stops on the way between two items, both ends included
@@ -49,18 +50,6 @@ def section(probe: Probe) -> Section | None:
         found.facts.append(f"Its latent {what}: no single number of it means anything.")
     _round_trip(probe, found, z.dim() == 2)
     return found
-
-
-def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
-    """The way from a to b on the sphere, at shares in [0, 1], shape (S,). a, b: (1, *shape). Returns (S, *shape)."""
-    length_a, length_b = a.norm(), b.norm()
-    cosine = (a * b).sum() / (length_a * length_b).clamp(min=1e-12)
-    angle = cosine.clamp(-1, 1).acos()
-    share = share.view(-1, *[1] * (a.dim() - 1))
-    if angle < 1e-4 or angle > torch.pi - 1e-4:  # one direction, or opposite ones: no single great circle
-        return a + share * (b - a)
-    ways = ((1 - share) * angle).sin() * a / length_a + (share * angle).sin() * b / length_b
-    return ways / angle.sin() * torch.lerp(length_a.expand(len(share)), length_b, share.flatten()).view_as(share)
 
 
 def _start(probe: Probe, subject: Subject) -> Tensor:

@@ -53,7 +53,7 @@ class Probe:
     def __post_init__(self) -> None:
         self.model = self.run.model
         self.device = next(self.model.parameters()).device
-        self.settings = self.run.sampling()
+        self.settings = self.run.sampler.settings()
         for split in ("train", "held_out"):
             kept = self.run.path / "reference" / f"{split}.json"
             if not kept.is_file():
@@ -91,7 +91,7 @@ class Probe:
         return self.run.field_data(values).encode(np.arange(len(values)), None, trim=True).to(self.device)
 
     def condition(self, rows: list[Given]) -> dict[str, Tensor] | None:
-        return self.run.condition(rows, self.device)
+        return self.run.sampler.condition(rows, self.device)
 
     def noise(self, indices: Sequence[int]) -> Draws:
         """The noise that samples `indices` of the seed are drawn with."""
@@ -107,7 +107,7 @@ class Probe:
         Rows with one index get the same noise, so that what differs is due to the rows or the latents.
         """
         draws, c = self.noise(indices), self.condition(rows)
-        with torch.no_grad(), self.run.computing(self.settings, self.device):
+        with torch.no_grad(), self.run.sampler.autocast(self.settings, self.device):
             if z is None:
                 x = self.model.sample(c, draws, self.settings)
             else:

@@ -98,7 +98,7 @@ def _config(run: Run, weights: dict[str, Tensor]) -> dict[str, Any]:
 
 def _generation(run: Run) -> dict[str, Any]:
     """How the run itself draws; the start is never drawn."""
-    drawn = run.sampling()
+    drawn = run.sampler.settings()
     assert isinstance(drawn, AutoregressiveSampling)
     start = _special(run)["bos_token_id"]
     found = {"suppress_tokens": [start], "max_length": layout.check(run)[1].length + 1, **_special(run)}

@@ -45,7 +45,7 @@ def build(
         "n_train": len(got.train.values),
         "drawn": run.experiment.family.generates,
         "seed": seed,
-        "sampling": run.how_drawn(settings),
+        "sampling": run.sampler.changed_settings(settings),
         "protocol": got.stamp,
         "judge": None,
         "copies": None,

@@ -176,7 +176,7 @@ def gather(run: Run, n: int, seed: int, features: str = "pca", settings: Mapping
         "split": "held-out data against samples",
         "seed": seed,
         # Samples drawn otherwise are not to be compared; by the family's defaults, stamps stay what they were.
-        **({"sampling": drawn} if (drawn := run.how_drawn(settings)) else {}),
+        **({"sampling": drawn} if (drawn := run.sampler.changed_settings(settings)) else {}),
         "held_out": _fingerprint(raw_held_out),
         "train": _fingerprint(raw_train),
     }

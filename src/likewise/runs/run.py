@@ -6,38 +6,33 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from likewise import catalog
 from likewise.assemble import assemble
-from likewise.config import Experiment, add_part, explain, parts_of, read_toml, to_toml, validate
+from likewise.config import Experiment, parts_of, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
-from likewise.families.base import Model, Sampling
+from likewise.families.base import Model
 from likewise.modalities.base import Encoding, Modality
 from likewise.modalities.latents import Autoencoder, Latents
 from likewise.runs import reference
 from likewise.runs.reference import Reference
 from likewise.sampling.editing import Edit
-from likewise.sampling.outpainting import go_on
-from likewise.sampling.prompting import Prompting, Reins
+from likewise.sampling.prompting import Prompting
+from likewise.sampling.sampler import Sampler, SampleRequest
 from likewise.sampling.samples import Samples
-from likewise.sampling.tiling import seamless
-from likewise.spaces import Continuous, Tokens, missing, without_end
+from likewise.spaces import Tokens, without_end
 from likewise.training import checkpoint, distributed, hardware
 from likewise.training.batches import Batches, FieldData, scored_together
 
 #: where a run keeps the weights that its training started from, by the model's names
 PRETRAINED = Path("pretrained") / "weights.safetensors"
-#: what settings of drawing begin with that are of the decoder within, and of how samples are written
-_DECODER, _TARGET = "decoder.", "target."
 
 
 class Run:
@@ -98,7 +93,7 @@ class Run:
         """What latents need of this run; its weights are read when they are first needed."""
         space, family = self.modality.space(self.encoding), self.experiment.family
         found = family.latents(space), family.codebook(space)
-        return Autoencoder(self.modality, self.encoding, lambda: self.model, self.sampling(None), *found)
+        return Autoencoder(self.modality, self.encoding, lambda: self.model, self.sampler.settings(), *found)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -176,23 +171,19 @@ class Run:
         """What was given with the first `most` items of a split, as JSON; empty if nothing is."""
         columns = self._kept(split)[1]
         count = min(most, *map(len, columns.values())) if columns else 0
-        return [self.given_json({name: column[i] for name, column in columns.items()}) for i in range(count)]
-
-    def given_json(self, given: dict[str, Any]) -> dict[str, Any]:
-        """What a sample is given as JSON, which `sample` takes wherever the run is: a picture is whole in it."""
-        return {k: None if v is None else self.conditions[k].to_given(v) for k, v in given.items()}
+        return [self.sampler.given_json({name: column[i] for name, column in columns.items()}) for i in range(count)]
 
     def _kept(self, split: str) -> tuple[Sequence[Any], dict[str, Sequence[Any]]]:
         return reference.kept(self.path / "reference", split, self.plain, self.conditions)
 
-    def block(self) -> int:
-        """How many samples are computed together: fixed, as rounding may depend on it (see `Model.draws_alone`)."""
-        if self.autoencoder is not None:
-            return self.autoencoder.block()  # what is decoded together is larger than its latents
-        space = self.modality.space(self.encoding)
-        if isinstance(space, Tokens):
-            return 64
-        return int(2 ** np.clip(np.round(np.log2(2**16 / space.size)), 4, 8))
+    @property
+    def sampler(self) -> Sampler:
+        """What draws from this run; its weights are read when they are first needed."""
+        return Sampler(
+            str(self.path.resolve()), self.modality, self.encoding, self.conditions, self.experiment.family,
+            self.experiment.backbone, lambda: self.model, lambda: self._kept("train")[1], lambda: self.weights_hash,
+            self.experiment.data.path, None if self.autoencoder is None else self.autoencoder.sampler,
+        )  # fmt: skip
 
     def sample(
         self,
@@ -209,194 +200,36 @@ class Run:
         live: Callable[[str], None] | None = None,
         tile: bool = False,
     ) -> Samples:
-        """Draw samples start..start + n - 1 of `seed`.
+        """Draw samples start..start + n - 1 of `seed` (see `SampleRequest`).
 
         given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
-        each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. settings: of the
-        family's sampling, such as {"steps": 8}, and of an autoencoder's, such as {"decoder.temperature": 0.5}. model,
-        block: other than the run's own, for previews. steering: how texts begin, end and read. edit: what samples are
-        made of; where nothing is given, it alone says what they are. live: told the text of a single sample, piece by
-        piece, as it is drawn. tile: draw what goes on with itself at its edges (see `tile`).
+        each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. model, block:
+        other than the run's own, for previews.
         """
-        if n < 1:
-            raise ValueError(f"-n {n}: at least one sample")
-        if not self.experiment.family.generates:
-            raise ValueError(
-                f"{self.path}: a {getattr(self.experiment.family, 'name', '')} makes codes of items, and draws none; "
-                f"train what draws its codes: likewise train {self.experiment.data.path} --through {self.path}"
-            )
-        each = [dict(g) for g in given] if isinstance(given, list) else [dict(given or {}) for _ in range(n)]
-        if self.conditions and not given and edit is None:
-            each = self.some_given(n, seed, start)
-        for name in {k for g in each for k in g}:
-            if name not in self.conditions:
-                raise ValueError(f"--given {name}: this run is given {', '.join(self.conditions) or 'nothing'}")
-        chosen, modality = self.sampling(settings), self.decoder(settings)
-        block, values, parts = block or self.block(), [], []
-        own = model is None
-        model = model or self.model
-        if tile:
-            model, modality = self.seamless(model, modality)
-        reins = self.reins(prompting, model, chosen, live is not None, n)
-        if edit is not None and not model.editable:
-            family = getattr(self.experiment.family, "name", "this family")
-            raise ValueError(
-                f"--from-image: {family} of {self.modality.describe()} cannot edit; a flow of what has positions, such "
-                "as pictures, can"
-            )
-        whole_items = isinstance(model.target, Continuous) and not model.target.ragged
-        longer = getattr(chosen, "length", None) if whole_items else None
-        if longer and not modality.extendable:
-            raise ValueError(f"length={longer}: only texts and clips go on; this run learned {modality.describe()}")
-        cut: list[int] = []
-        device = model.device
-        # Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
-        with self.computing(chosen, device):
-            whole = not (start % block or n % block) or not model.draws_alone(chosen, block)
-        for first in range(start - start % block, start + n, block):
-            items = range(first, first + block)
-            if not whole:
-                items = range(max(first, start), min(first + block, start + n))
-            rows = [each[min(max(i - start, 0), n - 1)] for i in items]
-            index = torch.tensor(items)
-            c = self.condition(rows, device)
-            wanted = [start <= i < start + n for i in items]
-            inside = [i for i, one in enumerate(wanted) if one]
-            steered = reins and reins.batch(wanted, live)
-            with torch.no_grad(), self.computing(chosen, device):
-                extra: dict[str, Any] = steered.arguments(device) if steered else {}
-                if edit is not None:
-                    extra["edited"] = edit.batch(modality, self.encoding, len(rows), device)
-                draws = Draws(derive_seed(seed, "sample"), index, device)
-                x = model.sample(c, draws, chosen, **extra)
-                if longer:  # a view, such as the first frame, is of the first window alone
-                    c = self.condition(
-                        [{k: v for k, v in r.items() if k not in modality.views()} for r in rows], device
-                    )
-                    x = go_on(model, x, longer, c, draws, chosen)
-                x = x.cpu()
-                decoded = modality.decode(x, self.encoding, Draws(derive_seed(seed, "decode"), index))
-            if steered:
-                steered.finish()
-                decoded = [steered.reins.prompting.trim(text) for text in decoded]
-                cut += [items[i] for i, full in enumerate(steered.complete(x)) if not full]
-            values += [decoded[i] for i in inside]
-            parts.append(x[inside])
-        provenance = {"run": str(self.path.resolve()), "seed": seed, "settings": settings or {}}
-        if own:
-            provenance["weights"] = self.weights_hash
-        if prompting and prompting.to_dict():
-            provenance["steering"] = prompting.to_dict()
-        if edit is not None:
-            provenance["edit"] = edit.to_dict()
-        if tile:
-            provenance["tile"] = True
-        told = [self.given_json(row) for row in each]
-        return Samples(values, torch.cat(parts), told, seed, modality, start, provenance, cut)
+        sampler = self.sampler
+        if model is not None:  # whose weights are not those that the run's hash names
+            sampler = dataclasses.replace(sampler, load=lambda: model, weights_hash=None)
+        if block is not None:
+            sampler = dataclasses.replace(sampler, block_size=block)
+        request = SampleRequest(n, seed, given, start, settings or {}, prompting or Prompting(), edit, live, tile)
+        return sampler.draw(request)
 
     def reconstruct(
         self, x: Tensor, c: dict[str, Tensor] | None = None, model: Model | None = None
     ) -> tuple[list[Any], Tensor]:
         """What an autoencoder makes of its latents of x, as values and as a tensor like x. model: not the run's own."""
-        model, settings, parts = model or self.model, self.sampling(None), []
+        sampler = self.sampler
+        model, settings, parts = model or self.model, sampler.settings(), []
         size, device = scored_together(model.target), model.device
         for first in range(0, len(x), size):
             part = x[first : first + size].to(device)
             draws = Draws(derive_seed(0, "reconstruct"), torch.arange(first, first + len(part)), device)
             given = None if c is None else {k: v[first : first + size].to(device) for k, v in c.items()}
-            with self.computing(settings, device):
+            with sampler.autocast(settings, device):
                 z = model.encode(part, given, settings)
                 parts.append(model.from_latent(z, given, draws, settings).cpu())
         made = torch.cat(parts)
         return self.modality.decode(made, self.encoding), made
-
-    def reins(
-        self, prompting: Prompting | None, model: Model, chosen: Sampling, live: bool = False, n: int = 1
-    ) -> Reins | None:
-        """What steers this run's samples; None if nothing is asked for. Raises ValueError where nothing can."""
-        prompting = prompting or Prompting()
-        if not prompting.to_dict() and not live:
-            return None
-        space = self.modality.space(self.encoding)
-        self.modality.token_bytes()  # which says so where there is no text
-        if not model.steerable or not isinstance(space, Tokens):
-            family = getattr(self.experiment.family, "name", "this family")
-            raise ValueError(
-                f"--prompt, --stop, --stream, --regex and --json-schema: {family} does not draw a text from its first "
-                "token to its last; autoregressive does"
-            )
-        if live and n != 1:
-            raise ValueError(f"--stream: it shows one text as it is drawn, and these are {n}; give -n 1")
-        return Reins(prompting, self.modality, space, model.longest(chosen))
-
-    def sampling(self, settings: dict[str, Any] | None = None) -> Sampling:
-        """How the run draws, with `settings` changed. Raises ValueError for one that is not there."""
-        chosen = self.experiment.family.sampling
-        settings = {k: v for k, v in (settings or {}).items() if not k.startswith(_TARGET)}
-        if self.autoencoder is not None:
-            settings = {k: v for k, v in settings.items() if not k.startswith(_DECODER)}
-        try:
-            return type(chosen).model_validate({**chosen.model_dump(), **settings})
-        except ValidationError as error:
-            raise ValueError(f"sampling: {explain(error, type(chosen))}") from None
-
-    def computing(self, settings: Sampling, device: torch.device) -> AbstractContextManager[object]:
-        """In this context products are computed as precisely as `settings` have samples drawn."""
-        return hardware.autocast(device, hardware.precision(settings.precision, device))
-
-    def how_drawn(self, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What of how the run draws, with `settings` changed, is not the family's own default: what a report names."""
-        usual = type(self.experiment.family)().sampling.model_dump()
-        chosen = self.sampling(dict(settings or {})).model_dump()
-        decoder = {k: v for k, v in (settings or {}).items() if k.startswith(_DECODER)}
-        return {k: v for k, v in chosen.items() if v != usual[k]} | decoder
-
-    def decoder(self, settings: dict[str, Any] | None) -> Modality:
-        """What decodes and writes: of latents, the autoencoder with the `settings` that are called decoder.NAME.
-
-        Those called target.NAME are of how samples are written.
-        """
-        modality = self.modality
-        if self.autoencoder is not None:
-            assert isinstance(modality, Latents)
-            own = self.autoencoder.sampling(_called(_DECODER, settings))
-            modality = Latents(dataclasses.replace(modality.autoencoder, sampling=own), **modality.state())
-        if writing := _called(_TARGET, settings):
-            try:
-                return modality.written(writing)
-            except ValidationError as error:
-                raise ValueError(f"target: {explain(error, self.plain.Settings)}") from None
-        return modality
-
-    def seamless(self, model: Model, modality: Modality) -> tuple[Model, Modality]:
-        """A model, and what decodes its samples, whose pictures go on with themselves at their edges."""
-        if self.autoencoder is None:
-            return seamless(model, self.experiment.backbone, self.plain.name), modality
-        # The pixels are the autoencoder's.
-        assert isinstance(modality, Latents)
-        backbone = self.autoencoder.experiment.backbone
-        return model, modality.decoded_by(seamless(self.autoencoder.model, backbone, self.plain.name))
-
-    def some_given(self, n: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
-        """What the samples start..start + n - 1 of `seed` are given when nobody says: what a training item was."""
-        pool = self._kept("train")[1]
-        count = min(map(len, pool.values()))
-        chosen = Draws(derive_seed(seed, "given"), torch.arange(start, start + n)).integers(count)
-        return [{name: column[i] for name, column in pool.items()} for i in chosen.tolist()]
-
-    def condition(self, rows: list[dict[str, Any]], device: torch.device) -> dict[str, Tensor] | None:
-        """What is given in each of the rows, by field, as tensors; a field that a row leaves out is missing there."""
-        if not self.conditions or not any(rows):
-            return None
-        out = {}
-        for name, modality in self.conditions.items():
-            known = [i for i, row in enumerate(rows) if row.get(name) is not None]
-            tensor = missing(modality.space(modality.encodings[0]), len(rows))
-            if known:
-                channel = self.field_data([modality.read(rows[i][name]) for i in known], name)
-                tensor[known] = channel.encode(np.arange(len(known)), None, trim=False)
-            out[name] = tensor.to(device)
-        return out
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, seed: int = 0) -> np.ndarray | None:
         """log p(x|c) in nats, shape (n,); None if the model has none."""
@@ -445,27 +278,6 @@ class Run:
             with torch.no_grad():
                 parts.append(score(x[index].to(device), part, index).cpu())
         return torch.cat(parts).double().numpy()
-
-    def evaluate(self, n: int = 1000, seed: int = 0, features: str = "pca") -> dict[str, Any]:
-        """Measure n samples and write `report/`; returns what report.json holds (see `likewise.evaluate`)."""
-        from likewise.report.build import build
-
-        return build(self, n=n, seed=seed, features=features)
-
-
-def _called(prefix: str, settings: dict[str, Any] | None) -> dict[str, Any]:
-    """The settings that begin with a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in (settings or {}).items() if k.startswith(prefix)}
-
-
-def load(path: str | Path, parts: Sequence[Any] = ()) -> Run:
-    """Open a run. parts: the classes of its parts that are neither likewise's own nor of an installed package.
-
-    Raises ValueError of one line that names a part that is missing.
-    """
-    for part in parts:
-        add_part(part)
-    return Run(Path(path))
 
 
 def list_runs(folder: Path) -> list[Run]:

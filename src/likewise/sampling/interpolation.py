@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as PILImage
+from torch import Tensor
 
 from likewise.draws import Draws, derive_seed
-from likewise.explain.latents import slerp
-from likewise.runs.run import Run
+from likewise.errors import Message, Setting, UserError
+from likewise.sampling.sampler import Sampler
 
 #: pictures from one sample to the next, and how long each is seen, in milliseconds
 FRAMES, _EACH = 12, 80
@@ -27,7 +28,7 @@ _PILLOW, _FILMS = (".gif", ".webp", ".png"), (".mp4",)
 
 
 def walk(
-    run: Run, out: Path, n: int = 4, seed: int = 0, given: dict[str, Any] | None = None,
+    sampler: Sampler, out: Path, n: int = 4, seed: int = 0, given: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None, *, tile: bool = False,
 ) -> Path:  # fmt: skip
     """Write the way from sample 0 of `seed` to 1, to 2, ..., and back to 0. Raises ValueError where there is none.
@@ -36,28 +37,45 @@ def walk(
     """
     suffix = out.suffix.lower()
     if suffix not in _PILLOW + _FILMS:
-        raise ValueError(f"--walk {out}: a moving picture is written as {', '.join(_PILLOW + _FILMS)}")
+        known = ", ".join(_PILLOW + _FILMS)
+        raise UserError(f"a moving picture is written as {known}", setting="walk", value=out)
     if suffix in _FILMS:
         _av(out)  # before anything is drawn
     if n < 2:
-        raise ValueError(f"--walk {out}: a walk is between two samples at least; -n {n}")
-    if "picture" not in run.modality.forms:
-        raise ValueError(f"--walk {out}: a moving picture is made of pictures, and this run draws {run.plain.name}")
-    values, asked = _frames(run, n, seed, given, settings, tile)
+        raise UserError(Message("a walk is between two samples at least; ", Setting("n", n)), setting="walk", value=out)
+    if "picture" not in sampler.modality.forms:
+        raise UserError(
+            f"a moving picture is made of pictures, and this run draws {sampler.plain.name}", setting="walk", value=out
+        )
+    values, asked = _frames(sampler, n, seed, given, settings, tile)
     provenance = {
-        "run": str(run.path.resolve()), "weights": run.weights_hash, "seed": seed, "settings": settings or {},
-        "given": asked, "walk": {"n": n, "frames": FRAMES}, **({"tile": True} if tile else {}),
-    }  # fmt: skip
+        **sampler.origin(seed, settings or {}),
+        "given": asked,
+        "walk": {"n": n, "frames": FRAMES},
+        **({"tile": True} if tile else {}),
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, values, json.dumps(provenance, sort_keys=True))
     return out
 
 
-def again(file: Path, found: dict[str, Any], run: Run, out: Path) -> Path:
+def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    """The way from a to b on the sphere, at shares in [0, 1], shape (S,). a, b: (1, *shape). Returns (S, *shape)."""
+    length_a, length_b = a.norm(), b.norm()
+    cosine = (a * b).sum() / (length_a * length_b).clamp(min=1e-12)
+    angle = cosine.clamp(-1, 1).acos()
+    share = share.view(-1, *[1] * (a.dim() - 1))
+    if angle < 1e-4 or angle > torch.pi - 1e-4:  # one direction, or opposite ones: no single great circle
+        return a + share * (b - a)
+    ways = ((1 - share) * angle).sin() * a / length_a + (share * angle).sin() * b / length_b
+    return ways / angle.sin() * torch.lerp(length_a.expand(len(share)), length_b, share.flatten()).view_as(share)
+
+
+def again(file: Path, found: dict[str, Any], sampler: Sampler, out: Path) -> Path:
     """Walk once more as `found`, the provenance of `file`, says."""
     done = out / file.name
     tile = found.get("tile", False)
-    return walk(run, done, found["walk"]["n"], found["seed"], found["given"], found["settings"], tile=tile)
+    return walk(sampler, done, found["walk"]["n"], found["seed"], found["given"], found["settings"], tile=tile)
 
 
 def read_provenance(file: Path) -> dict[str, Any] | None:
@@ -74,7 +92,7 @@ def read_provenance(file: Path) -> dict[str, Any] | None:
 
 
 def _frames(
-    run: Run,
+    sampler: Sampler,
     n: int,
     seed: int,
     given: dict[str, Any] | None,
@@ -82,18 +100,18 @@ def _frames(
     tile: bool = False,
 ) -> tuple[list[Any], dict[str, Any]]:
     """The pictures, `FRAMES` from each of the n samples to the next, and what all are given."""
-    asked = given or (run.some_given(1, seed)[0] if run.conditions else {})
-    model, chosen, modality = run.model, run.sampling(settings), run.decoder(settings)
+    asked = given or (sampler.some_given(1, seed)[0] if sampler.conditions else {})
+    model, chosen, modality = sampler.model, sampler.settings(settings), sampler.decoder(settings)
     if tile:
-        model, modality = run.seamless(model, modality)
+        model, modality = sampler.seamless(model, modality)
     device = model.device
     try:
         ends = model.latent(Draws(derive_seed(seed, "sample"), torch.arange(n), device))
     except NotImplementedError as error:
-        raise ValueError(f"--walk: {error}; vae, gan and flow have one") from None
+        raise UserError(f"{error}; vae, gan and flow have one", setting="walk") from None
     shares = torch.arange(FRAMES, device=device) / FRAMES
     z = torch.cat([slerp(ends[[i]], ends[[(i + 1) % n]], shares) for i in range(n)])
-    values, block = [], run.block()
+    values, block = [], sampler.block()
     for first in range(0, len(z), block):
         # Blocks are full, as rounding may depend on their size; all frames have the noise of sample 0 beside z.
         part = z[first : first + block]
@@ -101,11 +119,11 @@ def _frames(
         same = torch.zeros(block, dtype=torch.long)
         draws = Draws(derive_seed(seed, "sample"), same, device)
         model.latent(draws)
-        with torch.no_grad(), run.computing(chosen, device):
-            x = model.from_latent(whole, run.condition([asked] * block, device), draws, chosen).cpu()
-        decoded = modality.decode(x, run.encoding, Draws(derive_seed(seed, "decode"), same))
+        with torch.no_grad(), sampler.autocast(chosen, device):
+            x = model.from_latent(whole, sampler.condition([asked] * block, device), draws, chosen).cpu()
+        decoded = modality.decode(x, sampler.encoding, Draws(derive_seed(seed, "decode"), same))
         values += modality.as_form(decoded[: len(part)], "picture")
-    return values, run.given_json(asked)
+    return values, sampler.given_json(asked)
 
 
 def _write(out: Path, values: Sequence[PILImage.Image], provenance: str) -> None:
@@ -141,8 +159,8 @@ def _av(out: Path) -> Any:
     try:
         import av  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ValueError(
-            f"--walk {out}: needs the library av (pip install av); .gif, .webp and .png need nothing"
+        raise UserError(
+            "needs the library av (pip install av); .gif, .webp and .png need nothing", setting="walk", value=out
         ) from None
     return av
 

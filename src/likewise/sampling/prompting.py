@@ -54,7 +54,7 @@ class Prompting:
         return text[: min(found, default=len(text))]
 
 
-class Reins:
+class PromptedDecoding:
     """A steering, made ready for the tokens of a run: what a prompt is in tokens, and the grammar."""
 
     def __init__(self, prompting: Prompting, modality: Modality, space: Tokens, longest: int) -> None:
@@ -78,41 +78,41 @@ class Reins:
             self.healing = torch.tensor([piece.startswith(last) for piece in self.pieces])
         self.ids = ids
 
-    def batch(self, wanted: Sequence[bool], live: Callable[[str], None] | None = None) -> Steered:
+    def batch(self, wanted: Sequence[bool], live: Callable[[str], None] | None = None) -> PromptedBatch:
         """For one batch; the rows that are not wanted end at once. live: told the text of the one wanted row."""
-        return Steered(self, wanted, live)
+        return PromptedBatch(self, wanted, live)
 
 
-class Steered:
+class PromptedBatch:
     """The constraint (`families.decoding.Constraint`) of one batch, and what `sample` takes beside it."""
 
-    def __init__(self, reins: Reins, wanted: Sequence[bool], live: Callable[[str], None] | None) -> None:
-        self.reins, self.wanted = reins, wanted
-        self._stops = [stop.encode() for stop in reins.prompting.stop]
+    def __init__(self, decoding: PromptedDecoding, wanted: Sequence[bool], live: Callable[[str], None] | None) -> None:
+        self.decoding, self.wanted = decoding, wanted
+        self._stops = [stop.encode() for stop in decoding.prompting.stop]
         self._texts = [bytearray() for _ in wanted]
         self._over = [not each for each in wanted]
-        self._matching = None if reins.grammar is None else reins.grammar.start(len(wanted))
-        self._live = None if live is None else Live(reins.pieces, reins.prompting, live, reins.lead)
-        self._only_end = torch.arange(reins.vocabulary) == reins.end
+        self._matching = None if decoding.grammar is None else decoding.grammar.start(len(wanted))
+        self._live = None if live is None else Live(decoding.pieces, decoding.prompting, live, decoding.lead)
+        self._only_end = torch.arange(decoding.vocabulary) == decoding.end
 
     def arguments(self, device: torch.device) -> dict[str, Any]:
         """What `Model.sample` of a steerable model is given."""
         given: dict[str, Any] = {"constraint": self}
-        if self.reins.ids:
-            given["prefix"] = torch.tensor(self.reins.ids, device=device).repeat(len(self.wanted), 1)
+        if self.decoding.ids:
+            given["prefix"] = torch.tensor(self.decoding.ids, device=device).repeat(len(self.wanted), 1)
         if self._live is not None:
             given["on_token"] = self._told
         return given
 
     def mask(self, x: Tensor) -> Tensor | None:
-        reins, position = self.reins, x.shape[1]
+        decoding, position = self.decoding, x.shape[1]
         if position > 0:
             self._see(position - 1, x[:, -1].tolist())
-        if position < len(reins.ids):
+        if position < len(decoding.ids):
             return None
-        may = torch.ones(len(x), reins.vocabulary, dtype=torch.bool)
-        if reins.healing is not None and position == len(reins.ids):
-            may &= reins.healing
+        may = torch.ones(len(x), decoding.vocabulary, dtype=torch.bool)
+        if decoding.healing is not None and position == len(decoding.ids):
+            may &= decoding.healing
         if self._matching is not None:
             may &= self._matching.mask(self._over)
         may[torch.tensor(self._over)] = self._only_end
@@ -124,7 +124,7 @@ class Steered:
             return [True] * len(x)
         seen = self._matching.seen
         return [
-            self._matching.complete(i, row[len(self.reins.ids) + seen[i] :]) if self.wanted[i] else True
+            self._matching.complete(i, row[len(self.decoding.ids) + seen[i] :]) if self.wanted[i] else True
             for i, row in enumerate(x.tolist())
         ]
 
@@ -135,22 +135,22 @@ class Steered:
     def _told(self, position: int, tokens: Tensor) -> None:
         assert self._live is not None
         token = int(tokens[self.wanted.index(True)])
-        if token != self.reins.end:
+        if token != self.decoding.end:
             self._live.token(token)
 
     def _see(self, position: int, tokens: list[int]) -> None:
         """Take in the tokens of a position: which rows are over now."""
-        reins = self.reins
+        decoding = self.decoding
         for i, token in enumerate(tokens):
             if self._over[i]:
                 continue
-            if self._matching is not None and position >= len(reins.ids):
+            if self._matching is not None and position >= len(decoding.ids):
                 self._matching.take(i, token)
-            if token == reins.end:
+            if token == decoding.end:
                 self._over[i] = True
                 continue
             text = self._texts[i]
-            new, start = len(text), len(reins.prompting.prompt.encode())
-            text += reins.pieces[token] if text else reins.pieces[token].removeprefix(reins.lead)
+            new, start = len(text), len(decoding.prompting.prompt.encode())
+            text += decoding.pieces[token] if text else decoding.pieces[token].removeprefix(decoding.lead)
             if any(text.find(stop, max(start, new - len(stop) + 1)) >= 0 for stop in self._stops):
                 self._over[i] = True

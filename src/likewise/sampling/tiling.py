@@ -12,6 +12,7 @@ from itertools import chain
 from torch import nn
 
 from likewise.backbones.base import Backbone
+from likewise.errors import UserError
 from likewise.families.base import Model
 from likewise.spaces import Continuous
 
@@ -20,13 +21,13 @@ def seamless(model: Model, backbone: Backbone, kind: str) -> Model:
     """A model with the same weights whose samples go on with themselves at their edges.
 
     The layers are copies that share the weights' memory: `model` itself still draws as before, in another thread at the
-    same time too. kind: what is drawn, for the error. Raises ValueError where the network cannot.
+    same time too. kind: what is drawn, for the error. Raises UserError where the network cannot.
     """
     space = model.target
     if not isinstance(space, Continuous) or not space.positions:
-        raise ValueError(f"--tile: patterns are made of pixels, and this run draws {kind} from {space}")
+        raise UserError(f"patterns are made of pixels, and this run draws {kind} from {space}", setting="tile")
     if why := backbone.no_tiles(space):
-        raise ValueError(f"--tile: {why}")
+        raise UserError(why, setting="tile")
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     tiled = copy.deepcopy(model, shared)
     for layer in tiled.modules():

@@ -1,4 +1,4 @@
-"""What the machine under us needs in order to be fast: memory, threads, device, number format and memory layout.
+"""What the machine under us needs in order to be fast: memory, threads, device and memory layout.
 
 Each of these was measured and is here because it gained; `docs/guide/speed.md` has the ratios, and what gained nothing.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -114,34 +113,6 @@ def choose_device(name: str = "auto") -> torch.device:
         found = f"this machine has {present} of its kind" if present else "torch sees none here"
         raise ValueError(f"training.device: {name!r} is not there: {found}; use auto or cpu")
     return device
-
-
-def precision(name: str, device: torch.device) -> str:
-    """ "float32" or "bfloat16": `name` itself, or for "auto" bfloat16 where the device multiplies it fast."""
-    if name != "auto":
-        return name
-    return "bfloat16" if fast_bfloat16(device) else "float32"
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware: emulated, it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
-
-
-@cache
-def _cpu_flags() -> frozenset[str]:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return frozenset(word for line in lines if line.startswith("flags") for word in line.split(":", 1)[1].split())
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """In this context matrix products and convolutions compute in `precision`; weights stay what they are."""
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from likewise.config import Training
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
+from likewise.families.precision import autocast, choose_precision
 from likewise.training import checkpoint, distributed, hardware, optimizers
 from likewise.training.batches import Batches, scored_together
 from likewise.training.data_order import Order
@@ -45,7 +46,7 @@ class Learner:
         self.accumulate = settings.accumulate
         #: whether there is nothing to optimize: the model then takes in the data by `observe`
         self.observing = not self.model.players()
-        self.precision = "float32" if self.observing else hardware.precision(settings.precision, device)
+        self.precision = "float32" if self.observing else choose_precision(settings.precision, device)
         self.sharded = settings.parallel == "fsdp" and self.world.size > 1 and not self.observing
         if (device.type == "cpu" or self.precision == "bfloat16") and not self.sharded:
             hardware.to_channels_last(self.model)
@@ -165,7 +166,7 @@ class Learner:
                     # A family must not go on with the graph of an earlier turn: its gathered weights are gone, and
                     # whether it is still there depends on how many shards a process has.
                     x = x.view_as(x)
-                with hardware.autocast(self.device, self.precision):
+                with autocast(self.device, self.precision):
                     losses = self.model.loss(x, c, player, draws)
                 share = len(rows) / items
                 total = sum(v for k, v in losses.items() if not k.startswith("_"))
@@ -307,7 +308,7 @@ class Learner:
                 draws = Draws(derive_seed(self.settings.seed, "held out data"), index)
                 x, c = batches.take(part, draws, self.device)
                 noise = Draws(derive_seed(self.settings.seed, "held out"), index, self.device)
-                with hardware.autocast(self.device, self.precision):
+                with autocast(self.device, self.precision):
                     found = model.held_out(x, c, noise)
                 if found is None:  # agreed on below: a process without a block does not see it
                     sums[place, 2] = 1

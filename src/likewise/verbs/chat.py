@@ -23,7 +23,7 @@ class Chat:
                 f"{run.path}: not a run to chat with, as it does not make text given a dialogue; train one on "
                 "conversations: likewise train FILE.jsonl with rows of messages"
             )
-        run.sampling(settings)  # refuses wrong ones before anything is said
+        run.sampler.settings(settings)  # refuses wrong ones before anything is said
         self.run, self.field, self.seed, self.settings, self.system = run, field, seed, settings, system
         self.reset()
 

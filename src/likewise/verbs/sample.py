@@ -16,6 +16,7 @@ from likewise.sampling import interpolation
 from likewise.sampling.contact_sheets import write_sheet
 from likewise.sampling.editing import Edit
 from likewise.sampling.prompting import Prompting
+from likewise.sampling.sampler import SampleRequest
 from likewise.sampling.samples import Samples, finish, json_lines
 from likewise.training import checkpoint
 from likewise.training.distributed import World
@@ -101,13 +102,11 @@ def in_bulk(
     Each block is a pure function of (weights, settings, seed, index), is written whole or not at all, and is not drawn
     again when it is there: what is written is the same for any number of processes, interrupted or not.
     """
-    run.reins(prompting, run.model, run.sampling(settings))  # which says what is wrong before anything is written
-    block, parts = run.block(), out / ".parts"
-    asked = {"run": str(run.path.resolve()), "seed": seed, "settings": settings, "weights": run.weights_hash}
-    if prompting and prompting.to_dict():
-        asked["steering"] = prompting.to_dict()
-    if edit is not None:
-        asked["edit"] = edit.to_dict()
+    prompting = prompting or Prompting()
+    request = SampleRequest(n, seed, given, 0, settings, prompting, edit)
+    run.sampler.prepare(request)  # which says what is wrong before anything is written
+    block, parts = run.sampler.block(), out / ".parts"
+    asked = run.sampler.origin(seed, settings) | request.provenance()
     if lines:
         asked["lines"] = list(lines)
     about = {**asked, "n": n, "given": given}
@@ -168,7 +167,7 @@ def again(file: Path, out: Path) -> Path:
     if run.weights_hash != found["weights"]:
         raise ValueError(f"{file}: drawn by other weights than those {run.path} has now")
     if "walk" in found:
-        return interpolation.again(file, found, run, out)
+        return interpolation.again(file, found, run.sampler, out)
     prompting, edit = Prompting.from_dict(found.get("steering", {})), Edit.from_dict(found.get("edit"))
     drawn, _ = sample(
         run, len(given), found["seed"], given, out, first, found["settings"], prompting=prompting, edit=edit,

@@ -31,6 +31,7 @@ from likewise.training.distributed import World
 from likewise.training.learner import Learner, NonFinite, parameters
 from likewise.training.loggers import require, tracker, values_of
 from likewise.training.signals import Interrupted, Stop
+from likewise.verbs.trained import TrainedRun
 from likewise.version import __version__
 
 #: how many real items of each split are kept inside the run, for its reports, and about how many bytes
@@ -59,7 +60,7 @@ def train(
     lora: int | None = None,
     set_: dict[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
-) -> Run:
+) -> TrainedRun:
     """Train a model of what is at `path` and return its run, a folder `out` (default runs/NAME).
 
     Every argument that is left out is guessed from the data, and the guess is shown before it acts. given: names of
@@ -92,7 +93,7 @@ def train(
     else:  # the first process reads the data and settles everything; the others open what it made
         if failed := world.gather("")[0]:
             raise ValueError(f"the first process could not begin: {failed}")
-        run = Run(folder)
+        run = TrainedRun(folder)
         train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
     with locks.training(run, world):
         _fit(run, train_part, held_out, resume=False, say=say, world=world)
@@ -101,7 +102,7 @@ def train(
 
 def _begin(
     path: Path, folder: Path, world: World, options: dict[str, Any], say: Callable[[str], None] | None
-) -> tuple[Run, Records, Records]:
+) -> tuple[TrainedRun, Records, Records]:
     """Read the data, settle the plan, show it, and make the run's folder."""
     if folder.exists() and not (
         folder.is_dir() and ((folder / "experiment.toml").is_file() or not any(folder.iterdir()))
@@ -138,7 +139,7 @@ def _begin(
             shutil.rmtree(aside, ignore_errors=True)
             raise
         aside.rename(folder)
-    return Run(folder), plan.train, plan.held_out
+    return TrainedRun(folder), plan.train, plan.held_out
 
 
 def _lay_out(aside: Path, plan: Plan) -> None:
@@ -158,9 +159,9 @@ def _lay_out(aside: Path, plan: Plan) -> None:
 
 
 @distributed.together()
-def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Run:
+def resume(path: str | Path, say: Callable[[str], None] | None = None) -> TrainedRun:
     """Go on with an interrupted run; its weights will be those of a run that was not interrupted."""
-    run = Run(Path(path))
+    run = TrainedRun(Path(path))
     settings = run.experiment.training
     world = _join(settings.device, settings.wait_minutes)
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)

@@ -1,0 +1,369 @@
+"""Drawing: a trained model, what decodes its tensors, and a request become samples with their provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from likewise.backbones.base import Backbone
+from likewise.config import explain
+from likewise.draws import Draws, derive_seed
+from likewise.errors import Command, Message, Setting, UserError
+from likewise.families.base import Family, Model, Sampling
+from likewise.families.precision import autocast, choose_precision
+from likewise.modalities.base import Encoding, Modality
+from likewise.modalities.latents import Latents
+from likewise.sampling.editing import Edit
+from likewise.sampling.outpainting import go_on
+from likewise.sampling.prompting import PromptedBatch, PromptedDecoding, Prompting
+from likewise.sampling.samples import Samples
+from likewise.sampling.tiling import seamless
+from likewise.spaces import Continuous, Tokens, missing
+
+#: prefixes of sampling settings that are for the autoencoder's decoder, and for how samples are written
+_DECODER, _TARGET = "decoder.", "target."
+Given = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Samples start..start + n - 1 of `seed`, and how they are drawn.
+
+    given: one mapping from field to value for all samples, or a list with one for each; a field left out is not
+    conditioned on. settings: of the family's sampling, such as {"steps": 8}, of an autoencoder's, such as
+    {"decoder.temperature": 0.5}, and of how samples are written, such as {"target.quality": 90}. live: receives the
+    text of a single sample, piece by piece, while it is drawn.
+    """
+
+    n: int = 16
+    seed: int = 0
+    given: Given | Sequence[Given] | None = None
+    start: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prompting: Prompting = field(default_factory=Prompting)
+    edit: Edit | None = None
+    live: Callable[[str], None] | None = None
+    tile: bool = False
+
+    def provenance(self) -> dict[str, Any]:
+        """The part of a sample's provenance that repeats how it was drawn, beside seed and settings."""
+        found: dict[str, Any] = {}
+        if steering := self.prompting.to_dict():
+            found["steering"] = steering
+        if self.edit is not None:
+            found["edit"] = self.edit.to_dict()
+        if self.tile:
+            found["tile"] = True
+        return found
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A request whose parts have been checked against the model."""
+
+    request: SampleRequest
+    model: Model
+    settings: Sampling
+    decoder: Modality
+    prompted: PromptedDecoding | None
+    #: positions of the first dimension to go on to; None where samples are as long as the model's own
+    length: int | None
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Samples that were computed together: values, tensors of shape (B, ...), and which texts are complete."""
+
+    values: list[Any]
+    x: Tensor
+    complete: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws from one trained model.
+
+    modality, encoding: of what the model learned; of its latents where there is an autoencoder. load: the model in
+    eval mode, on its device, called when it is first needed. pool: the given values of training items, by field.
+    path, weights_hash: name the run and its weights in provenance; no hash where the weights are not the run's own.
+    block_size: samples computed together; None for the usual number.
+    """
+
+    path: str
+    modality: Modality
+    encoding: Encoding
+    conditions: Mapping[str, Modality]
+    family: Family
+    backbone: Backbone
+    load: Callable[[], Model]
+    pool: Callable[[], Mapping[str, Sequence[Any]]]
+    weights_hash: Callable[[], str] | None
+    data: str = "PATH"
+    autoencoder: Sampler | None = None
+    block_size: int | None = None
+
+    @property
+    def model(self) -> Model:
+        return self.load()
+
+    @property
+    def plain(self) -> Modality:
+        """The modality of the values, whatever the model sees them through."""
+        return self.modality.inner if isinstance(self.modality, Latents) else self.modality
+
+    def draw(self, request: SampleRequest) -> Samples:
+        """Draw what is requested. Raises UserError for what the model cannot do.
+
+        Where nothing is given, each sample is given what a training item drawn by (seed, index) was, so that p(x) is
+        drawn; not so beside an edit, which alone says what its samples are.
+        """
+        self._check(request)
+        rows = self._rows(request)
+        prepared = self.prepare(request)
+        last = request.start + request.n
+        values: list[Any] = []
+        parts: list[Tensor] = []
+        cut: list[int] = []
+        for indices in self._blocks(prepared):
+            wanted = [request.start <= i < last for i in indices]
+            given = [rows[min(max(i - request.start, 0), request.n - 1)] for i in indices]
+            block = self._draw_block(prepared, indices, given, wanted)
+            inside = [place for place, one in enumerate(wanted) if one]
+            values += [block.values[place] for place in inside]
+            parts.append(block.x[inside])
+            cut += [i for i, whole in zip(indices, block.complete, strict=True) if not whole]
+        return Samples(
+            values, torch.cat(parts), [self.given_json(row) for row in rows], request.seed, prepared.decoder,
+            request.start, self.origin(request.seed, request.settings) | request.provenance(), cut,
+        )  # fmt: skip
+
+    def prepare(self, request: SampleRequest) -> _Prepared:
+        """Check a request against the model, before anything is drawn or written. Raises UserError."""
+        settings, decoder, model = self.settings(request.settings), self.decoder(request.settings), self.model
+        if request.tile:
+            model, decoder = self.seamless(model, decoder)
+        prompted = self._prompted(request, model, settings)
+        if request.edit is not None and not model.editable:
+            raise UserError(
+                f"{self._family} of {self.modality.describe()} cannot edit; a flow of what has positions, such as "
+                "pictures, can",
+                setting="from_image",
+            )
+        whole_items = isinstance(model.target, Continuous) and not model.target.ragged
+        length = getattr(settings, "length", None) if whole_items else None
+        if length and not self.modality.extendable:
+            raise UserError(
+                f"only texts and clips go on; this run learned {self.modality.describe()}",
+                setting="sampling.length",
+                value=length,
+            )
+        return _Prepared(request, model, settings, decoder, prompted, length or None)
+
+    def block(self) -> int:
+        """How many samples are computed together: fixed, as rounding may depend on it (see `Model.draws_alone`)."""
+        if self.block_size is not None:
+            return self.block_size
+        if self.autoencoder is not None:
+            return self.autoencoder.block()  # what is decoded together is larger than its latents
+        space = self.modality.space(self.encoding)
+        if isinstance(space, Tokens):
+            return 64
+        return int(2 ** np.clip(np.round(np.log2(2**16 / space.size)), 4, 8))
+
+    def settings(self, changes: Mapping[str, Any] | None = None) -> Sampling:
+        """How the family draws, with `changes`. Raises UserError for a setting that it does not have."""
+        usual = self.family.sampling
+        changes = {k: v for k, v in (changes or {}).items() if not k.startswith(_TARGET)}
+        if self.autoencoder is not None:
+            changes = {k: v for k, v in changes.items() if not k.startswith(_DECODER)}
+        try:
+            return type(usual).model_validate({**usual.model_dump(), **changes})
+        except ValidationError as error:
+            raise UserError(f"sampling: {explain(error, type(usual))}") from None
+
+    def changed_settings(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The settings of drawing, with `changes`, that are not the family's own defaults: what a report names."""
+        usual = type(self.family)().sampling.model_dump()
+        chosen = self.settings(changes).model_dump()
+        decoder = {k: v for k, v in (changes or {}).items() if k.startswith(_DECODER)}
+        return {k: v for k, v in chosen.items() if v != usual[k]} | decoder
+
+    def decoder(self, changes: Mapping[str, Any] | None = None) -> Modality:
+        """What decodes and writes samples, with the `changes` that are called decoder.NAME and target.NAME."""
+        modality = self.modality
+        if self.autoencoder is not None:
+            assert isinstance(modality, Latents)
+            own = self.autoencoder.settings(_called(_DECODER, changes))
+            modality = Latents(dataclasses.replace(modality.autoencoder, sampling=own), **modality.state())
+        if writing := _called(_TARGET, changes):
+            try:
+                return modality.written(writing)
+            except ValidationError as error:
+                raise UserError(f"target: {explain(error, self.plain.Settings)}") from None
+        return modality
+
+    def condition(self, rows: Sequence[Given], device: torch.device) -> dict[str, Tensor] | None:
+        """What is given in each of the rows, by field, as tensors; a field that a row leaves out is missing there."""
+        if not self.conditions or not any(rows):
+            return None
+        out = {}
+        for name, modality in self.conditions.items():
+            known = [i for i, row in enumerate(rows) if row.get(name) is not None]
+            tensor = missing(modality.space(modality.encodings[0]), len(rows))
+            if known:
+                tensor[known] = _encoded(modality, [modality.read(rows[i][name]) for i in known])
+            out[name] = tensor.to(device)
+        return out
+
+    def some_given(self, n: int, seed: int, start: int = 0) -> list[Given]:
+        """What the samples start..start + n - 1 of `seed` are given by default: what a training item was."""
+        pool = self.pool()
+        count = min(map(len, pool.values()))
+        chosen = Draws(derive_seed(seed, "given"), torch.arange(start, start + n)).integers(count)
+        return [{name: column[i] for name, column in pool.items()} for i in chosen.tolist()]
+
+    def given_json(self, given: Mapping[str, Any]) -> Given:
+        """What a sample is given as JSON, which `sample` takes wherever the run is: a picture is whole in it."""
+        return {k: None if v is None else self.conditions[k].to_given(v) for k, v in given.items()}
+
+    def origin(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of a sample's provenance that all samples of a seed and of settings share."""
+        found: dict[str, Any] = {"run": self.path, "seed": seed, "settings": dict(settings)}
+        if self.weights_hash is not None:
+            found["weights"] = self.weights_hash()
+        return found
+
+    def autocast(self, settings: Sampling, device: torch.device) -> AbstractContextManager[object]:
+        """In this context products are computed as precisely as `settings` have samples drawn."""
+        return autocast(device, choose_precision(settings.precision, device))
+
+    def seamless(self, model: Model, decoder: Modality) -> tuple[Model, Modality]:
+        """A model, and what decodes its samples, whose pictures go on with themselves at their edges (see `tiling`)."""
+        if self.autoencoder is None:
+            return seamless(model, self.backbone, self.plain.name), decoder
+        assert isinstance(decoder, Latents)  # the pixels are the autoencoder's
+        painter = self.autoencoder
+        return model, decoder.decoded_by(seamless(painter.model, painter.backbone, self.plain.name))
+
+    @property
+    def _family(self) -> str:
+        return getattr(self.family, "name", "this family")
+
+    def _check(self, request: SampleRequest) -> None:
+        """Raises UserError for a request that no model of this family or with these fields can meet."""
+        if request.n < 1:
+            raise UserError("at least one sample", setting="n", value=request.n)
+        if not self.family.generates:
+            train = Command("train", self.data, through=self.path)
+            raise UserError(
+                f"{self.path}: a {self._family} makes codes of items, and draws none",
+                fix=Message("train what draws its codes: ", train),
+            )
+
+    def _rows(self, request: SampleRequest) -> list[Given]:
+        """What each of the n samples is given. Raises UserError for a field that the model does not know."""
+        given = request.given
+        if self.conditions and not given and request.edit is None:
+            return self.some_given(request.n, request.seed, request.start)
+        if given is None or isinstance(given, Mapping):
+            rows = [dict(given or {}) for _ in range(request.n)]
+        else:
+            rows = [dict(row) for row in given]
+        for name in dict.fromkeys(k for row in rows for k in row):
+            if name not in self.conditions:
+                known = ", ".join(self.conditions) or "nothing"
+                raise UserError(f"this run is given {known}", setting="given", value=name)
+        return rows
+
+    def _prompted(self, request: SampleRequest, model: Model, settings: Sampling) -> PromptedDecoding | None:
+        """What begins, ends and constrains texts; None if nothing is asked for. Raises UserError where nothing can."""
+        prompting, live = request.prompting, request.live is not None
+        if not prompting.to_dict() and not live:
+            return None
+        space = self.modality.space(self.encoding)
+        self.modality.token_bytes()  # which says so where there is no text
+        if not model.steerable or not isinstance(space, Tokens):
+            raise UserError(
+                f"{self._family} does not draw a text from its first token to its last; autoregressive does",
+                setting=next(iter(prompting.to_dict()), "stream"),
+            )
+        if live and request.n != 1:
+            raise UserError(
+                f"it shows one text as it is drawn, and these are {request.n}",
+                setting="stream",
+                fix=Message("give ", Setting("n", 1)),
+            )
+        return PromptedDecoding(prompting, self.modality, space, model.longest(settings))
+
+    def _blocks(self, prepared: _Prepared) -> Iterator[list[int]]:
+        """The indices of the samples that are computed together, block by block.
+
+        Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
+        """
+        request, size = prepared.request, self.block()
+        start, last = request.start, request.start + request.n
+        with self.autocast(prepared.settings, prepared.model.device):
+            whole = not (start % size or request.n % size) or not prepared.model.draws_alone(prepared.settings, size)
+        for first in range(start - start % size, last, size):
+            block = range(first, first + size)
+            yield list(block if whole else range(max(first, start), min(first + size, last)))
+
+    def _draw_block(
+        self, prepared: _Prepared, indices: Sequence[int], given: Sequence[Given], wanted: Sequence[bool]
+    ) -> _Block:
+        """The samples `indices`, each for what its row of `given` says; of those not wanted, texts end at once."""
+        request, model, settings = prepared.request, prepared.model, prepared.settings
+        device, index = model.device, torch.tensor(indices)
+        c = self.condition(given, device)
+        prompted = prepared.prompted and prepared.prompted.batch(wanted, request.live)
+        with torch.no_grad(), self.autocast(settings, device):
+            extra: dict[str, Any] = prompted.arguments(device) if prompted else {}
+            if request.edit is not None:
+                extra["edited"] = request.edit.batch(prepared.decoder, self.encoding, len(given), device)
+            draws = Draws(derive_seed(request.seed, "sample"), index, device)
+            x = model.sample(c, draws, settings, **extra)
+            if prepared.length:
+                x = go_on(model, x, prepared.length, self._beyond(prepared, given), draws, settings)
+            x = x.cpu()
+            values = prepared.decoder.decode(x, self.encoding, Draws(derive_seed(request.seed, "decode"), index))
+        return _finished(values, x, prompted)
+
+    def _beyond(self, prepared: _Prepared, given: Sequence[Given]) -> dict[str, Tensor] | None:
+        """The condition of all windows but the first: a view, such as the first frame, is of that one alone."""
+        views = prepared.decoder.views()
+        rows = [{k: v for k, v in row.items() if k not in views} for row in given]
+        return self.condition(rows, prepared.model.device)
+
+
+def _finished(values: list[Any], x: Tensor, prompted: PromptedBatch | None) -> _Block:
+    """A block with its texts trimmed at their stops. x: shape (B, ...), on the CPU."""
+    if prompted is None:
+        return _Block(values, x, [True] * len(values))
+    prompted.finish()
+    trimmed = [prompted.decoding.prompting.trim(text) for text in values]
+    return _Block(trimmed, x, prompted.complete(x))
+
+
+def _encoded(modality: Modality, values: Sequence[Any]) -> Tensor:
+    """Values of a condition as a tensor, shape (N, *shape), or (N, length) padded with `end`."""
+    encoding = modality.encodings[0]
+    packed, space = modality.pack(values, encoding), modality.space(encoding)
+    batch = packed.take(np.arange(len(values)))
+    if packed.ragged and isinstance(space, Tokens):
+        full = np.full((len(batch), space.length), packed.pad, batch.dtype)
+        full[:, : batch.shape[1]] = batch
+        batch = full
+    return modality.encode(batch, encoding, None)
+
+
+def _called(prefix: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings that begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in (settings or {}).items() if k.startswith(prefix)}
