@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 
+from likewise.catalog import find
 from likewise.draws import Draws
 from likewise.runs.run import Run
 from likewise.verbs.export import export
@@ -36,7 +37,9 @@ def pictures(folder: Path, captions: bool) -> Path:
 
 
 def trained(tmp_path: Path, family: str, backbone: str, captions: bool, **settings: Any) -> Run:
-    own = {"training.batch": 16, "training.threads": 1, "training.lr": 0.01, "backbone.width": 16, **settings}
+    """A run of the backbone's tiny sizes: the export takes its time by the number of operations."""
+    sizes = {f"backbone.{k}": v for k, v in find("backbone", backbone).tiny().model_dump(exclude_unset=True).items()}
+    own = {"training.batch": 16, "training.threads": 1, "training.lr": 0.01, **sizes, **settings}
     return train(
         pictures(tmp_path / "data", captions), out=tmp_path / "run", family=family, backbone=backbone, steps=12,
         set_=own, say=lambda _: None,
