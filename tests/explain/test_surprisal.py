@@ -9,10 +9,10 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 
+from digits import few_digits
 from likewise.explain.surprisal import write_surprisal
 from likewise.metrics.likelihood import bits
 from likewise.spaces import without_end
-from likewise.verbs.demo import lay_out
 from likewise.verbs.train import train
 
 SMALL = {"backbone.width": 16, "training.threads": 1, "training.batch": 16, "data.held_out": 0.3}
@@ -63,7 +63,7 @@ def test_what_has_no_surprisal_says_so(lines, tmp_path):
     vae = train(lines, out=str(tmp_path / "vae"), family="vae", set_=SMALL, steps=2, say=lambda _: None)
     with pytest.raises(ValueError, match="does not predict token by token"):
         write_surprisal(vae)
-    digits = lay_out("images", tmp_path / "digits")
+    digits = few_digits(tmp_path / "digits")
     flow = train(digits, out=str(tmp_path / "flow"), set_={"backbone.width": 16}, steps=2, say=lambda _: None)
     with pytest.raises(ValueError, match="for text"):
         write_surprisal(flow)

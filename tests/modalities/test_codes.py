@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from commands import command
+from digits import few_digits
 from likewise.modalities.latents import Latents
 from likewise.report import page
 from likewise.runs.run import Run
 from likewise.spaces import Continuous, Tokens
 from likewise.training import checkpoint
 from likewise.verbs.compare import compare
-from likewise.verbs.demo import lay_out
 from likewise.verbs.evaluate import evaluate
 from likewise.verbs.explain import explain
 from likewise.verbs.sample import again, sample
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(folder):
-    return lay_out("images", folder / "pictures")
+    return few_digits(folder / "pictures", 600)
 
 
 def trained(path, data, settings=TINY, **options):

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from commands import SMALL, command
+from digits import few_digits
 from likewise.draws import Draws
 from likewise.modalities.latents import Latents
 from likewise.runs.run import Run
 from likewise.spaces import Continuous
 from likewise.training import checkpoint
-from likewise.verbs.demo import lay_out
 from likewise.verbs.evaluate import evaluate
 from likewise.verbs.explain import explain
 from likewise.verbs.export import export
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 def data(folder):
     lines = [line.strip()[:40] for text in topics.values() for line in text.splitlines() if len(line) > 30]
     (folder / "lines.txt").write_text("\n".join(dict.fromkeys(lines[:400])), encoding="utf-8")
-    return {"text": folder / "lines.txt", "picture": lay_out("images", folder / "pictures")}
+    return {"text": folder / "lines.txt", "picture": few_digits(folder / "pictures", 600)}
 
 
 def trained(path, data, settings=TINY, **options):

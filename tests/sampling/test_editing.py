@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from commands import command
+from digits import few_digits
 from likewise.planning.plan import make_plan
 from likewise.sampling.editing import Edit
 from likewise.training.distributed import join
-from likewise.verbs.demo import lay_out
 from likewise.verbs.sample import again, in_bulk, sample
 from likewise.verbs.train import train
 from likewise.verbs.verify import verify
@@ -22,7 +22,7 @@ QUICK = {"backbone.width": 8, "backbone.multipliers": [1, 2], "training.threads"
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return lay_out("images", tmp_path_factory.mktemp("data") / "digits")
+    return few_digits(tmp_path_factory.mktemp("data") / "digits")
 
 
 @pytest.fixture(scope="module", params=[{}, {"family.few_step": True}], ids=["flow", "few-step"])

@@ -8,9 +8,9 @@ from pydoc_data.topics import topics
 import pytest
 
 from commands import KINDS, SMALL, command
+from digits import few_digits
 from likewise.sampling.prompting import Prompting
 from likewise.sampling.samples import finish, json_lines
-from likewise.verbs.demo import lay_out
 from likewise.verbs.sample import again, in_bulk, sample
 from likewise.verbs.train import train
 from likewise.verbs.verify import verify
@@ -133,7 +133,7 @@ def test_what_is_refused_in_one_line(runs, lines, tmp_path, monkeypatch, capsys)
     assert "No such file" in told(run, "--prompt-file", tmp_path / "none")
     vae = train(lines, out=str(tmp_path / "vae"), family="vae", set_=SMALL, steps=2, say=lambda _: None)
     assert "vae does not draw a text from its first token" in told(vae, "--prompt", "The")
-    digits = lay_out("images", tmp_path / "digits")
+    digits = few_digits(tmp_path / "digits")
     flow = train(digits, out=str(tmp_path / "flow"), set_={"backbone.width": 16}, steps=2, say=lambda _: None)
     assert "are for text, and this is image" in told(flow, "--stop", "a")
 

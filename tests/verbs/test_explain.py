@@ -9,9 +9,9 @@ from itertools import product
 
 import pytest
 
+from digits import few_digits
 from likewise.cli import main
 from likewise.runs.run import Run
-from likewise.verbs.demo import lay_out
 from likewise.verbs.explain import explain
 from likewise.verbs.train import train
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits(folder):
-    return lay_out("images", folder / "digits")
+    return few_digits(folder / "digits", 600)
 
 
 @pytest.fixture(scope="module")
