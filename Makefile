@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-browser lint clean
+.PHONY: demo test test-quick test-slow test-browser lint clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -15,7 +15,11 @@ demo: $(VENV)/ready
 	$(BIN)/likewise demo
 
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# within a minute: contracts, units and refusals, without whole runs and without processes of their own (tests/README.md)
+test-quick: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --quick
 
 test-slow: $(VENV)/ready
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q -m slow

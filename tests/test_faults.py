@@ -26,6 +26,8 @@ from likewise.training import checkpoint, learner, loop, time_budget
 from likewise.training.signals import Stop
 from likewise.verbs import prove
 
+pytestmark = pytest.mark.full
+
 SMALL = ["--set", "backbone.width=16", "--set", "training.threads=1", "--set", "training.batch=16"]
 LINES = "\n".join(f"the {a} is {b}" for a in "abcdefghijklmnopqrst" for b in ("old", "new", "red", "far"))
 

@@ -15,6 +15,8 @@ from likewise.runs.run import Run
 from likewise.training import checkpoint
 from likewise.verbs.demo import lay_out
 
+pytestmark = pytest.mark.full
+
 SMALL = [
     "--set",
     "backbone.width=16",

@@ -27,6 +27,8 @@ from likewise.training import checkpoint
 from likewise.verbs.export import export
 from likewise.verbs.train import train
 
+pytestmark = pytest.mark.full
+
 SIZES = {"width": 16, "multipliers": (1, 2), "groups": 4}
 
 

@@ -13,6 +13,8 @@ from likewise.draws import Draws
 from likewise.export import layout
 from likewise.verbs.export import export
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture(scope="module", params=[True, False], ids=["qwen3", "llama"])
 def exported(request, tmp_path_factory):

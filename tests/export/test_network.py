@@ -19,6 +19,8 @@ from likewise.runs.run import Run
 from likewise.verbs.export import export
 from likewise.verbs.train import train
 
+pytestmark = pytest.mark.full
+
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 

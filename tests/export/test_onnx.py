@@ -16,6 +16,8 @@ from likewise.runs.run import Run
 from likewise.verbs.export import export
 from likewise.verbs.train import train
 
+pytestmark = pytest.mark.full
+
 VARIANTS = {
     "transformer": ("transformer", {}),
     "plain": ("transformer", {"ffn": "relu2", "qk_norm": False, "tie_embeddings": True, "heads": 2}),

@@ -13,6 +13,8 @@ from likewise.families.solvers import FlowSampling
 from likewise.families.vae import VAE
 from likewise.spaces import Continuous
 
+pytestmark = pytest.mark.full
+
 POINT = Continuous((2,))
 
 

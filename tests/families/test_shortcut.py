@@ -16,6 +16,8 @@ from likewise.families.prob_paths import PATHS
 from likewise.families.solvers import FlowSampling
 from likewise.spaces import Continuous
 
+pytestmark = pytest.mark.full
+
 POINT = Continuous((2,))
 
 

@@ -10,6 +10,8 @@ import torch
 
 from likewise.metrics.matching import Matcher, picked_right, runs
 
+pytestmark = pytest.mark.full
+
 COLOURS = {"red": (1, -1, -1), "green": (-1, 1, -1), "blue": (-1, -1, 1), "white": (1, 1, 1), "black": (-1, -1, -1)}
 CHINESE = {"red": "红", "green": "绿", "blue": "蓝", "white": "白", "black": "黑"}
 

@@ -24,6 +24,8 @@ from likewise.verbs.sample import again, sample
 from likewise.verbs.train import resume, train
 from likewise.verbs.verify import verify
 
+pytestmark = pytest.mark.full
+
 TINY = {"backbone.width": 16, "training.threads": 1, "training.batch": 16, "training.checkpoint_every": 3}
 FLAT = {**TINY, "family.sampling.steps": 2}
 KINDS = tuple(product(("text", "picture"), ("gan", "flow")))

@@ -20,6 +20,8 @@ from likewise.verbs.export import export
 from likewise.verbs.train import resume, train
 from likewise.verbs.verify import verify
 
+pytestmark = pytest.mark.full
+
 QUICK = {"training.batch": 8, "training.threads": 1, "training.lr": 0.01, "training.evaluate_every": 6}
 QUICK |= {"training.checkpoint_every": 6, "training.precision": "float32"}
 

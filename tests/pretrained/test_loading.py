@@ -16,6 +16,8 @@ from likewise.planning.plan import make_plan
 from likewise.runs.run import Run
 from likewise.verbs.train import train
 
+pytestmark = pytest.mark.full
+
 QUICK = {"training.batch": 8, "training.threads": 1}
 
 

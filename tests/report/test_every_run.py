@@ -17,6 +17,8 @@ from likewise.report.page import SCHEMA
 from likewise.runs.run import Run
 from likewise.verbs.evaluate import evaluate
 
+pytestmark = pytest.mark.full
+
 #: what a quick suite has time for; the others are slow
 QUICK = {
     ("picture", "gan"),

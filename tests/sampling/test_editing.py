@@ -17,6 +17,8 @@ from likewise.verbs.sample import again, in_bulk, sample
 from likewise.verbs.train import train
 from likewise.verbs.verify import verify
 
+pytestmark = pytest.mark.full
+
 QUICK = {"backbone.width": 8, "backbone.multipliers": [1, 2], "training.threads": 1, "training.batch": 8}
 
 

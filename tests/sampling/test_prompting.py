@@ -15,6 +15,8 @@ from likewise.verbs.sample import again, in_bulk, sample
 from likewise.verbs.train import train
 from likewise.verbs.verify import verify
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory):

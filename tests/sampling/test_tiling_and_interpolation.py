@@ -19,6 +19,8 @@ from likewise.sampling import interpolation
 from likewise.sampling.tiling import seamless
 from likewise.verbs.train import train
 
+pytestmark = pytest.mark.full
+
 SMALL = {
     "backbone.width": 8, "backbone.multipliers": [1, 2], "backbone.patch": 1, "training.batch": 8,
     "training.threads": 1, "family.sampling.steps": 3,

@@ -13,6 +13,8 @@ from likewise.config import Training
 from likewise.training import distributed
 from likewise.training.distributed import World
 
+pytestmark = pytest.mark.full
+
 HERE = Path(__file__).parent
 FAMILIES = ("vae", "gan", "flow", "autoregressive")
 

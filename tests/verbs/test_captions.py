@@ -15,6 +15,8 @@ from likewise.modalities.image import Image
 from likewise.spaces import Continuous
 from likewise.verbs.evaluate import evaluate
 
+pytestmark = pytest.mark.full
+
 COLOURS = {
     "red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 220), "white": (250, 250, 250),
     "black": (5, 5, 5), "yellow": (230, 220, 40),

@@ -14,6 +14,8 @@ from likewise.verbs.train import train
 from likewise.verbs.verify import verify
 from moving import save_gif, square
 
+pytestmark = pytest.mark.full
+
 SMALL = {"training.batch": 8, "training.threads": 1, "backbone.width": 8, "family.latent": 4}
 
 

@@ -22,6 +22,8 @@ from likewise.spaces import Continuous, Tokens
 from likewise.verbs.compare import compare
 from likewise.verbs.evaluate import evaluate
 
+pytestmark = pytest.mark.full
+
 NASTY = "<script>alert('x')</script> & \"q\""
 VOID = {"meta", "link", "img", "br", "line", "circle", "rect", "polyline"}
 

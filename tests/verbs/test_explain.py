@@ -15,6 +15,8 @@ from likewise.runs.run import Run
 from likewise.verbs.explain import explain
 from likewise.verbs.train import train
 
+pytestmark = pytest.mark.full
+
 TINY = {"backbone.width": 16, "training.threads": 1, "training.batch": 16}
 SHALLOW = {**TINY, "backbone.depth": 1}
 

@@ -15,6 +15,8 @@ from sklearn.datasets import load_digits
 
 from likewise.verbs.look import look
 
+pytestmark = pytest.mark.full
+
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "look-json.md"
 SMALL = {"steps": 2, "set_": {"backbone.width": 16, "training.batch": 16, "training.threads": 1}}
 NASTY = "<script>alert('x')</script>"
