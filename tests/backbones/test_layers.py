@@ -16,10 +16,10 @@ from likewise.backbones.layers import (
     attend,
     coordinates,
     heads_of,
+    record_attention,
     rms_norm,
     rotation,
     turn,
-    watch,
 )
 from likewise.spaces import Continuous, Tokens
 
@@ -159,7 +159,7 @@ def test_watched_weights_are_those_that_attention_used() -> None:
     attention = SelfAttention(16, 2)
     torch.nn.init.normal_(attention.out.weight)
     x, table = torch.randn(3, 5, 16), rotation(coordinates((5,)), 8)
-    seen = watch([attention], lambda: attention(x, table, causal=True))
+    seen = record_attention([attention], lambda: attention(x, table, causal=True))
     assert seen.shape == (3, 1, 2, 5, 5)
     values = attention.qkv(x).view(3, 5, 3, 2, 8)[:, :, 2].transpose(1, 2)
     again = attention.out((seen[:, 0] @ values).transpose(1, 2).flatten(2))
