@@ -6,17 +6,14 @@ so a run that was interrupted and resumed has bit for bit the weights of one tha
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,13 +23,24 @@ from likewise.training import checkpoint, time_budget
 from likewise.training.async_checkpoint import Saver
 from likewise.training.batches import Batches
 from likewise.training.data_order import Order
-from likewise.training.distributed import World
 from likewise.training.learner import Learner, NonFinite, try_compile
-from likewise.training.monitors import Alarm, Watch
+from likewise.training.metrics_log import Means, MetricsLog, Watcher, forget
+from likewise.training.monitors import Watch
 from likewise.training.progress import Progress
 from likewise.training.signals import Interrupted, Stop
 
 Array = NDArray[np.float64]
+#: seconds between two lines of the training loss, at least
+_LINE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a run. fingerprint: of the training data; a checkpoint made with other data is refused."""
+
+    train: Batches
+    held_out: Batches
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -49,24 +57,12 @@ class Preview:
 Previewer = Callable[[Model, int], Preview | None]
 
 
-class Watcher(Protocol):
-    """Who is told what happens; the display and the trackers are watchers."""
-
-    def line(self, line: dict[str, Any], /) -> None:
-        """One line of metrics.jsonl, as it is written."""
-
-    def say(self, message: str, /) -> None:
-        """A sentence for the user."""
-
-
 def train(
     learner: Learner,
-    train: Batches,
-    held_out: Batches,
+    data: Splits,
     folder: Path,
     watcher: Watcher,
     *,
-    fingerprint: str,
     resume: bool = False,
     preview: Previewer | None = None,
     stop: Stop | None = None,
@@ -74,145 +70,202 @@ def train(
 ) -> Progress:
     """Train until the planned step, a stop, or no more progress, and leave checkpoints under `folder`/checkpoints.
 
-    fingerprint: of the training data; a checkpoint made with other data is refused.
     preview: draws a preview and returns where it is. stop: asked after every step. compare: whether the held-out loss
     before the first step is of interest, as a pretrained model's is. Raises NonFinite as
     `training.on_nonfinite` says, and Interrupted if stopped before the first step.
     """
     settings, world, stop = learner.settings, learner.world, stop or Stop()
     seed = derive_seed(settings.seed, "order")
-    order = Order(len(train), settings.batch, seed, train.lengths, once=learner.observing)
-    where = folder / "checkpoints"
-    progress, watch = Progress(), Watch()
-    if resume:
-        if world.first:
-            checkpoint.recover(where)
-        world.gather(None)
-        progress = _resume(learner, where, fingerprint, watcher.say)
-        # Without a checkpoint, what was written of the beginning is written again.
-        watch.replay(_forget(folder / "metrics.jsonl", progress.step or -1, world))
-    with stop.interruptible():
-        if settings.compile and not learner.observing and (why := try_compile(learner, train, order)):
-            # what was begun compiled and goes on without would not be the same run, but it is a run
-            watcher.say(f"note: torch.compile does not work here, training without it ({why})")
+    order = Order(len(data.train), settings.batch, seed, data.train.lengths, once=learner.observing)
+    progress, watch = _begin(learner, folder, data.fingerprint, watcher, resume)
+    _compile(learner, data.train, order, stop, watcher)
     began, before = time.perf_counter(), progress.seconds
     if progress.steps == 0:
-        if learner.observing:
-            whole = order.batches(learner.model.observes)
-            progress.steps = min(settings.steps or whole, whole)
-        elif settings.steps:
-            progress.steps = settings.steps
-        else:
-            with stop.interruptible():
-                steps, _ = time_budget.plan_steps(learner, train, order, settings.minutes)
-            progress.steps = -int(world.agree(-steps)[0])  # the slowest process's
-        time_budget.rhythm(settings, progress)
-        # What is counted is not fitted before it is asked for, and only the whole of it is of interest.
-        if learner.observing and settings.evaluate_every is None:
-            progress.evaluate_every = progress.steps
-    log = (folder / "metrics.jsonl" if world.first else Path(os.devnull)).open("a", encoding="utf-8")
-    last = 0.0  # seconds since this process began to train
-    items = tokens = broken = 0
-    sums: dict[str, Tensor] = {}
-    summed = 0
-
-    def write(line: dict[str, Any]) -> None:
-        log.write(json.dumps(line) + "\n")
-        log.flush()
-        watcher.line(line)
-
-    def alarm(alarms: list[Alarm]) -> None:
-        for one in alarms:
-            write(one.line())
-            watcher.say(str(one))
-
-    saver = Saver(where, settings.keep, world)
-
-    def save() -> None:
-        weights, rest = learner.tensors()
-        state = {**vars(progress), "fingerprint": fingerprint, "world": {"processes": world.size}}
-        saver.save(progress.step, weights, rest, state, progress.best_step)
-
-    def acknowledge() -> None:
-        for step in saver.written():
-            write({"step": step, "steps": progress.steps, "seconds": round(progress.seconds, 3), "split": "checkpoint"})
-
-    with log, _finished(saver, acknowledge):
-        if compare and progress.step == 0 and (loss := learner.held_out(held_out)) is not None:
-            line = {"step": 0, "steps": progress.steps, "seconds": 0.0, "split": "held_out"}
-            write({**line, "loss": loss, "best": loss, "best_step": 0})
-            watcher.say(f"held out before the first step: {loss:.4f}")
+        _plan_steps(learner, data.train, order, progress, stop)
+    saver = Saver(folder / "checkpoints", settings.keep, world)
+    log, means = MetricsLog(folder / "metrics.jsonl", world, watcher), Means(world)
+    session = _Session(learner, data, saver, log, watch, preview, stop)
+    last = 0.0  # seconds from the start of this process's training to the last line
+    with log, _finished(saver, lambda: log.saved(saver.written(), progress)):
+        if compare and progress.step == 0:
+            _loss_before(session, progress)
         while progress.step < progress.steps and not progress.stopped_early:
-            step = progress.step
-            indices = order.batch(step)
-            train.ahead(order.ahead(step))
-            try:
-                terms = {} if step in progress.avoid else learner.step(train, indices, step, progress.steps)
-            except NonFinite as bad:
-                if settings.on_nonfinite == "stop" or len(progress.skipped) >= settings.nonfinite_limit:
-                    if bad.clean:
-                        save()  # the weights before the update: nothing is lost
-                    raise
-                saver.wait()
-                progress, terms = _go_on(learner, bad, progress, where, fingerprint, write, watcher), {}
-                if progress.step != step:
-                    continue
-            if learner.accumulate != (progress.accumulate or settings.accumulate):
-                progress.accumulate = learner.accumulate
-                watcher.say(f"note: out of memory at step {step}; going on with batches in {learner.accumulate} parts")
+            step, indices = progress.step, order.batch(progress.step)
+            data.train.ahead(order.ahead(step))
+            progress, terms = _step(session, progress, indices)
+            if progress.step != step:  # went back to a checkpoint
+                continue
             progress.step += 1
             progress.items += len(indices)
-            items += len(indices)
-            summed += bool(terms)
-            for name, value in terms.items():  # a line holds the mean since the line before: one batch is noise
-                sums[name] = sums[name] + value if name in sums else value
-            if train.lengths is not None:
-                tokens += int(train.lengths[indices].sum())
+            means.add(terms, len(indices), _tokens(data.train, indices))
             # All processes go by one clock, and stop at one step.
             stopping, now = world.agree(stop(), time.perf_counter() - began)
             progress.seconds = before + now
-            done = progress.step >= progress.steps
-            evaluating = done or progress.step % progress.evaluate_every == 0
-            if now - last > 1.0 or evaluating:
-                line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
-                line |= {"split": "train", **_mean(sums, summed, world)}
-                line["items_per_second"] = round(items / max(now - last, 1e-9), 2)
-                if tokens:
-                    line["tokens_per_second"] = round(tokens / max(now - last, 1e-9), 1)
-                write(line)
-                alarm(watch.losses(progress.step, line))
-                if len(train.broken()) > broken:
-                    broken = len(train.broken())
-                    first, why = next(iter(train.broken().items()))
-                    watcher.say(f"note: {broken} unreadable so far, another item in their place; item {first}: {why}")
-                items = tokens = summed = 0
-                sums = {}
+            evaluating = progress.step >= progress.steps or progress.step % progress.evaluate_every == 0
+            reporting = now - last > _LINE_SECONDS or evaluating
+            if reporting:
+                _report(session, means.line(progress, now - last))
             if evaluating:
-                loss = _watch_held_out(learner, held_out, progress, write)
-                if loss is not None and progress.best is not None:
-                    alarm(watch.held_out(progress.step, loss, progress.best))
-                if (
-                    preview is not None
-                    and not stopping
-                    and _preview_due(progress)
-                    and (shown := _preview(learner, preview, progress.step, stop, watcher.say))
-                ):
-                    watcher.say(f"preview: {shown.path}")
-                    alarm(watch.preview(progress.step, shown.drawn, shown.train, shown.held_out))
-            stopping = stopping or world.agree(stop())[0] if evaluating else stopping
-            improved = evaluating and progress.best_step == progress.step
-            if done or stopping or progress.stopped_early or improved or progress.step % progress.save_every == 0:
+                _evaluate(session, progress, with_preview=not stopping)
+                stopping = stopping or world.agree(stop())[0]
+            if stopping or _save_due(progress, evaluating):
                 progress.seconds = before + time.perf_counter() - began
-                save()
-            acknowledge()
+                _save(session, progress)
+            log.saved(saver.written(), progress)
             if stopping:
                 return progress
-            if evaluating or now - last > 1.0:
-                last = time.perf_counter() - began
-                (last,) = world.agree(last)
+            if reporting:
+                (last,) = world.agree(time.perf_counter() - began)
             if settings.steps is None and not learner.observing:
                 time_budget.replan(settings, progress)
     return progress
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What is used at every step, and stays the same."""
+
+    learner: Learner
+    data: Splits
+    saver: Saver
+    log: MetricsLog
+    watch: Watch
+    preview: Previewer | None
+    stop: Stop
+
+
+def _begin(learner: Learner, folder: Path, fingerprint: str, watcher: Watcher, resume: bool) -> tuple[Progress, Watch]:
+    """The progress to start from, and what watches for alarms; of a run that is resumed, as they were."""
+    watch = Watch()
+    if not resume:
+        return Progress(), watch
+    if learner.world.first:
+        checkpoint.recover(folder / "checkpoints")
+    learner.world.gather(None)
+    progress = _resume(learner, folder / "checkpoints", fingerprint, watcher.say)
+    # Without a checkpoint, what was written of the beginning is written again.
+    watch.replay(forget(folder / "metrics.jsonl", progress.step or -1, learner.world))
+    return progress, watch
+
+
+def _compile(learner: Learner, train: Batches, order: Order, stop: Stop, watcher: Watcher) -> None:
+    """Compile the networks if that is asked for; a failure is reported, and training goes on without it."""
+    with stop.interruptible():
+        if learner.settings.compile and not learner.observing and (why := try_compile(learner, train, order)):
+            # what was begun compiled and goes on without would not be the same run, but it is a run
+            watcher.say(f"note: torch.compile does not work here, training without it ({why})")
+
+
+def _plan_steps(learner: Learner, train: Batches, order: Order, progress: Progress, stop: Stop) -> None:
+    """Set how many steps there will be, and after how many the model is evaluated and saved."""
+    settings, world = learner.settings, learner.world
+    if learner.observing:
+        whole = order.batches(learner.model.observes)
+        progress.steps = min(settings.steps or whole, whole)
+    elif settings.steps:
+        progress.steps = settings.steps
+    else:
+        with stop.interruptible():
+            steps, _ = time_budget.plan_steps(learner, train, order, settings.minutes)
+        progress.steps = -int(world.agree(-steps)[0])  # the slowest process's
+    time_budget.rhythm(settings, progress)
+    # What is counted is not fitted before it is asked for, and only the whole of it is of interest.
+    if learner.observing and settings.evaluate_every is None:
+        progress.evaluate_every = progress.steps
+
+
+def _loss_before(session: _Session, progress: Progress) -> None:
+    """Write the held-out loss before the first step."""
+    loss = session.learner.held_out(session.data.held_out)
+    if loss is None:
+        return
+    line = {"step": 0, "steps": progress.steps, "seconds": 0.0, "split": "held_out"}
+    session.log.write({**line, "loss": loss, "best": loss, "best_step": 0})
+    session.log.say(f"held out before the first step: {loss:.4f}")
+
+
+def _step(session: _Session, progress: Progress, indices: NDArray[np.int64]) -> tuple[Progress, dict[str, Tensor]]:
+    """Update the weights by one batch. Returns the progress, of an earlier step after going back, and the loss terms.
+
+    Raises NonFinite if the update is not finite and `training.on_nonfinite` says to stop.
+    """
+    learner, step = session.learner, progress.step
+    terms: dict[str, Tensor] = {}
+    try:
+        if step not in progress.avoid:
+            terms = learner.step(session.data.train, indices, step, progress.steps)
+    except NonFinite as bad:
+        settings = learner.settings
+        if settings.on_nonfinite == "stop" or len(progress.skipped) >= settings.nonfinite_limit:
+            if bad.clean:
+                _save(session, progress)  # the weights before the update: nothing is lost
+            raise
+        session.saver.wait()
+        progress = _go_on(session, bad, progress)
+        if progress.step != step:
+            return progress, {}
+    if learner.accumulate != (progress.accumulate or learner.settings.accumulate):
+        progress.accumulate = learner.accumulate
+        session.log.say(f"note: out of memory at step {step}; going on with batches in {learner.accumulate} parts")
+    return progress, terms
+
+
+def _go_on(session: _Session, bad: NonFinite, progress: Progress) -> Progress:
+    """After an update that would not have been finite: leave it out, or go back to the last checkpoint."""
+    progress.skipped.append(bad.step)
+    learner, log, where = session.learner, session.log, session.saver.folder
+    log.write(
+        {"step": bad.step, "steps": progress.steps, "split": "nonfinite", "player": bad.player, "items": bad.items}
+    )
+    if learner.settings.on_nonfinite == "rollback" and checkpoint.latest(where)[0] is not None:
+        log.say(f"{bad}; going back to the last checkpoint, and leaving step {bad.step} out")
+        back = _resume(learner, where, session.data.fingerprint, lambda _: None)
+        back.skipped, back.avoid = progress.skipped, [*progress.avoid, bad.step]
+        back.steps, back.seconds = progress.steps, progress.seconds
+        return back
+    items = ", ".join(map(str, bad.items[:8]))
+    log.say(f"{bad}; this update is left out" + (f" (training items {items})" if items else ""))
+    return progress
+
+
+def _tokens(train: Batches, indices: NDArray[np.int64]) -> int:
+    """How many tokens these items have; 0 where items have one length."""
+    return 0 if train.lengths is None else int(train.lengths[indices].sum())
+
+
+def _report(session: _Session, line: dict[str, Any]) -> None:
+    """Write a line of the training loss, and tell what is wrong."""
+    session.log.write(line)
+    session.log.alarm(session.watch.losses(line["step"], line))
+    session.log.broken(session.data.train.broken())
+
+
+def _evaluate(session: _Session, progress: Progress, with_preview: bool) -> None:
+    """Take the held-out loss, and draw a preview if one is due; tell what is wrong with either."""
+    log, watch = session.log, session.watch
+    loss = _watch_held_out(session.learner, session.data.held_out, progress, log.write)
+    if loss is not None and progress.best is not None:
+        log.alarm(watch.held_out(progress.step, loss, progress.best))
+    if session.preview is None or not with_preview or not _preview_due(progress):
+        return
+    shown = _preview(session.learner, session.preview, progress.step, session.stop, log.say)
+    if shown is not None:
+        log.say(f"preview: {shown.path}")
+        log.alarm(watch.preview(progress.step, shown.drawn, shown.train, shown.held_out))
+
+
+def _save_due(progress: Progress, evaluating: bool) -> bool:
+    """At the end, at the best held-out loss so far, and every `save_every` steps."""
+    improved = evaluating and progress.best_step == progress.step
+    ended = progress.step >= progress.steps or progress.stopped_early
+    return ended or improved or progress.step % progress.save_every == 0
+
+
+def _save(session: _Session, progress: Progress) -> None:
+    weights, rest = session.learner.tensors()
+    world = {"processes": session.learner.world.size}
+    state = {**vars(progress), "fingerprint": session.data.fingerprint, "world": world}
+    session.saver.save(progress.step, weights, rest, state, progress.best_step)
 
 
 @contextmanager
@@ -255,14 +308,6 @@ def _preview(learner: Learner, preview: Previewer, step: int, stop: Stop, say: C
             return None
 
 
-def _mean(sums: dict[str, Tensor], count: int, world: World) -> dict[str, float]:
-    """The mean loss terms since the last line, over all processes (each has its rows' part of them)."""
-    names = sorted(sums)
-    values = torch.tensor([float(sums[k]) / max(count, 1) for k in names], dtype=torch.float64)
-    found = dict(zip(names, world.sums(values).tolist(), strict=True))
-    return {k: found[k] for k in sums}
-
-
 def _resume(learner: Learner, where: Path, fingerprint: str, say: Callable[[str], None]) -> Progress:
     """Put the newest checkpoint that verifies into the learner."""
     path, complaints = checkpoint.latest(where)
@@ -286,45 +331,6 @@ def _resume(learner: Learner, where: Path, fingerprint: str, say: Callable[[str]
     progress = Progress(**state)
     learner.accumulate = progress.accumulate or settings.accumulate
     say(f"resumed from step {progress.step}")
-    return progress
-
-
-def _forget(log: Path, step: int, world: World) -> list[dict[str, Any]]:
-    """Drop the lines of steps that were lost with the process, and a half-written last one: they come again.
-
-    Returns the lines that are kept.
-    """
-    if not world.first or not log.is_file():
-        return []
-    kept = []
-    for text in log.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # cut off by the kill
-            line = json.loads(text)
-            kept += [line] if line["step"] <= step else []
-    checkpoint.write_text(log, "".join(json.dumps(line) + "\n" for line in kept))
-    return kept
-
-
-def _go_on(
-    learner: Learner,
-    bad: NonFinite,
-    progress: Progress,
-    where: Path,
-    fingerprint: str,
-    write: Callable[[dict[str, Any]], None],
-    watcher: Watcher,
-) -> Progress:
-    """After an update that would not have been finite: leave it out, or go back to the last checkpoint."""
-    progress.skipped.append(bad.step)
-    items = ", ".join(map(str, bad.items[:8]))
-    write({"step": bad.step, "steps": progress.steps, "split": "nonfinite", "player": bad.player, "items": bad.items})
-    if learner.settings.on_nonfinite == "rollback" and checkpoint.latest(where)[0] is not None:
-        watcher.say(f"{bad}; going back to the last checkpoint, and leaving step {bad.step} out")
-        back = _resume(learner, where, fingerprint, lambda _: None)
-        back.skipped, back.avoid = progress.skipped, [*progress.avoid, bad.step]
-        back.steps, back.seconds = progress.steps, progress.seconds
-        return back
-    watcher.say(f"{bad}; this update is left out" + (f" (training items {items})" if items else ""))
     return progress
 
 

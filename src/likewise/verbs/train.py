@@ -253,11 +253,9 @@ def _fit(
         try:
             done = loop.train(
                 learner,
-                train_batches,
-                held_batches,
+                loop.Splits(train_batches, held_batches, digest),
                 run.path,
                 watcher,
-                fingerprint=digest,
                 resume=resume,
                 preview=_previewer(run, world) if run.experiment.family.generates else _there_and_back(run, world),
                 stop=stop,

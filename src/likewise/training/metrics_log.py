@@ -1,0 +1,125 @@
+"""metrics.jsonl, one line for every event of training, and the means that a line of the training loss holds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from likewise.training import checkpoint
+from likewise.training.distributed import World
+from likewise.training.monitors import Alarm
+from likewise.training.progress import Progress
+
+
+class Watcher(Protocol):
+    """Receives training events; the display and the loggers are watchers."""
+
+    def line(self, line: dict[str, Any], /) -> None:
+        """One line of metrics.jsonl, as it is written."""
+
+    def say(self, message: str, /) -> None:
+        """A sentence for the user."""
+
+
+class MetricsLog:
+    """Appends lines to metrics.jsonl and passes them to a watcher; only the first process writes the file."""
+
+    def __init__(self, path: Path, world: World, watcher: Watcher) -> None:
+        self._file = (path if world.first else Path(os.devnull)).open("a", encoding="utf-8")
+        self._watcher = watcher
+        self._broken = 0
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        self._watcher.line(line)
+
+    def say(self, message: str) -> None:
+        """A sentence for the user, which is not in the file."""
+        self._watcher.say(message)
+
+    def alarm(self, alarms: Iterable[Alarm]) -> None:
+        for one in alarms:
+            self.write(one.line())
+            self.say(str(one))
+
+    def broken(self, items: Mapping[int, str]) -> None:
+        """items: all that turned out to be unreadable so far, with the reason; said when they have become more."""
+        if len(items) > self._broken:
+            self._broken = len(items)
+            first, why = next(iter(items.items()))
+            self.say(f"note: {len(items)} unreadable so far, another item in their place; item {first}: {why}")
+
+    def saved(self, steps: Iterable[int], progress: Progress) -> None:
+        """steps: whose checkpoints are written by now."""
+        for step in steps:
+            self.write(
+                {"step": step, "steps": progress.steps, "seconds": round(progress.seconds, 3), "split": "checkpoint"}
+            )
+
+
+class Means:
+    """Loss terms and speed since the last line: a line holds means, as one batch alone is noisy."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._clear()
+
+    def _clear(self) -> None:
+        self._items = self._tokens = self._summed = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, terms: dict[str, Tensor], items: int, tokens: int) -> None:
+        """terms: loss terms of one step, scalars; empty if its update was left out."""
+        self._items += items
+        self._tokens += tokens
+        self._summed += bool(terms)
+        for name, value in terms.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def line(self, progress: Progress, seconds: float) -> dict[str, Any]:
+        """The line of these `seconds`; then the means start again."""
+        line: dict[str, Any] = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
+        line |= {"split": "train", **self._mean()}
+        line["items_per_second"] = round(self._items / max(seconds, 1e-9), 2)
+        if self._tokens:
+            line["tokens_per_second"] = round(self._tokens / max(seconds, 1e-9), 1)
+        self._clear()
+        return line
+
+    def _mean(self) -> dict[str, float]:
+        """The mean loss terms over all processes (each has its rows' part of them)."""
+        names = sorted(self._sums)
+        values = torch.tensor([float(self._sums[k]) / max(self._summed, 1) for k in names], dtype=torch.float64)
+        found = dict(zip(names, self._world.sums(values).tolist(), strict=True))
+        return {k: found[k] for k in self._sums}
+
+
+def forget(log: Path, step: int, world: World) -> list[dict[str, Any]]:
+    """Drop the lines after `step`, whose steps were lost with the process, and a half-written last line.
+
+    Returns the lines that are kept.
+    """
+    if not world.first or not log.is_file():
+        return []
+    kept = []
+    for text in log.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # cut off by the kill
+            line = json.loads(text)
+            kept += [line] if line["step"] <= step else []
+    checkpoint.write_text(log, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
