@@ -71,7 +71,22 @@ METRICS = {
 }
 
 #: how the files of a path become records, in the order in which they are tried
-LAYOUTS: dict[str, tuple[str, str]] = {}
+LAYOUTS = {
+    "metadata": ("likewise.data.layouts.metadata:Metadata", "pictures or clips with metadata.jsonl or metadata.csv"),
+    "clips": ("likewise.data.layouts.clip_folder:ClipFolder", "a folder of films, of GIFs or of folders of frames"),
+    "text-file": ("likewise.data.layouts.texts:TextFile", "one text file, by its lines, paragraphs or parts"),
+    "conversations": ("likewise.data.layouts.conversations:Conversations", "conversations in a .yaml file"),
+    "tmx": ("likewise.data.layouts.translations:TranslationMemory", "a translation memory, .tmx"),
+    "parallel-texts": ("likewise.data.layouts.translations:ParallelTexts", "two files, line by line: a.en and a.de"),
+    "images": ("likewise.data.layouts.image_folder:ImageFolder", "a folder of pictures, or of folders of classes"),
+    "texts": ("likewise.data.layouts.texts:TextFolder", "a folder of .txt files"),
+    "fasta": ("likewise.data.layouts.science:Fasta", "proteins, DNA or RNA in FASTA files"),
+    "smiles": ("likewise.data.layouts.science:Smiles", "molecules in SMILES files"),
+    "code": ("likewise.data.layouts.texts:CodeFolder", "a folder of source code"),
+    "prose": ("likewise.data.layouts.texts:ProseFolder", "a folder of other prose: .md, .rst, .text"),
+    "po": ("likewise.data.layouts.translations:MessageCatalogues", "message catalogues, .po"),
+    "table": ("likewise.data.layouts.table:Table", "a table: .csv, .tsv, .jsonl or .parquet"),
+}
 
 #: (module:Class, summary) by name; encodings are listed by their modality, so that only packages add any here
 _LISTED: dict[str, dict[str, tuple[str, str]]] = {

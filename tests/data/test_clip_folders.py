@@ -5,7 +5,7 @@ import json
 import pytest
 
 from likewise.data import clips
-from likewise.data.layouts import read_records
+from likewise.data.read import read_records
 from likewise.modalities import video_io
 from likewise.quality.scan import scan
 from moving import save_frames, save_gif, save_still, square

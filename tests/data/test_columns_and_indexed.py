@@ -9,7 +9,7 @@ from PIL import Image
 
 from likewise.data import cache, columns
 from likewise.data.indexed import Files, Lines
-from likewise.data.layouts import read_records
+from likewise.data.read import read_records
 from likewise.modalities.image import Image as ImageModality
 from likewise.modalities.image import ImageSettings
 from likewise.modalities.text import Text, TextSettings
@@ -148,7 +148,7 @@ def pictures(folder, count=40):
 def test_paths_of_many_files(tmp_path, monkeypatch):
     pictures(tmp_path / "d")
     whole = read_records(tmp_path / "d")
-    monkeypatch.setattr("likewise.data.layouts._MANY_FILES", 10)
+    monkeypatch.setattr("likewise.data.layouts.items._MANY_FILES", 10)
     streamed = read_records(tmp_path / "d")
     column = streamed.columns["image"]
     assert isinstance(column, Files)

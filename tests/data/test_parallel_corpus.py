@@ -5,7 +5,7 @@ from __future__ import annotations
 import polib
 import pytest
 
-from likewise.data.layouts import read_records
+from likewise.data.read import read_records
 
 TMX = """<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE tmx SYSTEM "tmx14.dtd">

@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from likewise.data import layouts
-from likewise.data.layouts import read_records
+from likewise.data.layouts import texts
+from likewise.data.read import read_records
 
 
 def test_class_folders(tmp_path):
@@ -99,9 +99,9 @@ def test_latin_1_is_said(tmp_path):
 
 @pytest.mark.parametrize(("unit", "content"), [("line", b"ab "), ("document", b"a\n"), ("paragraph", b"a\nb")])
 def test_an_endless_record_is_refused_before_it_is_read(tmp_path, monkeypatch, unit, content):
-    monkeypatch.setattr(layouts, "_MOST_BYTES", 64)
+    monkeypatch.setattr(texts, "_MOST_BYTES", 64)
     (tmp_path / "a.txt").write_bytes(content * 100)
-    monkeypatch.setattr(layouts, "read_text", lambda path: pytest.fail("read whole"))
+    monkeypatch.setattr(texts, "read_text", lambda path: pytest.fail("read whole"))
     with pytest.raises(ValueError, match=rf"a\.txt: a {unit} of more than"):
         read_records(tmp_path / "a.txt", unit=unit)
 
@@ -122,7 +122,7 @@ def test_one_document_is_taken_as_parts_in_their_order(tmp_path):
 
 
 def test_a_long_file_of_short_records_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(layouts, "_MOST_BYTES", 64)
+    monkeypatch.setattr(texts, "_MOST_BYTES", 64)
     (tmp_path / "a.txt").write_text("some line\n" * 100)
     assert len(read_records(tmp_path / "a.txt")) == 100
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image as PILImage
 
 from likewise.cli import main
-from likewise.data import layouts
+from likewise.data.layouts import items
 from likewise.modalities import views
 from likewise.modalities.image import Image, ImageSettings
 from likewise.planning.plan import make_plan
@@ -94,7 +94,7 @@ def test_what_is_neither_is_refused_with_what_there_is(photos, tmp_path):
 def test_batches_hold_the_view_of_the_very_item(photos, monkeypatch, many):
     """Mirrored with it, of streamed data too, and where a file is broken of the one that stands in for it."""
     if many:
-        monkeypatch.setattr(layouts, "_MANY_FILES", 4)
+        monkeypatch.setattr(items, "_MANY_FILES", 4)
     plan = plan_of(photos, given=["grey", "small"], set_={"target.flip": True})
     target = FieldData.of(plan.modality, "continuous", plan.train.columns["image"])
     given = {k: FieldData.of(m, "continuous", plan.train.columns[k]) for k, m in plan.conditions.items()}
@@ -115,7 +115,7 @@ def test_batches_hold_the_view_of_the_very_item(photos, monkeypatch, many):
 
 
 def test_a_broken_file_takes_its_view_with_it(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(layouts, "_MANY_FILES", 4)
+    monkeypatch.setattr(items, "_MANY_FILES", 4)
     for file in photos.iterdir():
         shutil.copy(file, tmp_path)
     plan = plan_of(tmp_path, given=["grey"])

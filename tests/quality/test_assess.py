@@ -12,7 +12,7 @@ from planted import IMAGES, LABELS, lay_out, picture, rates, sentences
 from sklearn.datasets import load_wine
 
 from likewise.data.indexed import Files
-from likewise.data.layouts import read_records
+from likewise.data.read import read_records
 from likewise.modalities.image import Image, ImageSettings
 from likewise.planning.plan import make_plan
 from likewise.quality.assess import assess

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PILImage
 
 from likewise.cli import main
-from likewise.data.layouts import read_records
+from likewise.data.read import read_records
 from likewise.runs.run import Run
 from likewise.verbs.train import train
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from likewise import catalog
 from likewise.config import Data, Experiment, validate
-from likewise.data.layouts import read_records
+from likewise.data.read import read_records
 from likewise.data.records import Records
 from likewise.modalities import views
 from likewise.modalities.base import Modality

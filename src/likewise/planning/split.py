@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 from likewise.config import Experiment
-from likewise.data.layouts import read_records
+from likewise.data.read import read_records
 from likewise.data.records import Records
 from likewise.modalities import views
 from likewise.modalities.base import Modality

@@ -1,0 +1,1 @@
+"""Layouts: each says which files are its own, and reads them as records."""

@@ -1,0 +1,103 @@
+"""From a user's path to records of named fields: finds the layout, then the target and the given fields."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from likewise import catalog
+from likewise.data.layouts.base import Layout, Source
+from likewise.data.records import Records
+from likewise.data.tables import is_text
+
+
+def read_records(
+    path: str | Path,
+    *,
+    unit: str | None = None,
+    as_: str | None = None,
+    target: str | None = None,
+    given: Sequence[str] | None = None,
+    memory: int = 128,
+    views: Callable[[str], Mapping[str, str]] = lambda kind: {},
+) -> Records:
+    """Read what is at `path`. Raises ValueError of one line that names the file and the fix.
+
+    memory: MiB that records may take; of larger data, each is read when it is needed. views: what a target of a
+    modality can be given beside the fields of the data, by name, and of which modality that is; no columns of theirs
+    are made here.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file or folder")
+    if path.suffix.lower() == ".zip":
+        raise ValueError(f"{path}: unpack the archive first, then give its folder")
+    source = Source(path, unit, memory, as_, (*(given or ()), *([target] if target else ())))
+    found = find_layout(source).read(source)
+    if not len(found):
+        raise ValueError(f"{path}: it holds no records")
+    if found.target == "row" and (given or as_ or target):
+        found = _split_row(found, tuple(given or ()), target)
+    chosen, wanted = _choose_fields(found, target, given)
+    modalities = {**found.modalities, **({chosen: as_} if as_ else {})}
+    seen = views(modalities[chosen]) if chosen in modalities else {}
+    for name in (chosen, *wanted):
+        if name in seen and name not in found.columns:
+            modalities[name] = seen[name]
+        elif name not in found.columns:
+            or_view = f", and views of {chosen} are {', '.join(seen)}" if seen else ""
+            raise ValueError(f"{path}: no field {name!r}; its fields are {', '.join(found.columns)}{or_view}")
+    return replace(found, path=path, modalities=modalities, target=chosen, given=wanted)
+
+
+def find_layout(source: Source) -> Layout:
+    """The layout of the files. Raises ValueError that says what could be read."""
+    known: list[Layout] = [catalog.find("layout", name)() for name in catalog.names("layout")]
+    known.sort(key=lambda layout: layout.rank)
+    for _, group in itertools.groupby(known, lambda layout: layout.rank):
+        files, layout = max(((layout.detect(source), layout) for layout in group), key=lambda found: found[0])
+        if files:
+            return layout
+    path, tables = source.path, source.tables
+    if not source.is_folder:
+        names = ".txt, .csv, .tsv, .jsonl, .parquet, .yaml, .tmx, .po, .fasta, .smi or a folder"
+        raise ValueError(f"{path}: {source.suffix} files are not known; give {names}")
+    suffixes = sorted(source.by_suffix)
+    found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(suffixes[:5])}"
+    wanted = "pictures, clips, .txt or .po files, two parallel texts or single table"
+    raise ValueError(f"{path}: no {wanted} in it ({found if suffixes else 'it is empty'})")
+
+
+def _choose_fields(found: Records, target: str | None, given: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    """The names of the target and of the given fields: those stated, and the layout's where that leaves them open."""
+    chosen = target or found.target
+    wanted = found.given if given is None else tuple(given)
+    if chosen not in wanted:
+        return chosen, wanted
+    if set(found.modalities.values()) == {"text"} and len(found.columns) == 2:
+        # With exactly two text fields, naming one determines the other.
+        first, second = found.columns
+        other = first if chosen == second else second
+        if target is None:
+            return other, wanted
+        if given is None:
+            return chosen, (other,)
+    elif given is None:
+        return chosen, (found.target,)  # the other way round: a caption, given its picture
+    return chosen, wanted
+
+
+def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Records:
+    """Take the given columns out of the row, and the target too if it is one column."""
+    rows = cast(list[dict[str, Any]], found.columns["row"])  # tables are held in memory
+    names = list(dict.fromkeys(k for row in rows for k in row))
+    for name in (*given, *([target] if target and target != "row" else [])):
+        if name not in names:
+            raise ValueError(f"{found.path}: no column {name!r}; its columns are {', '.join(names)}")
+    columns: dict[str, Any] = {k: [row.get(k) for row in rows] for k in names}
+    modalities = {k: "text" if is_text(v) else "label" for k, v in columns.items()}
+    columns["row"] = [{k: v for k, v in row.items() if k not in given} for row in rows]
+    return Records(found.path, found.layout, {**modalities, "row": "table"}, columns, "row", ())
