@@ -23,10 +23,11 @@ from likewise.modalities.base import Encoding, Modality
 from likewise.modalities.latents import Latents
 from likewise.sampling.editing import Edit
 from likewise.sampling.outpainting import go_on
+from likewise.sampling.pooling import PooledRow, in_any_place, in_their_places, pools
 from likewise.sampling.prompting import PromptedBatch, PromptedDecoding, Prompting
 from likewise.sampling.samples import Samples
 from likewise.sampling.tiling import seamless
-from likewise.spaces import Continuous, Tokens, missing
+from likewise.spaces import Continuous, Tokens, add_mask, missing
 
 #: prefixes of sampling settings that are for the autoencoder's decoder, and for how samples are written
 _DECODER, _TARGET = "decoder.", "target."
@@ -79,6 +80,35 @@ class _Prepared:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """Samples of a request that are computed together. given: of each; wanted: False where it fills the block up."""
+
+    indices: Sequence[int]
+    given: Sequence[Given]
+    wanted: Sequence[bool]
+
+    @property
+    def inside(self) -> list[int]:
+        """The places of those that are wanted."""
+        return [place for place, one in enumerate(self.wanted) if one]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A checked request, what each of its samples is given, and its parts."""
+
+    prepared: _Prepared
+    rows: list[Given]
+    parts: list[_Part]
+
+    @property
+    def poolable(self) -> bool:
+        """Whether its samples are plain rows of a batch, which may have those of other requests beside them."""
+        plain = self.prepared.prompted is None and self.prepared.length is None
+        return plain and self.prepared.request.edit is None and not self.prepared.request.tile
+
+
+@dataclass(frozen=True)
 class _Block:
     """Samples that were computed together: values, tensors of shape (B, ...), and which texts are complete."""
 
@@ -125,25 +155,23 @@ class Sampler:
         Where nothing is given, each sample is given what a training item drawn by (seed, index) was, so that p(x) is
         drawn; not so beside an edit, which alone says what its samples are.
         """
-        self._check(request)
-        rows = self._rows(request)
-        prepared = self.prepare(request)
-        last = request.start + request.n
-        values: list[Any] = []
-        parts: list[Tensor] = []
-        cut: list[int] = []
-        for indices in self._blocks(prepared):
-            wanted = [request.start <= i < last for i in indices]
-            given = [rows[min(max(i - request.start, 0), request.n - 1)] for i in indices]
-            block = self._draw_block(prepared, indices, given, wanted)
-            inside = [place for place, one in enumerate(wanted) if one]
-            values += [block.values[place] for place in inside]
-            parts.append(block.x[inside])
-            cut += [i for i, whole in zip(indices, block.complete, strict=True) if not whole]
-        return Samples(
-            values, torch.cat(parts), [self.given_json(row) for row in rows], request.seed, prepared.decoder,
-            request.start, self.origin(request.seed, request.settings) | request.provenance(), cut,
-        )  # fmt: skip
+        job = self._job(request)
+        return self._samples(job, [self._draw_block(job.prepared, part) for part in job.parts])
+
+    def draw_many(self, requests: Sequence[SampleRequest]) -> list[Samples]:
+        """The samples of several requests, each as `draw` gives them, bit for bit, in as few batches as that allows.
+
+        Rows of one batch have seeds of their own, and settings where the family's `per_row` names them. Edits, prompts,
+        tiles and samples longer than the model's are drawn apart. Raises UserError as `draw` does, before any is drawn.
+        """
+        jobs = [self._job(request) for request in requests]
+        drawn = self._draw_pooled([job for job in jobs if job.poolable])
+        samples = []
+        for job in jobs:
+            found = drawn.get(id(job), [None] * len(job.parts))
+            blocks = [self._draw_block(job.prepared, part, x) for part, x in zip(job.parts, found, strict=True)]
+            samples.append(self._samples(job, blocks))
+        return samples
 
     def prepare(self, request: SampleRequest) -> _Prepared:
         """Check a request against the model, before anything is drawn or written. Raises UserError."""
@@ -303,6 +331,71 @@ class Sampler:
             )
         return PromptedDecoding(prompting, self.modality, space, model.longest(settings))
 
+    def _job(self, request: SampleRequest) -> _Job:
+        """A request, checked, in the parts that are computed together. Raises UserError."""
+        self._check(request)
+        rows, prepared = self._rows(request), self.prepare(request)
+        last = request.start + request.n
+        parts = []
+        for indices in self._blocks(prepared):
+            given = [rows[min(max(i - request.start, 0), request.n - 1)] for i in indices]
+            parts.append(_Part(indices, given, [request.start <= i < last for i in indices]))
+        return _Job(prepared, rows, parts)
+
+    def _samples(self, job: _Job, blocks: Sequence[_Block]) -> Samples:
+        """What was drawn of a request, without what only filled up its blocks."""
+        request, values, tensors, cut = job.prepared.request, [], [], []
+        for part, block in zip(job.parts, blocks, strict=True):
+            values += [block.values[place] for place in part.inside]
+            tensors.append(block.x[part.inside])
+            cut += [i for i, whole in zip(part.indices, block.complete, strict=True) if not whole]
+        return Samples(
+            values, torch.cat(tensors), [self.given_json(row) for row in job.rows], request.seed, job.prepared.decoder,
+            request.start, self.origin(request.seed, request.settings) | request.provenance(), cut,
+        )  # fmt: skip
+
+    def _draw_pooled(self, jobs: Sequence[_Job]) -> dict[int, list[Tensor]]:
+        """The tensors of each part of the jobs, by the job's id, drawn in batches that they share."""
+        rows = [
+            PooledRow(index, job.prepared.request.seed, given, job.prepared.settings, any(part.given), (id(job), at))
+            for job in jobs
+            for at, part in enumerate(job.parts)
+            for index, given, wanted in zip(part.indices, part.given, part.wanted, strict=True)
+            if wanted
+        ]
+        drawn: dict[tuple[int, int], dict[int, Tensor]] = {}
+        for pool in pools(rows, self.family.per_row):
+            for batch in self._batches(pool):
+                for row, x in zip(batch, self._draw_rows(batch), strict=True):
+                    if row.part is not None:
+                        drawn.setdefault(row.part, {})[row.index] = x
+        return {
+            # A place that is not wanted has some sample of its block: its rows are not read.
+            id(job): [
+                torch.stack([found.get(i, next(iter(found.values()))) for i in part.indices])
+                for at, part in enumerate(job.parts)
+                for found in [drawn[id(job), at]]
+            ]
+            for job in jobs
+        }
+
+    def _batches(self, pool: Sequence[PooledRow]) -> list[list[PooledRow]]:
+        """Rows that may be drawn together in the batches that give them the bits they have alone."""
+        model, size, settings = self.model, self.block(), pool[0].settings
+        with self.autocast(settings, model.device):
+            alone = model.draws_alone(settings, size)
+        return in_any_place(pool, size) if alone else in_their_places(pool, size)
+
+    def _draw_rows(self, batch: Sequence[PooledRow]) -> Tensor:
+        """One batch of rows of several requests, shape (B, ...), on the CPU."""
+        model, device = self.model, self.model.device
+        settings = self.family.by_row([row.settings for row in batch])
+        seeds = [derive_seed(row.seed, "sample") for row in batch]
+        with torch.no_grad(), self.autocast(settings, device):
+            c = self.condition([row.given for row in batch], device) if batch[0].conditional else None
+            draws = Draws(seeds, torch.tensor([row.index for row in batch]), device)
+            return model.sample(c, draws, settings).cpu()
+
     def _blocks(self, prepared: _Prepared) -> Iterator[list[int]]:
         """The indices of the samples that are computed together, block by block.
 
@@ -316,25 +409,29 @@ class Sampler:
             block = range(first, first + size)
             yield list(block if whole else range(max(first, start), min(first + size, last)))
 
-    def _draw_block(
-        self, prepared: _Prepared, indices: Sequence[int], given: Sequence[Given], wanted: Sequence[bool]
-    ) -> _Block:
-        """The samples `indices`, each for what its row of `given` says; of those not wanted, texts end at once."""
-        request, model, settings = prepared.request, prepared.model, prepared.settings
-        device, index = model.device, torch.tensor(indices)
-        c = self.condition(given, device)
-        prompted = prepared.prompted and prepared.prompted.batch(wanted, request.live)
-        with torch.no_grad(), self.autocast(settings, device):
-            extra: dict[str, Any] = prompted.arguments(device) if prompted else {}
-            if request.edit is not None:
-                extra["edited"] = request.edit.batch(prepared.decoder, self.encoding, len(given), device)
-            draws = Draws(derive_seed(request.seed, "sample"), index, device)
-            x = model.sample(c, draws, settings, **extra)
-            if prepared.length:
-                x = go_on(model, x, prepared.length, self._beyond(prepared, given), draws, settings)
-            x = x.cpu()
-            values = prepared.decoder.decode(x, self.encoding, Draws(derive_seed(request.seed, "decode"), index))
+    def _draw_block(self, prepared: _Prepared, part: _Part, x: Tensor | None = None) -> _Block:
+        """The samples of a part; of those not wanted, texts end at once. x: its tensors, where they are drawn already,
+        shape (B, ...), on the CPU."""
+        request, model = prepared.request, prepared.model
+        prompted = prepared.prompted and prepared.prompted.batch(part.wanted, request.live)
+        with torch.no_grad(), self.autocast(prepared.settings, model.device):
+            x = self._draw_part(prepared, part, prompted) if x is None else x
+            noise = Draws(derive_seed(request.seed, "decode"), torch.tensor(part.indices))
+            values = prepared.decoder.decode(x, self.encoding, noise)
         return _finished(values, x, prompted)
+
+    def _draw_part(self, prepared: _Prepared, part: _Part, prompted: PromptedBatch | None) -> Tensor:
+        """The tensors of a part, shape (B, ...), on the CPU."""
+        request, model, settings = prepared.request, prepared.model, prepared.settings
+        device = model.device
+        extra: dict[str, Any] = prompted.arguments(device) if prompted else {}
+        if request.edit is not None:
+            extra["edited"] = request.edit.batch(prepared.decoder, self.encoding, len(part.given), device)
+        draws = Draws(derive_seed(request.seed, "sample"), torch.tensor(part.indices), device)
+        x = model.sample(self.condition(part.given, device), draws, settings, **extra)
+        if prepared.length:
+            x = go_on(model, x, prepared.length, self._beyond(prepared, part.given), draws, settings)
+        return x.cpu()
 
     def _beyond(self, prepared: _Prepared, given: Sequence[Given]) -> dict[str, Tensor] | None:
         """The condition of all windows but the first: a view, such as the first frame, is of that one alone."""
@@ -357,11 +454,15 @@ def _encoded(modality: Modality, values: Sequence[Any]) -> Tensor:
     encoding = modality.encodings[0]
     packed, space = modality.pack(values, encoding), modality.space(encoding)
     batch = packed.take(np.arange(len(values)))
-    if packed.ragged and isinstance(space, Tokens):
-        full = np.full((len(batch), space.length), packed.pad, batch.dtype)
+    ragged = isinstance(space, Continuous) and space.ragged
+    if packed.ragged and (ragged or isinstance(space, Tokens)):
+        most = space.positions[0] if isinstance(space, Continuous) else space.length
+        full = np.full((len(batch), most, *batch.shape[2:]), packed.pad, batch.dtype)
         full[:, : batch.shape[1]] = batch
         batch = full
-    return modality.encode(batch, encoding, None)
+    encoded = modality.encode(batch, encoding, None)
+    # As `FieldData.encode`: the mask of ragged values is added where their lengths are known.
+    return add_mask(encoded, torch.from_numpy(packed.lengths)) if ragged and packed.lengths is not None else encoded
 
 
 def _called(prefix: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
