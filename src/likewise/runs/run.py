@@ -27,7 +27,7 @@ from likewise.sampling.editing import Edit
 from likewise.sampling.prompting import Prompting
 from likewise.sampling.sampler import Sampler, SampleRequest
 from likewise.sampling.samples import Samples
-from likewise.spaces import Tokens, without_end
+from likewise.spaces import Continuous, Tokens, fill_up, without_end
 from likewise.training import checkpoint, distributed, hardware
 from likewise.training.batches import Batches, FieldData, scored_together
 
@@ -165,6 +165,8 @@ class Run:
         index = torch.arange(len(values))
         draws = None if self.autoencoder is None else Draws(derive_seed(0, "reference"), index)
         x, c = batches.take(index.numpy(), draws)
+        if isinstance(space := self.modality.space(self.encoding), Continuous):
+            x = fill_up(x, space)  # as samples are, which it is compared with
         return Reference(values, given, x, c)
 
     def reference_given(self, split: str, most: int) -> list[dict[str, Any]]:
