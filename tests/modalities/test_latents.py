@@ -27,7 +27,7 @@ from likewise.verbs.verify import verify
 pytestmark = pytest.mark.full
 
 TINY = {"backbone.width": 16, "training.threads": 1, "training.batch": 16, "training.checkpoint_every": 3}
-FLAT = {**TINY, "family.sampling.steps": 2}
+FLAT = {**TINY, "family.sampling.steps": 2, "family.likelihood_steps": 4}
 KINDS = tuple(product(("text", "picture"), ("gan", "flow")))
 
 

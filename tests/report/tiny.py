@@ -82,12 +82,15 @@ def lay_out(kind: str, folder: Path) -> Path:
     return path
 
 
+def laid_out(kind: str, folder: Path) -> Path:
+    """The path of the data of a kind in `folder`, written at the first call."""
+    data = folder / kind
+    return data / FILES.get(kind, "") if data.exists() else lay_out(kind, data)
+
+
 def make_run(kind: str, folder: Path, family: str | None = None) -> Run:
     """Train for two steps; the plan's own choice of family if none is named. Raises ValueError where none fits."""
-    data = folder / kind
-    if not data.exists():
-        lay_out(kind, data)
-    path = data / FILES.get(kind, "")
+    path = laid_out(kind, folder)
     out = folder / f"{kind}-{family or 'any'}"
     settings = SMALL | (QUICK_FLOW if family == "flow" else {})
     if family is None or find("family", family).has_networks:

@@ -87,7 +87,11 @@ def test_a_first_frame_can_be_given(tmp_path):
 def test_a_flow_goes_on_beyond_the_frames_it_has_learned(given, tmp_path):
     for i in range(30):
         save_gif(tmp_path / "data" / f"{i:03d}.gif", square(i, 4, (8, 8)))
-    small = {k: v for k, v in SMALL.items() if k != "family.latent"} | {"family.sampling.steps": 3}
+    small = {k: v for k, v in SMALL.items() if k != "family.latent"} | {
+        "family.sampling.steps": 3,
+        "family.likelihood_steps": 2,
+        "backbone.multipliers": [1, 2],
+    }
     run = train(tmp_path / "data", out=tmp_path / "run", family="flow", given=given, steps=2, set_=small, say=print)
     told = {"first": square(3, 1, (8, 8)).picture(0)} if given else None
     short, long = (run.sample(3, given=told, settings=s).values for s in (None, {"length": 9}))
