@@ -40,9 +40,9 @@ _ROWS: dict[str, tuple[str, float, list[str], list[dict[str, Any]]]] = {
     "emoji-flow": ("emoji", 40, ["--family", "flow", "--given", "text"], [{}]),
     "emoji-flow-sentence": (
         "emoji", 40, ["--family", "flow", "--given", "text", "--set", "condition.text.modality=sentence"],
-        [{"guidance": 4}],
+        [{"guidance_scale": 4}],
     ),
-    "emoji-flow-zh": ("emoji", 40, ["--family", "flow", "--given", "text_zh"], [{"guidance": 4}]),
+    "emoji-flow-zh": ("emoji", 40, ["--family", "flow", "--given", "text_zh"], [{"guidance_scale": 4}]),
     "clips-flow": ("clips", 40, ["--family", "flow", "--set", "target.size=32"], [{}]),
     "emoji-gan": ("emoji", 40, ["--family", "gan", "--given", "text"], [{}]),
 }  # fmt: skip

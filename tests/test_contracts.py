@@ -230,7 +230,13 @@ def _there_and_back(model, family, x):
 
 @pytest.mark.parametrize(
     ("family", "options", "total"),
-    [("vae", {}, 10), ("gan", {}, 10), ("flow", {}, 10), ("flow", {"few_step": True}, 4), ("flow", {"weak": 0.3}, 10)],
+    [
+        ("vae", {}, 10),
+        ("gan", {}, 10),
+        ("flow", {}, 10),
+        ("flow", {"few_step": True}, 4),
+        ("flow", {"guide_model": 0.3}, 10),
+    ],
 )
 def test_resumed_learner_equals_uninterrupted(family, options, total):
     """Save after two steps, load into a fresh learner, go on: the same weights, bit for bit.

@@ -173,7 +173,7 @@ def test_evaluate(run):
         (["train", "{digits}", "--out", "{digits}"], "not a run"),
         (["train", "{digits}", "--minutes", "nan"], "training.minutes"),
         (["train", "{digits}", "--set", "training.device=cuda:7"], "is not there"),
-        (["train", "{digits}", "--set", 'training.track=["mlflow"]'], "pip install mlflow"),
+        (["train", "{digits}", "--set", 'training.loggers=["mlflow"]'], "pip install mlflow"),
     ],
 )
 def test_mistakes_get_one_line(words, said, digits, run, tmp_path):

@@ -32,7 +32,7 @@ class Data(BaseModel):
     memory: int = Field(
         default=128, ge=0, description="MiB of records kept in memory; of larger data, each is read when it is needed"
     )
-    held_out: float = Field(default=0.05, gt=0, lt=1, description="share of the records kept out of training")
+    val_fraction: float = Field(default=0.05, gt=0, lt=1, description="share of the records kept out of training")
     split: Literal["hash", "tail"] = Field(
         default="hash", description="hash of the content, or the last records of the file"
     )
@@ -59,7 +59,7 @@ class Training(BaseModel):
     betas: tuple[float, float] = (0.9, 0.99)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd, rmsprop and muon")
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm, per player")
+    grad_clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm, per player")
     schedule: Literal["constant", "cosine", "linear", "wsd"] = "wsd"
     warmup: float = Field(default=0.02, ge=0, le=1, description="share of the steps over which the learning rate rises")
     decay: float = Field(default=0.5, ge=0, le=1, description="share of the steps over which wsd falls")
@@ -74,7 +74,7 @@ class Training(BaseModel):
     checkpoint_every: int | None = Field(
         default=None, ge=1, description="steps between checkpoints; default by run length"
     )
-    keep: int = Field(default=2, ge=1, description="checkpoints kept beside the best")
+    keep_checkpoints: int = Field(default=2, ge=1, description="checkpoints kept beside the best")
     patience: int | None = Field(default=8, ge=1, description="held-out losses without a new best before stopping")
     on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
@@ -87,7 +87,7 @@ class Training(BaseModel):
     exact_elastic: bool = Field(default=False, description="bitwise the same weights with 1, 2, 4 or 8 processes")
     wait_minutes: float = Field(default=10.0, gt=0, description="how long a process waits for another before it ends")
     checkpoint_activations: bool = Field(default=False, description="compute activations twice to save memory")
-    track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
 
 
 class Experiment(BaseModel):
@@ -202,6 +202,35 @@ def _without_none(value: Any) -> Any:
     return value
 
 
+#: settings that had another name in earlier versions, which run folders, presets and samples of these versions hold
+RENAMED = {
+    "data.held_out": "val_fraction",
+    "training.clip": "grad_clip",
+    "training.keep": "keep_checkpoints",
+    "training.track": "loggers",
+    "family.adversary": "adversarial",
+    "family.codes": "codebook_size",
+    "family.times": "time_sampling",
+    "family.weak": "guide_model",
+    "family.weighting": "loss_weighting",
+    "family.sampling.guidance": "guidance_scale",
+}
+
+
+def current_names(plan: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`plan` with former setting names (`RENAMED`) replaced by today's. Raises ValueError if both are given.
+
+    prefix: where in an experiment the settings stand, with its dot: "family.sampling." for those of sampling.
+    """
+    found: dict[str, Any] = {}
+    for key, value in plan.items():
+        name = RENAMED.get(f"{prefix}{key}", key)
+        if name in found or (name != key and name in plan):
+            raise ValueError(f"{prefix}{key} is the former name of {prefix}{name}; give only the latter")
+        found[name] = current_names(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+    return found
+
+
 def parse_value(text: str) -> Any:
     """The value of `--set key=value`, read as TOML where it is TOML, else as the word itself."""
     try:
@@ -222,6 +251,7 @@ def set_key(plan: dict[str, Any], dotted: str, value: Any) -> None:
 
 def validate(plan: Mapping[str, Any]) -> Experiment:
     """The experiment a plan describes. Raises ValueError of one line that names key, value and fix."""
+    plan = current_names(plan)
     try:
         return Experiment.model_validate(plan)
     except ValidationError as error:

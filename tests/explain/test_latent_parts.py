@@ -17,7 +17,7 @@ def run(tmp_path_factory):
     lines = [f"{'old ' * (i % 3)}{a} and {b}{ends[i % 2]}" for i, a in enumerate(things * 4) for b in things]
     (folder / "lines.txt").write_text("\n".join(dict.fromkeys(lines)), encoding="utf-8")
     settings = {"backbone.width": 16, "backbone.depth": 1, "training.threads": 1, "training.batch": 16}
-    settings |= {"family.latent": 4, "data.held_out": 0.3}
+    settings |= {"family.latent": 4, "data.val_fraction": 0.3}
     return train(folder / "lines.txt", out=folder / "run", family="vae", steps=2, set_=settings, say=lambda _: None)
 
 

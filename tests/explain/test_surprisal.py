@@ -15,7 +15,7 @@ from likewise.metrics.likelihood import bits
 from likewise.spaces import without_end
 from likewise.verbs.train import train
 
-SMALL = {"backbone.width": 16, "training.threads": 1, "training.batch": 16, "data.held_out": 0.3}
+SMALL = {"backbone.width": 16, "training.threads": 1, "training.batch": 16, "data.val_fraction": 0.3}
 
 
 @pytest.fixture(scope="module")

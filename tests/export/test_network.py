@@ -90,7 +90,7 @@ def test_eulers_steps_over_the_denoiser_draw_what_the_run_draws(tmp_path, backbo
     draws = Draws(0, torch.arange(count))
     z = run.model.latent(draws)
     c, more = given(run, count)
-    how = run.sampler.settings({"steps": steps, "sampler": "euler", "guidance": 1.0})
+    how = run.sampler.settings({"steps": steps, "sampler": "euler", "guidance_scale": 1.0})
     own = run.model.from_latent(z, c, draws, how)
     alpha, sigma = (each.numpy() for each in run.model.path.alpha_sigma(torch.linspace(0, 1, steps + 1)))
     x = z.numpy() * np.sqrt(alpha[0] ** 2 * run.model.path.data_scale**2 + sigma[0] ** 2)

@@ -199,7 +199,7 @@ def test_weights_are_exported_and_the_preflight_knows_their_size(digits, tmp_pat
     found = look(digits, family="marginals")
     assert "no network is trained: one pass" in str(found)
     assert found.steps == run.info["steps"]
-    held = found.checkpoint_bytes / (found.plan.experiment.training.keep + 2)
+    held = found.checkpoint_bytes / (found.plan.experiment.training.keep_checkpoints + 2)
     assert held == pytest.approx(checkpoint.size(weights), rel=0.01)
 
 

@@ -12,7 +12,7 @@ from toys import draws
 from likewise.backbones.conv import Conv
 from likewise.config import Training
 from likewise.families.codec import Codec
-from likewise.families.patch_discriminator import Adversary
+from likewise.families.patch_discriminator import Adversarial
 from likewise.families.vae import VAE
 from likewise.modalities.image import Image
 from likewise.spaces import Continuous, Tokens
@@ -45,7 +45,7 @@ def go(one, steps, of):
 
 @pytest.mark.parametrize("quantiser", ["fsq", "vq"])
 def test_digits_come_back(quantiser):
-    family = Codec(quantiser=quantiser, codes=128)
+    family = Codec(quantiser=quantiser, codebook_size=128)
     one = learner(family)
     terms = go(one, range(120), 120)
     held_out, _ = batches(700).take(np.arange(600, 700))
@@ -68,7 +68,7 @@ def test_digits_come_back(quantiser):
 @pytest.mark.parametrize("adversarial", [0.0, 0.1])
 @pytest.mark.parametrize("quantiser", ["fsq", "vq"])
 def test_resumed_equals_uninterrupted(quantiser, adversarial):
-    family = Codec(quantiser=quantiser, codes=64, adversary=Adversary(weight=adversarial, start=0.2))
+    family = Codec(quantiser=quantiser, codebook_size=64, adversarial=Adversarial(weight=adversarial, start=0.2))
     straight, first, second = (learner(family) for _ in range(3))
     go(straight, range(8), 10)
     go(first, range(4), 10)
@@ -82,7 +82,7 @@ def test_resumed_equals_uninterrupted(quantiser, adversarial):
 
 @pytest.mark.parametrize("family", [Codec, VAE])
 def test_the_discriminator_and_the_autoencoder_are_two_players(family):
-    model = family(adversary=Adversary(weight=0.5, start=0.5)).build(SPACE, {}, TINY)
+    model = family(adversarial=Adversarial(weight=0.5, start=0.5)).build(SPACE, {}, TINY)
     x, _ = batches().take(np.arange(8))
     assert list(model.players()) == ["discriminator", "model"]
     model.set_progress(0, 10)
@@ -104,7 +104,7 @@ def test_the_discriminator_and_the_autoencoder_are_two_players(family):
 def test_the_penalty_is_the_slope_of_the_mean_patch():
     """Item by item: gamma / 2 times the squared slope of its logits, over how many patches there are."""
     torch.manual_seed(0)
-    critic = Codec(adversary=Adversary(weight=1.0, gamma=0.5)).build(SPACE, {}, TINY).critic
+    critic = Codec(adversarial=Adversarial(weight=1.0, gamma=0.5)).build(SPACE, {}, TINY).critic
     for p in critic.parameters():
         if not p.any():
             torch.nn.init.normal_(p, std=0.1)

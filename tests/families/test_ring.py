@@ -60,15 +60,15 @@ def _hits(model, settings) -> float:
 
 
 def test_a_condition_is_obeyed_and_guidance_makes_it_more_so(labelled_flow):
-    plain, guided = (_hits(labelled_flow, FlowSampling(steps=8, guidance=w)) for w in (1.0, 2.0))
+    plain, guided = (_hits(labelled_flow, FlowSampling(steps=8, guidance_scale=w)) for w in (1.0, 2.0))
     assert plain > 0.9
     assert guided >= plain
-    assert _hits(labelled_flow, FlowSampling(steps=8, guidance=0.0)) < 0.3  # p(x): the label is not looked at
+    assert _hits(labelled_flow, FlowSampling(steps=8, guidance_scale=0.0)) < 0.3  # p(x): the label is not looked at
 
 
 def test_autoguidance_keeps_to_the_data_and_loses_no_mode():
     """Few steps of learning leave points between the modes; away from what the network drew before, there are fewer."""
-    model = _learned(Flow(weak=0.3), 150, 4e-3)
+    model = _learned(Flow(guide_model=0.3), 150, 4e-3)
     found = {w: modes(model.sample(None, draws(2000, seed=7), FlowSampling(autoguidance=w))) for w in (1.0, 2.0)}
     (plain, _, _), (guided, counts, _) = found[1.0], found[2.0]
     assert guided > plain + 0.03
@@ -83,10 +83,10 @@ def test_autoguidance_keeps_to_the_data_and_loses_no_mode():
 def test_autoguidance_needs_a_weak_network(labelled_flow):
     with pytest.raises(ValueError, match="this run kept none"):
         labelled_flow.sample(None, draws(2), FlowSampling(autoguidance=2.0))
-    with pytest.raises(ValueError, match=r"keep one, with weak=0\.1"):
+    with pytest.raises(ValueError, match=r"keep one, with guide_model=0\.1"):
         Flow(sampling=FlowSampling(autoguidance=2.0))
     jumping = FlowSampling(sampler="jump", steps=4, autoguidance=2.0)
-    model = Flow(few_step=True, weak=0.1).build(POINT, {}, MLP(width=8))
+    model = Flow(few_step=True, guide_model=0.1).build(POINT, {}, MLP(width=8))
     with pytest.raises(ValueError, match="jumps have none"):
         model.sample(None, draws(2), jumping)
 

@@ -34,7 +34,7 @@ def test_a_shift_of_three_is_three_times_the_noise():
 
 @pytest.mark.parametrize("times", ["path", "uniform"])
 def test_training_times_are_shifted(times):
-    plain, shifted = (flow(shift=s, times=times)._times(draws(64).uniform()) for s in (1.0, 3.0))
+    plain, shifted = (flow(shift=s, time_sampling=times)._times(draws(64).uniform()) for s in (1.0, 3.0))
     torch.testing.assert_close(noise_for_data(shifted), 3 * noise_for_data(plain), rtol=1e-4, atol=0)
 
 

@@ -22,7 +22,7 @@ POINT = Continuous((2,))
 
 
 def jumping(steps: int, guidance: float = 1.0) -> FlowSampling:
-    return FlowSampling(sampler="jump", steps=steps, guidance=guidance)
+    return FlowSampling(sampler="jump", steps=steps, guidance_scale=guidance)
 
 
 def energy(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -152,14 +152,14 @@ def test_a_jumping_network_is_still_a_flow(flows):
 
 
 def test_guidance_is_learned_in():
-    sampling = FlowSampling(sampler="jump", steps=4, guidance=2.0)
+    sampling = FlowSampling(sampler="jump", steps=4, guidance_scale=2.0)
     jumps = learned(Flow(few_step=True, sampling=sampling), 350, LABEL)
     _, c = ring(500, 5)
     drawn = jumps.sample(c, draws(500, 3), sampling)
     assert (modes(drawn)[2] == c["label"][:, 0]).double().mean() > 0.9
-    guided, free = (jumps.sample(c, draws(500, 3), FlowSampling(steps=32, guidance=w)) for w in (2.0, 1.0))
+    guided, free = (jumps.sample(c, draws(500, 3), FlowSampling(steps=32, guidance_scale=w)) for w in (2.0, 1.0))
     assert (drawn - guided).square().mean() < 0.5 * (drawn - free).square().mean()
-    with pytest.raises(ValueError, match="jumps have 2 learned in"):
+    with pytest.raises(ValueError, match="was trained with 2"):
         jumps.sample(c, draws(2), jumping(4, 3.0))
 
 
@@ -177,7 +177,7 @@ def test_what_cannot_jump_says_so(flows):
 
 def test_who_learns_to_jump_jumps_unless_told_otherwise():
     assert Flow(few_step=True).sampling == jumping(4)
-    assert Flow(few_step=True, sampling={"guidance": 2.0}).sampling == jumping(4, 2.0)
+    assert Flow(few_step=True, sampling={"guidance_scale": 2.0}).sampling == jumping(4, 2.0)
     assert Flow(few_step=True, sampling={"sampler": "heun"}).sampling == FlowSampling()
     written = Flow(few_step=True, sampling={"steps": 2})
     assert Flow.model_validate(written.model_dump()) == written

@@ -76,7 +76,7 @@ def test_a_prefix_is_kept_and_its_gaps_are_filled(learned):
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_an_item_is_the_same_drawn_alone(learned, guidance):
-    settings = AutoregressiveSampling(guidance=guidance, repetition_penalty=1.2, top_p=0.9)
+    settings = AutoregressiveSampling(guidance_scale=guidance, repetition_penalty=1.2, top_p=0.9)
     assert learned.draws_alone(settings, 64)
     c = {"label": torch.arange(64)[:, None] % 2}
     whole = learned.sample(c, draws(64, 7), settings)
@@ -117,9 +117,9 @@ def test_guidance_follows_the_label(learned):
     label = torch.arange(100)[:, None] % 2
     c = {"label": label}
     for guidance, least in ((1.0, 85), (2.0, 92)):
-        found = kinds(learned.sample(c, draws(100, 7), AutoregressiveSampling(guidance=guidance)))
+        found = kinds(learned.sample(c, draws(100, 7), AutoregressiveSampling(guidance_scale=guidance)))
         assert sum(k == int(y) for k, y in zip(found, label, strict=True)) >= least
-    free = learned.sample(c, draws(100, 7), AutoregressiveSampling(guidance=0.0))
+    free = learned.sample(c, draws(100, 7), AutoregressiveSampling(guidance_scale=0.0))
     assert torch.equal(free, learned.sample(None, draws(100, 7), AutoregressiveSampling()))
 
 

@@ -121,7 +121,7 @@ def test_drawing_beyond_the_window_does_not_depend_on_the_others(model):
 
 def test_guidance_goes_on_too(model):
     c = {"label": torch.arange(24)[:, None] % 3}
-    settings = AutoregressiveSampling(length=30, guidance=2.0)
+    settings = AutoregressiveSampling(length=30, guidance_scale=2.0)
     x = model.sample(c, draws(24, 4), settings)
     assert torch.equal(x, model.sample(c, draws(24, 4), settings))
     assert not torch.equal(x, model.sample(c, draws(24, 4), AutoregressiveSampling(length=30)))

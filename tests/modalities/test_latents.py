@@ -50,7 +50,7 @@ def trained(path, data, settings=TINY, **options):
 @pytest.fixture(scope="module")
 def encoders(folder, data):
     settings = {"family.latent": 6}
-    texts = trained(folder / "text-vae", data["text"], {**SMALL, **settings, "data.held_out": 0.2}, family="vae")
+    texts = trained(folder / "text-vae", data["text"], {**SMALL, **settings, "data.val_fraction": 0.2}, family="vae")
     return {
         "text": texts,
         "picture": trained(folder / "picture-vae", data["picture"], {**TINY, **settings}, family="vae", given=[]),
@@ -202,7 +202,7 @@ def test_refusals(encoders, runs, data, folder, monkeypatch, capsys):
     other = folder / "other.txt"
     other.write_text("\n".join(f"line {i}, another one" for i in range(200)), encoding="utf-8")
     assert "same records" in refused(other, "--through", text)
-    assert "same records" in refused(data["text"], "--through", text, "--set", "data.held_out=0.1")
+    assert "same records" in refused(data["text"], "--through", text, "--set", "data.val_fraction=0.1")
     labelled = trained(folder / "labelled", data["picture"], family="vae", steps=1)
     assert "--unconditional" in refused(data["picture"], "--through", labelled.path)
     assert not (folder / "never").exists()

@@ -15,14 +15,14 @@ from likewise.training import checkpoint
 from likewise.training.batches import Batches
 from likewise.verbs.train import resume, train
 
-STEPS = {"training.batch": 8, "training.threads": 1, "training.checkpoint_every": 2, "training.keep": 3}
+STEPS = {"training.batch": 8, "training.threads": 1, "training.checkpoint_every": 2, "training.keep_checkpoints": 3}
 SMALL = {
     **STEPS,
     "backbone.width": 16,
     "backbone.depth": 1,
     "target.length": 32,
     "target.tokenizer": "bytes",
-    "data.held_out": 0.3,
+    "data.val_fraction": 0.3,
 }
 
 

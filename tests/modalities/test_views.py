@@ -21,7 +21,7 @@ from likewise.verbs.train import train
 
 SMALL = {
     "backbone.width": 8, "backbone.multipliers": [1, 2], "training.batch": 8, "training.threads": 1,
-    "family.sampling.steps": 2, "data.held_out": 0.2, "target.size": 16,
+    "family.sampling.steps": 2, "data.val_fraction": 0.2, "target.size": 16,
 }  # fmt: skip
 rng = np.random.default_rng(0)
 

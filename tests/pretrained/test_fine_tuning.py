@@ -30,7 +30,7 @@ def quiet(_: str) -> None: ...
 
 
 def held_out(run: Run) -> list[float]:
-    return [line["loss"] for line in run.metrics() if line["split"] == "held_out"]
+    return [line["loss"] for line in run.metrics() if line["split"] == "val"]
 
 
 @pytest.fixture(scope="module", params=[("qwen3", None), ("qwen3", 4), ("gpt2", None), ("llama", 4)], ids=str)
@@ -59,8 +59,8 @@ def test_it_learns_and_says_from_where(tuned):
     text = "\n".join(said)
     assert f"starting from {run.path.parent / 'model'} (--from), {name}, 2 blocks of 32: " in text
     assert (f"frozen, with updates of rank {lora}" if lora else "all weights learn") in text
-    assert f"held out before the first step: {losses[0]:.4f}" in text
-    assert f"held out: {losses[0]:.4f} before the first step, {min(losses[1:]):.4f} at best after" in text
+    assert f"val loss before the first step: {losses[0]:.4f}" in text
+    assert f"val loss: {losses[0]:.4f} before the first step, {min(losses[1:]):.4f} at best after" in text
 
 
 def test_the_run_stands_alone(tuned):
@@ -127,7 +127,7 @@ def test_interrupted_is_uninterrupted(lora, tmp_path):
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
     shutil.rmtree(runs[1].path / "checkpoints")  # and from the very beginning
     resume(runs[1].path, quiet)
-    assert [m["step"] for m in runs[1].metrics() if m["split"] == "held_out"].count(0) == 1
+    assert [m["step"] for m in runs[1].metrics() if m["split"] == "val"].count(0) == 1
     assert all(
         torch.equal(whole[k], v) for k, v in checkpoint.load(runs[1].path / "checkpoints" / "0000012")[0].items()
     )

@@ -29,7 +29,7 @@ def test_ticks_are_round_and_inside() -> None:
 def test_curves_stay_in_the_frame(bad: float) -> None:
     series = {
         "train": [(0.0, 1e9), (1.0, bad), *((float(i), 1 / i) for i in range(2, 900))],
-        "held_out": [(500.0, 0.2)],
+        "val": [(500.0, 0.2)],
     }
     svg = str(lines("loss <b>", series))
     ElementTree.fromstring(svg)

@@ -27,7 +27,7 @@ SMALL = {
     "training.batch": 16,
     "training.threads": 1,
     "training.checkpoint_every": 2,
-    "data.held_out": 0.3,
+    "data.val_fraction": 0.3,
 }
 #: the kinds that are a file, not a folder
 FILES = {"text": "lines.txt", "translation": "pairs.tsv", "dialogue": "talks.jsonl", "table": "rows.csv"}

@@ -155,7 +155,7 @@ def test_what_a_preset_says_of_drawing_gives_way_to_jumps_and_they_to_the_user(d
 
     plan = planned()
     assert (plan.family.sampling.sampler, plan.family.sampling.steps) == ("jump", 4)
-    assert (plan.training.optimizer, plan.family.sampling.guidance) == ("adamw", 1.5)
+    assert (plan.training.optimizer, plan.family.sampling.guidance_scale) == ("adamw", 1.5)
     own = planned(**{"family.sampling.sampler": "heun", "training.optimizer": "muon"})
     assert (own.family.sampling.sampler, own.family.sampling.steps) == ("heun", 16)
     assert own.training.optimizer == "muon"

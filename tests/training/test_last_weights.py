@@ -25,7 +25,7 @@ def test_a_flow_of_pictures_is_trained_to_its_end_and_draws_by_its_last_weights(
         Image.fromarray(rng.integers(0, 256, (4, 4), np.uint8)).save(tmp_path / f"{i}.png")
     run = train(tmp_path, out=tmp_path / "run", family=family, steps=12, set_=SMALL, say=lambda _: None)
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if line["split"] == "held_out"]
+    losses = [line["loss"] for line in lines if line["split"] == "val"]
     assert any(loss > losses[0] for loss in losses)
     assert (max(line["step"] for line in lines) == 12) == last
     steps = sorted(int(p.name) for p in (run.path / "checkpoints").iterdir())

@@ -56,7 +56,7 @@ def test_a_posterior_that_collapses():
 
 
 def test_a_codebook_that_collapses():
-    dead = {"error": 1.0, "_perplexity": 1.2, "_codes_used": 0.01}
+    dead = {"loss": 1.0, "_perplexity": 1.2, "_codes_used": 0.01}
     assert kinds(fed(Watch(), [dead] * 6)) == ["codebook collapse"]
     assert not fed(Watch(), [{**dead, "_perplexity": 40.0}] * 50)
 

@@ -131,7 +131,7 @@ class FakeRun:
 
     def metrics(self) -> list[dict]:
         train = [{"step": s, "seconds": s, "split": "train", "match<": 2 / s, "lr": 0.1} for s in range(1, 50)]
-        return [*train, {"step": 49, "split": "held_out", "loss": 0.2}]
+        return [*train, {"step": 49, "split": "val", "loss": 0.2}]
 
 
 def part(values: list, x: Any, **given: list) -> Any:

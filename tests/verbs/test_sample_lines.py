@@ -73,7 +73,7 @@ def test_verify_draws_them_again_and_other_samples_replace_them(run, tmp_path, m
         (["--given-file", "s.txt", "-n", "5"], "has 2 lines"),
         (["--given-file", "none.txt"], "none.txt"),
         (["--given-file", "s.txt", "--given", "de=ein"], "de is given twice"),
-        (["--given-file", "s.txt", "--set", "beams=4", "--set", "guidance=2"], "has no guidance"),
+        (["--given-file", "s.txt", "--set", "beams=4", "--set", "guidance_scale=2"], "has no guidance_scale"),
     ],
 )
 def test_mistakes(run, tmp_path, monkeypatch, capsys, words, said):

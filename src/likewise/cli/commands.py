@@ -221,10 +221,10 @@ def _list(a: argparse.Namespace) -> None:
     runs = list_runs(Path(a.folder))
     if not runs:
         raise ValueError(f"{a.folder}: no runs in it; likewise train PATH makes one")
-    table = Table("run", "what", "family", "backbone", "steps", "minutes", "held out")
+    table = Table("run", "what", "family", "backbone", "steps", "minutes", "val loss")
     for run in runs:
         info, settings = run.info, run.experiment
-        held_out = [line["best"] for line in run.metrics() if line["split"] == "held_out"]
+        held_out = [line["best"] for line in run.metrics() if line["split"] == "val"]
         table.add_row(
             str(run.path), run.modality.describe(), getattr(settings.family, "name", ""),
             getattr(settings.backbone, "name", ""), str(info.get("steps", "unfinished")),

@@ -100,7 +100,7 @@ def readme(run: Run, label: Label | None, folder: str) -> str:
     labels = ""
     if label:
         guidance: Any = run.sampler.settings()
-        some |= {"any": len(label.classes), "guidance": guidance.guidance, "field": next(iter(run.conditions))}
+        some |= {"any": len(label.classes), "guidance": guidance.guidance_scale, "field": next(iter(run.conditions))}
         labels = _LABELS.format(**some)
     text = _TEXT.format(
         name=run.name,

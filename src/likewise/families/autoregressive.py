@@ -24,7 +24,7 @@ from likewise.spaces import Condition, Space, Tokens, split_before, token_mask
 class AutoregressiveSampling(TokenSampling):
     """How tokens are drawn."""
 
-    guidance: float = Field(
+    guidance_scale: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
     )
     beams: int | None = Field(
@@ -39,7 +39,7 @@ class AutoregressiveSampling(TokenSampling):
 
     def guidance_of_rows(self) -> float | Tensor:
         """The guidance of all rows, or of each, shape (B,)."""
-        return torch.tensor([own.guidance for own in self.rows]) if self.rows else self.guidance
+        return torch.tensor([own.guidance_scale for own in self.rows]) if self.rows else self.guidance_scale
 
     @model_validator(mode="after")
     def _one_way(self) -> AutoregressiveSampling:
@@ -48,7 +48,7 @@ class AutoregressiveSampling(TokenSampling):
                 raise ValueError("length_penalty is of the beam search; give beams=4 too")
             return self
         plain = AutoregressiveSampling()
-        names = ("guidance", "length", "top_k", "top_p", "repetition_penalty")
+        names = ("guidance_scale", "length", "top_k", "top_p", "repetition_penalty")
         wrong = [name for name in names if getattr(self, name) != getattr(plain, name)]
         if self.temperature not in (0, 1):
             wrong.append("temperature")
@@ -61,7 +61,7 @@ class Autoregressive(Family):
     """Settings of an autoregressive model."""
 
     windows: ClassVar[bool] = True
-    per_row: ClassVar[frozenset[str]] = PER_ROW | {"guidance"}
+    per_row: ClassVar[frozenset[str]] = PER_ROW | {"guidance_scale"}
     name: Literal["autoregressive"] = "autoregressive"
     condition_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"

@@ -18,7 +18,7 @@ from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling
 from likewise.families.latent_grid import Stride, coarser, why_no_grid
-from likewise.families.patch_discriminator import Adversary, Critic
+from likewise.families.patch_discriminator import Adversarial, Critic
 from likewise.families.quantise import FSQ, VQ, Quantiser
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
@@ -38,7 +38,7 @@ class Codec(Family):
         default=(8, 5, 5, 5), min_length=1, max_length=16,
         description="fsq: levels of each number of a code; their product is how many codes there are",
     )  # fmt: skip
-    codes: int = Field(default=512, ge=2, le=2**16, description="vq: codes in the codebook")
+    codebook_size: int = Field(default=512, ge=2, le=2**16, description="vq: codes in the codebook")
     code_width: int = Field(default=8, ge=1, description="vq: numbers in a code's vector")
     commitment: float = Field(
         default=0.25, ge=0, allow_inf_nan=False, description="vq: weight of how far vectors are from their codes"
@@ -48,7 +48,7 @@ class Codec(Family):
         description="positions a side that become one code, a power of two, or one for each dimension; default 4, 2 "
         "where less than 16 positions are, and more where there would be more than 256 codes",
     )
-    adversary: Adversary = Adversary()
+    adversarial: Adversarial = Adversarial()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
         if why := why_no_grid("codec", target, self.stride):
@@ -70,7 +70,9 @@ class Codec(Family):
     def codebook(self, target: Space) -> Tokens:
         assert isinstance(target, Continuous)
         grid = self._grid(target)
-        return Tokens(math.prod(grid), math.prod(self.levels) if self.quantiser == "fsq" else self.codes, grid=grid)
+        return Tokens(
+            math.prod(grid), math.prod(self.levels) if self.quantiser == "fsq" else self.codebook_size, grid=grid
+        )
 
     def _grid(self, target: Continuous) -> tuple[int, ...]:
         return coarser(target, self.stride)
@@ -90,9 +92,9 @@ class CodecModel(Model):
         self.codes_space = settings.codebook(target)
         self.analysis = backbone.mapper(target, latents, {})
         fsq = settings.quantiser == "fsq"
-        self.quantiser: Quantiser = FSQ(settings.levels) if fsq else VQ(settings.codes, settings.code_width)
+        self.quantiser: Quantiser = FSQ(settings.levels) if fsq else VQ(settings.codebook_size, settings.code_width)
         self.synthesis = backbone.mapper(latents, target, {})
-        self.critic = Critic(settings.adversary, backbone, target) if settings.adversary.weight else None
+        self.critic = Critic(settings.adversarial, backbone, target) if settings.adversarial.weight else None
 
     def players(self) -> dict[str, nn.Module]:
         if self.critic is None:
@@ -106,7 +108,7 @@ class CodecModel(Model):
         self.quantiser.tidy(step, steps)
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"error"}, the squared error over the variance of values, with VQ {"commitment"} and with a discriminator
+        """{"loss"}, the squared error over the variance of values, with VQ {"commitment"} and with a discriminator
         {"adversarial"}; or the discriminator's own terms.
 
         Watched, in the batch: the share of codes in use, their perplexity (as many codes, used evenly, would say as
@@ -121,12 +123,12 @@ class CodecModel(Model):
         vectors, index = self.quantiser(values)
         made = self.synthesis(vectors)
         error = (made - x).square().mean()
-        terms = {"error": error / self._variance}
+        terms = {"loss": error / self._variance}
         far = self.quantiser.commitment(values, index)
         if far is not None:
             terms["commitment"] = self.settings.commitment * far
         if self.critic is not None and self.critic.counts:
-            terms["adversarial"] = self.settings.adversary.weight * self.critic.verdict(x, made)
+            terms["adversarial"] = self.settings.adversarial.weight * self.critic.verdict(x, made)
         if self.training:
             self.quantiser.learn(values, index, draws)
         counts = torch.bincount(index.flatten(), minlength=self.quantiser.vocabulary)

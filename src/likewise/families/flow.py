@@ -37,7 +37,7 @@ class Flow(Family):
     """Settings of a flow."""
 
     ragged: ClassVar[bool] = True
-    per_row: ClassVar[frozenset[str]] = frozenset({"guidance", "autoguidance"})
+    per_row: ClassVar[frozenset[str]] = frozenset({"guidance_scale", "autoguidance"})
     name: Literal["flow"] = "flow"
     path: PathName = Field(
         default="linear", description="linear: flow matching; ddpm: noise prediction; edm: Karras et al."
@@ -53,12 +53,13 @@ class Flow(Family):
     )
     likelihood_steps: int = Field(default=64, ge=1, description="stops on the way from data to noise for a likelihood")
     few_step: bool = Field(
-        default=False, description="learn to jump, too, so that 1 to 16 steps draw; with sampling.guidance learned in"
+        default=False,
+        description="learn to jump, too, so that 1 to 16 steps draw; with sampling.guidance_scale learned in",
     )
-    times: Literal["path", "uniform"] = Field(
+    time_sampling: Literal["path", "uniform"] = Field(
         default="path", description="training times: path: (log-)normal where the path's paper has it so"
     )
-    weighting: Literal["plain", "min_snr"] = Field(
+    loss_weighting: Literal["plain", "min_snr"] = Field(
         default="plain", description="of the errors at different times; min_snr: Hang et al. (2023)"
     )
     shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = Field(
@@ -66,7 +67,7 @@ class Flow(Family):
         description="how many times as noisy the times of training are, path=linear (Esser et al., 2024): large "
         "pictures of plain areas show through more noise; auto: by their size",
     )
-    weak: float = Field(
+    guide_model: float = Field(
         default=0.0,
         ge=0,
         lt=1,
@@ -94,8 +95,10 @@ class Flow(Family):
             raise ValueError("sampling.sampler jump: only a flow that was trained with few_step=true jumps")
         if self.path != "linear" and self.shift not in (1, "auto"):
             raise ValueError(f"shift={self.shift:g}: the path {self.path} has times of its own; linear is shifted")
-        if self.sampling.autoguidance != 1 and not self.weak:
-            raise ValueError("sampling.autoguidance: it leads away from a weaker network; keep one, with weak=0.1")
+        if self.sampling.autoguidance != 1 and not self.guide_model:
+            raise ValueError(
+                "sampling.autoguidance: it leads away from a weaker network; keep one, with guide_model=0.1"
+            )
         return self
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
@@ -125,11 +128,11 @@ class FlowModel(Model):
         if settings.few_step:
             drawing = settings.sampling
             bound = 1 + MARGIN if target.levels else None
-            self.jumps = shortcut.Shortcut(self.path, drawing.guidance, drawing.guidance_interval, bound)
+            self.jumps = shortcut.Shortcut(self.path, drawing.guidance_scale, drawing.guidance_interval, bound)
         self.network = backbone.denoiser(target, shortcut.told(condition) if self.jumps else condition)
         #: what autoguidance leads away from
         self.weak: nn.Module | None = None
-        if settings.weak:
+        if settings.guide_model:
             self.weak = copy.deepcopy(self.network).requires_grad_(False)
         #: share of the training steps that are done
         self._done = 1.0
@@ -157,24 +160,24 @@ class FlowModel(Model):
     def set_progress(self, step: int, steps: int) -> None:
         """Say how far the training is: jumps are learned when the flow is (see `few_step`), and `weak` stays behind."""
         self._done = step / steps
-        if self.weak is not None and self._done < self.settings.weak:
+        if self.weak is not None and self._done < self.settings.guide_model:
             follow(self.weak, self.network)
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"error": the mean squared error of what the network predicts, per number}.
+        """{"loss": the mean squared error of the network's prediction, per number}.
 
         Where jumps are learned, it is the flow's and the jumps' together, and the jumps' alone is watched as "_jump".
         """
         c = drop_some(c, self.settings.condition_dropout, draws)
         t = self._times(draws.uniform())
         if self.jumps is None:
-            return {"error": self._errors(x, c, t, draws).mean()}
+            return {"loss": self._errors(x, c, t, draws).mean()}
         t, level, learned = self.jumps.draw(t, draws, self._done)
         errors = self._errors(x, c, t, draws, level, learned)
         if self._done < shortcut.BEGIN:
-            return {"error": errors.mean()}
+            return {"loss": errors.mean()}
         jump = (errors * learned).mean() / shortcut.SHARE
-        return {"error": (errors * ~learned).mean() / (1 - shortcut.SHARE) + jump, "_jump": jump.detach()}
+        return {"loss": (errors * ~learned).mean() / (1 - shortcut.SHARE) + jump, "_jump": jump.detach()}
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
@@ -192,7 +195,7 @@ class FlowModel(Model):
         return errors, torch.ones_like(share)
 
     def _times(self, share: Tensor) -> Tensor:
-        return self.path.times(share) if self.settings.times == "path" else self.path.placed(share)
+        return self.path.times(share) if self.settings.time_sampling == "path" else self.path.placed(share)
 
     def _errors(
         self,
@@ -211,7 +214,9 @@ class FlowModel(Model):
         alpha, sigma = (_wide(s, x) for s in self.path.alpha_sigma(t))
         x_t = alpha * x_1 + sigma * x_0
         target = self.path.target(x_0, x_1, alpha, sigma)
-        weight = self.path.min_snr(alpha, sigma) if self.settings.weighting == "min_snr" else torch.ones_like(alpha)
+        weight = (
+            self.path.min_snr(alpha, sigma) if self.settings.loss_weighting == "min_snr" else torch.ones_like(alpha)
+        )
         if level is not None and learned is not None:
             assert self.jumps is not None
             rows = learned.nonzero()[:, 0]
@@ -289,7 +294,7 @@ class FlowModel(Model):
         if settings.autoguidance != 1 and self.weak is None:
             raise ValueError(
                 f"autoguidance={settings.autoguidance:g}: it leads away from a weaker network, and this run kept none; "
-                "train one with --set family.weak=0.1"
+                "train one with --set family.guide_model=0.1"
             )
         if settings.sampler != "jump":
             return
@@ -297,10 +302,10 @@ class FlowModel(Model):
             raise ValueError("sampler=jump: this flow has not learned to jump; train one with --few-step, or take heun")
         if settings.autoguidance != 1:
             raise ValueError("autoguidance: jumps have none; draw along the whole way, with sampler=heun steps=16")
-        if settings.guidance != self.jumps.guidance:
+        if settings.guidance_scale != self.jumps.guidance:
             raise ValueError(
-                f"guidance={settings.guidance:g}: jumps have {self.jumps.guidance:g} learned in; draw along the whole "
-                "way for another, with sampler=heun steps=16"
+                f"guidance_scale={settings.guidance_scale:g}: this run's few-step sampler was trained with "
+                f"{self.jumps.guidance:g}; for another scale set sampler=heun steps=16"
             )
 
     def _stepped(self, settings: FlowSampling) -> Path:

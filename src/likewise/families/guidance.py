@@ -24,7 +24,7 @@ _Network = Callable[[Tensor, Tensor, dict[str, Tensor] | None], Tensor]
 class Guided(Protocol):
     """The settings that guide."""
 
-    guidance: float
+    guidance_scale: float
     guidance_interval: tuple[float, float]
     autoguidance: float
 
@@ -65,9 +65,9 @@ def guided(
         return weak(x, times, c)
 
     def guided_by(own: Guided) -> Tensor:
-        if c and own.guidance != 1 and inside:
+        if c and own.guidance_scale != 1 and inside:
             given, free = both()
-            output = free + own.guidance * (given - free)
+            output = free + own.guidance_scale * (given - free)
         else:
             output = given = alone()
         if own.autoguidance != 1 and inside:

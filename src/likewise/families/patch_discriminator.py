@@ -19,7 +19,7 @@ from likewise.spaces import Continuous
 _PENALTY_EVERY = 4
 
 
-class Adversary(BaseModel):
+class Adversarial(BaseModel):
     """Settings of a patch discriminator beside an autoencoder; with a weight of 0 there is none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
@@ -32,7 +32,7 @@ class Adversary(BaseModel):
 class Critic(nn.Module):
     """A network from items to a grid of logits: the higher, the more real a patch."""
 
-    def __init__(self, settings: Adversary, backbone: Backbone, target: Continuous) -> None:
+    def __init__(self, settings: Adversarial, backbone: Backbone, target: Continuous) -> None:
         super().__init__()
         self.settings = settings
         self.network = backbone.mapper(target, Continuous((1, *coarser(target, None))), {})

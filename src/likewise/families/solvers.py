@@ -28,14 +28,14 @@ class FlowSampling(Sampling):
     sampler: Literal["euler", "heun", "dpm_solver_pp", "jump"] = Field(
         default="heun", description="heun asks the network twice a step; jump, of a few_step flow, once"
     )
-    guidance: float = Field(
+    guidance_scale: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
     )
     autoguidance: float = Field(
         default=1.0,
         ge=0,
         allow_inf_nan=False,
-        description="above 1 keeps away from what the network drew while it was weak (family.weak)",
+        description="above 1 keeps away from what the network drew while it was weak (family.guide_model)",
     )
     guidance_interval: tuple[float, float] = Field(
         default=(0.0, 1.0), description="times, noise 0 to data 1, with guidance"

@@ -22,7 +22,7 @@ from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.decoder_distributions import Kind, Likelihood
 from likewise.families.decoding import PER_ROW, TokenSampling, allowed, decode, token_nll
 from likewise.families.latent_grid import Stride, coarser, why_no_grid
-from likewise.families.patch_discriminator import Adversary, Critic
+from likewise.families.patch_discriminator import Adversarial, Critic
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit, add_mask, item_lengths, position_mask
 
 
@@ -63,17 +63,17 @@ class VAE(Family):
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
     )
     importance_samples: int = Field(default=64, ge=1, description="latents per item in the bound on the likelihood")
-    adversary: Adversary = Adversary()
+    adversarial: Adversarial = Adversarial()
     sampling: VAESampling = VAESampling()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
-        if isinstance(target, Continuous) and target.ragged and (self.adversary.weight or self.stride is not None):
+        if isinstance(target, Continuous) and target.ragged and (self.adversarial.weight or self.stride is not None):
             return (
-                f"vae with family.stride or family.adversary needs items of one length, and those of {target} have "
+                f"vae with family.stride or family.adversarial needs items of one length, and those of {target} have "
                 "lengths of their own; a plain vae fits"
             )
-        if self.adversary.weight:
-            if why := why_no_grid("vae with family.adversary", target, self.stride):
+        if self.adversarial.weight:
+            if why := why_no_grid("vae with family.adversarial", target, self.stride):
                 return why
             vector: dict[Role, Space] = {} if self.stride is not None else {"encoder": target, "decoder": target}
             return {"mapper": target, **vector}
@@ -133,9 +133,9 @@ class VAEModel(Model):
             if not self.observed.proper:
                 self.likelihood = None
         self.critic: Critic | None = None
-        if settings.adversary.weight:
+        if settings.adversarial.weight:
             assert isinstance(target, Continuous)
-            self.critic = Critic(settings.adversary, backbone, target)
+            self.critic = Critic(settings.adversarial, backbone, target)
         self.likelihood_how = f"an upper bound by importance sampling with {settings.importance_samples} latents"
         if isinstance(target, Continuous) and target.levels:
             dequantised = self.observed.kind == "gaussian"
@@ -177,7 +177,7 @@ class VAEModel(Model):
         if self.critic is not None and self.critic.counts:
             output = self.decoder(z, c)
             log_prob = self.observed.log_prob(x, output)
-            weight = self.settings.adversary.weight * x[0].numel()
+            weight = self.settings.adversarial.weight * x[0].numel()
             sharper["adversarial"] = weight * self.critic.verdict(x, self.observed.mean(output))
         else:
             log_prob = self._log_prob(x, z, c, seen)

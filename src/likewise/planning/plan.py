@@ -117,7 +117,7 @@ class _Parts:
 
 def _fit_and_split(request: Request, experiment: Experiment, scanned: Scan) -> _Parts:
     """Divide the records, fit the modalities to the training records, and add to the notes of the scan."""
-    rows, held = scanned.records.split(experiment.data.held_out, experiment.data.split)
+    rows, held = scanned.records.split(experiment.data.val_fraction, experiment.data.split)
     train = scanned.records.subset(rows)
     try:
         modality, conditions, said = fit_fields(train, experiment, request.autoencoder)

@@ -53,7 +53,7 @@ def records_again(
         given=tuple(experiment.condition), memory=data.memory, views=views.kinds,
     )  # fmt: skip
     found = views.add(scan(read).records, plain(modality))
-    rows, held = found.split(data.held_out, data.split)
+    rows, held = found.split(data.val_fraction, data.split)
     train = found.subset(rows)
     held_out, _ = representable(found.subset(held), modality, conditions)
     return train, held_out if len(held_out) else train

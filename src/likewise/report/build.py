@@ -89,7 +89,7 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tupl
     """metrics.jsonl as {term: {split: [(step, value)]}}, terms in the order in which they appear."""
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in lines:
-        if line.get("split", "train") not in ("train", "held_out"):
+        if line.get("split", "train") not in ("train", "val"):
             continue  # checkpoints, alarms
         for term, value in line.items():
             if (
@@ -99,8 +99,7 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tupl
                 or "step" not in line
             ):
                 continue
-            name = "held-out loss" if term == "loss" and line.get("split") == "held_out" else term
-            series = curves.setdefault(name, {}).setdefault(str(line.get("split", "train")), [])
+            series = curves.setdefault(term, {}).setdefault(str(line.get("split", "train")), [])
             series.append((float(line["step"]), float(value)))
     return curves
 

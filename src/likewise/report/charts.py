@@ -172,4 +172,4 @@ def _tick(value: float) -> str:
 
 
 def _css(name: str) -> str:
-    return {"train": "train", "held_out": "held-out"}.get(name, "other")
+    return {"train": "train", "val": "held-out"}.get(name, "other")

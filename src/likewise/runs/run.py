@@ -30,6 +30,7 @@ from likewise.sampling.samples import Samples
 from likewise.spaces import Continuous, Tokens, fill_up, without_end
 from likewise.training import checkpoint, distributed, hardware
 from likewise.training.batches import Batches, FieldData, scored_together
+from likewise.training.metrics_log import read_metrics
 
 #: where a run keeps the weights that its training started from, by the model's names
 PRETRAINED = Path("pretrained") / "weights.safetensors"
@@ -144,8 +145,8 @@ class Run:
         return hashlib.sha256((own + self.autoencoder.weights_hash).encode()).hexdigest()[:16]
 
     def metrics(self) -> list[dict[str, Any]]:
-        file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        """The lines of metrics.jsonl: losses by step, checkpoints, alarms."""
+        return read_metrics(self.path / "metrics.jsonl")
 
     def field_data(self, values: Sequence[Any], name: str | None = None, windows: bool = False) -> FieldData:
         """The values of a field, the target unless named. windows: of the target, what is too long is not cut."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from likewise.backbones.base import Backbone
-from likewise.config import explain
+from likewise.config import current_names, explain
 from likewise.draws import Draws, derive_seed
 from likewise.errors import Command, Message, Setting, UserError
 from likewise.families.base import Family, Model, Sampling
@@ -213,6 +213,7 @@ class Sampler:
         if self.autoencoder is not None:
             changes = {k: v for k, v in changes.items() if not k.startswith(_DECODER)}
         try:
+            changes = current_names(changes, "family.sampling.")
             return type(usual).model_validate({**usual.model_dump(), **changes})
         except ValidationError as error:
             raise UserError(f"sampling: {explain(error, type(usual))}") from None

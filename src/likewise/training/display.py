@@ -1,4 +1,4 @@
-"""What a user sees while training: a live line in a terminal, plain lines elsewhere."""
+"""Training progress: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-#: keys of a metrics line that are not losses
+#: keys of a metrics line that are not loss terms
 _BOOKKEEPING = {"step", "steps", "seconds", "split", "items_per_second", "tokens_per_second", "best", "best_step"}
 
 
@@ -28,7 +28,7 @@ def duration(seconds: float) -> str:
 
 
 class Display:
-    """Shows a run's metrics lines; a context manager. `say` gets the plain lines where there is no terminal."""
+    """Shows the lines of metrics.jsonl; a context manager. say: receives the plain lines where there is no terminal."""
 
     def __init__(self, say: Callable[[str], None] | None = None, every: float = 10.0) -> None:
         self._say = say
@@ -36,7 +36,7 @@ class Display:
         self._shown = 0.0
         self._first: dict[str, Any] | None = None
         self._train: dict[str, Any] = {}
-        self._held_out: dict[str, Any] = {}
+        self._val: dict[str, Any] = {}
         self._preview = ""
         console = Console()
         live = say is None and console.is_terminal
@@ -62,13 +62,13 @@ class Display:
             (self._say or _print)(message)
 
     def line(self, line: dict[str, Any], /) -> None:
-        if line["split"] == "held_out":
-            self._held_out = line
+        if line["split"] == "val":
+            self._val = line
         elif line["split"] == "train":
             self._train = line
             self._first = self._first or line
         else:
-            return  # checkpoints and alarms: what is to be seen of them is said
+            return  # checkpoints and alarms are reported as messages
         if self._live:
             self._live.refresh()
         elif time.monotonic() - self._shown >= self._every or line["step"] == line["steps"]:
@@ -79,14 +79,14 @@ class Display:
         line = self._train
         facts = [("step", f"{line.get('step', 0)}/{line.get('steps', '?')}")]
         facts += [(k.lstrip("_"), f"{v:.4g}") for k, v in line.items() if k not in _BOOKKEEPING]
-        if self._held_out:
-            facts.append(("held out", f"{self._held_out['loss']:.4g} (best {self._held_out['best']:.4g})"))
+        if self._val:
+            facts.append(("val", f"{self._val['loss']:.4g} (best {self._val['best']:.4g})"))
         for key, name in (("items_per_second", "items/s"), ("tokens_per_second", "tokens/s")):
             if key in line:
                 facts.append((name, f"{line[key]:,.0f}"))
         if self._first and (done := line["step"] - self._first["step"]):
             each = (line["seconds"] - self._first["seconds"]) / done
-            facts.append(("left", duration((line["steps"] - line["step"]) * each)))
+            facts.append(("ETA", duration((line["steps"] - line["step"]) * each)))
         return facts
 
     def _render(self) -> Table:

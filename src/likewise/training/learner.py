@@ -224,8 +224,8 @@ class Learner:
             raise NonFinite(
                 f"step {number}: the gradient of {player} is not finite ({values})", number, player, named, turn == 0
             )
-        if self.settings.clip:
-            nn.utils.clip_grads_with_norm_(parameters, self.settings.clip, norm)
+        if self.settings.grad_clip:
+            nn.utils.clip_grads_with_norm_(parameters, self.settings.grad_clip, norm)
         optimizers.set_rate(own, factor)
         for optimizer in own:
             optimizer.step()

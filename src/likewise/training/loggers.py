@@ -15,7 +15,7 @@ _PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow
 def require(name: str) -> None:
     """Raises ValueError if a tracker's package is not installed."""
     if find_spec(name) is None:
-        raise ValueError(f"training.track: {name} is not installed; pip install {name}")
+        raise ValueError(f"training.loggers: {name} is not installed; pip install {name}")
 
 
 def tracker(name: str, run: Path) -> Send:

@@ -82,7 +82,7 @@ def train(
     began, before = time.perf_counter(), progress.seconds
     if progress.steps == 0:
         _plan_steps(learner, data.train, order, progress, stop)
-    saver = Saver(folder / "checkpoints", settings.keep, world)
+    saver = Saver(folder / "checkpoints", settings.keep_checkpoints, world)
     log, means = MetricsLog(folder / "metrics.jsonl", world, watcher), Means(world)
     session = _Session(learner, data, saver, log, watch, preview, stop)
     last = 0.0  # seconds from the start of this process's training to the last line
@@ -179,9 +179,9 @@ def _loss_before(session: _Session, progress: Progress) -> None:
     loss = session.learner.held_out(session.data.held_out)
     if loss is None:
         return
-    line = {"step": 0, "steps": progress.steps, "seconds": 0.0, "split": "held_out"}
+    line = {"step": 0, "steps": progress.steps, "seconds": 0.0, "split": "val"}
     session.log.write({**line, "loss": loss, "best": loss, "best_step": 0})
-    session.log.say(f"held out before the first step: {loss:.4f}")
+    session.log.say(f"val loss before the first step: {loss:.4f}")
 
 
 def _step(session: _Session, progress: Progress, indices: NDArray[np.int64]) -> tuple[Progress, dict[str, Tensor]]:
@@ -351,5 +351,5 @@ def _watch_held_out(
         usual = 0 if settings.evaluate_every else time_budget.how_often(progress.steps) / 2
         progress.stopped_early = since >= settings.patience * usual
     line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
-    write({**line, "split": "held_out", "loss": loss, "best": progress.best, "best_step": progress.best_step})
+    write({**line, "split": "val", "loss": loss, "best": progress.best, "best_step": progress.best_step})
     return loss

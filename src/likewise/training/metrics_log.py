@@ -109,6 +109,20 @@ class Means:
         return {k: found[k] for k in self._sums}
 
 
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, [] if there is no such file; a last line cut off by a kill is left out.
+
+    Runs of earlier versions call the validation split "held_out"; it is returned as "val".
+    """
+    lines: list[dict[str, Any]] = []
+    if file.is_file():
+        for text in file.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):
+                line = json.loads(text)
+                lines.append({**line, "split": "val"} if line.get("split") == "held_out" else line)
+    return lines
+
+
 def forget(log: Path, step: int, world: World) -> list[dict[str, Any]]:
     """Drop the lines after `step`, whose steps were lost with the process, and a half-written last line.
 
@@ -116,10 +130,6 @@ def forget(log: Path, step: int, world: World) -> list[dict[str, Any]]:
     """
     if not world.first or not log.is_file():
         return []
-    kept = []
-    for text in log.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # cut off by the kill
-            line = json.loads(text)
-            kept += [line] if line["step"] <= step else []
+    kept = [line for line in read_metrics(log) if line["step"] <= step]
     checkpoint.write_text(log, "".join(json.dumps(line) + "\n" for line in kept))
     return kept

@@ -63,7 +63,7 @@ class Watch:
         for line in lines:
             if line.get("split") == "train":
                 self.losses(line["step"], line)
-            elif line.get("split") == "held_out":
+            elif line.get("split") == "val":
                 self.held_out(line["step"], line["loss"], line["best"])
             elif line.get("split") == "alarm":
                 self._told.add(line["kind"])
@@ -107,11 +107,11 @@ class Watch:
     def held_out(self, step: int, loss: float, best: float) -> list[Alarm]:
         """After a held-out loss; best: the lowest so far."""
         if not math.isfinite(loss):
-            alarm = self._judge("held-out loss", step, True, 1, f"it is {loss}", "a smaller training.lr")
+            alarm = self._judge("val loss", step, True, 1, f"it is {loss}", "a smaller training.lr")
         else:
             worse = loss > best + 0.1 * abs(best)
             alarm = self._judge(
-                "overfitting", step, worse, 3, f"the held-out loss is {loss:.4g}, and was {best:.4g} at best",
+                "overfitting", step, worse, 3, f"val loss {loss:.4g}, was {best:.4g} at best",
                 "more data, a smaller model (--size small), dropout, or fewer minutes; the best checkpoint draws, "
                 "or of a flow of pictures the last",
             )  # fmt: skip
@@ -161,7 +161,7 @@ class Watch:
             alarm = self._judge(
                 f"loss spike ({name})", step, not value < middle + far * spread, 1,
                 f"{name} is {value:.4g}, and was {middle:.4g} until now",
-                "a smaller training.lr, a tighter training.clip, or training.precision=float32",
+                "a smaller training.lr, a smaller training.grad_clip, or training.precision=float32",
             )  # fmt: skip
         past.append(value)
         return alarm

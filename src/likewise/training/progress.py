@@ -1,4 +1,4 @@
-"""What a run carries from step to step beside weights and optimizers."""
+"""Training state beside weights and optimizers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Progress:
-    """What a run carries from step to step beside weights and optimizers. All of it is in `state.json`."""
+    """Everything that is carried from step to step beside weights and optimizers, stored in `state.json`."""
 
     step: int = 0
     steps: int = 0

@@ -217,7 +217,7 @@ def look(
         batch=settings.batch, steps=steps, quality=quality,
     )  # fmt: skip
     found = Look(
-        plan, facts.parameters, each, steps, each * steps, peak, size * (settings.keep + 2),
+        plan, facts.parameters, each, steps, each * steps, peak, size * (settings.keep_checkpoints + 2),
         shutil.disk_usage(Path.cwd()).free, quality, support(facts), items, said[0] if said else "",
     )  # fmt: skip
     if out is not None:

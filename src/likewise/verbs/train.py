@@ -120,7 +120,7 @@ def _begin(
     settings = plan.experiment.training
     hardware.choose_device(settings.device)
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
-    for name in settings.track:
+    for name in settings.loggers:
         require(name)
     tell = say or (lambda text: print(text, flush=True))
     tell(plan.guess())
@@ -249,7 +249,7 @@ def _fit(
             + f", {learner.precision} on {device}"
             + (f", {world.size} processes" if world.size > 1 else "")
         )
-        watcher = _Tracked(display, [tracker(name, run.path) for name in settings.track if world.first])
+        watcher = _Tracked(display, [tracker(name, run.path) for name in settings.loggers if world.first])
         try:
             done = loop.train(
                 learner,
@@ -280,7 +280,7 @@ def _fit(
             Run(run.path).sample(_PREVIEWS).save(run.path / "samples")
         if (first := _before(run)) is not None and done.best is not None:
             worse = "; it did not get better: try a smaller training.lr, or --lora" if done.best >= first else ""
-            watcher.say(f"held out: {first:.4f} before the first step, {done.best:.4f} at best after{worse}")
+            watcher.say(f"val loss: {first:.4f} before the first step, {done.best:.4f} at best after{worse}")
     watcher.say(f"{run.path}: {done.step} of {done.steps} steps in {done.seconds:.0f} s")
     if stop.code:
         watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
@@ -295,7 +295,7 @@ def _counted(batches: Batches, records: Records) -> str:
 
 def _before(run: Run) -> float | None:
     """The held-out loss before the first step; None where nobody asked."""
-    return next((m["loss"] for m in run.metrics() if m["split"] == "held_out" and m["step"] == 0), None)
+    return next((m["loss"] for m in run.metrics() if m["split"] == "val" and m["step"] == 0), None)
 
 
 def _kept(model: Model, items: int, count: int) -> str:
@@ -331,7 +331,7 @@ class _Tracked:
 
     def line(self, line: dict[str, Any], /) -> None:
         self.display.line(line)
-        for send in self.senders if line["split"] in ("train", "held_out") else ():
+        for send in self.senders if line["split"] in ("train", "val") else ():
             send(values_of(line), line["step"])
 
     def say(self, message: str, /) -> None:
