@@ -1,0 +1,63 @@
+"""What was made before is made again, bit for bit: weights, losses, samples, provenance and files of many small runs.
+
+There is a record for each kind of machine (torch, its class of CPU), as bits depend on it. Where there is none, each
+run is made twice and is to be the same both times. `tests/golden/record.py` says when a record may be written.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from golden import cases, data
+
+RECORDED = cases.recorded()
+OWN = RECORDED.get(cases.machine())
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Where a run chooses by itself how many threads compute, it is one; and nothing waits for the disk."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """The path of a set of data by its name, made when it is first asked for."""
+    root, known = tmp_path_factory.mktemp("golden"), {}
+
+    def make(name):
+        if name not in known:
+            known[name] = data.MAKERS[name](root / name)
+        return known[name]
+
+    return make
+
+
+def run_of(name, made, folder):
+    case = cases.CASES[name]
+    return cases.observed(cases.train(case, made(case.data), folder / "run"), folder / "drawn")
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_a_run_is_what_it_was(name, made, tmp_path):
+    found = run_of(name, made, tmp_path / "one")
+    if OWN is None:
+        assert found == run_of(name, made, tmp_path / "two")
+        assert found["files"] in [record["cases"][name]["files"] for record in RECORDED.values()]
+        return
+    assert name in OWN["cases"], "a new case: python tests/golden/record.py NAME"
+    assert found == OWN["cases"][name], f"recorded with {OWN['about']}, now with {cases.about()}"
+
+
+def test_every_case_is_recorded():
+    assert RECORDED
+    for machine, record in RECORDED.items():
+        assert record["cases"].keys() == cases.CASES.keys(), machine
