@@ -11,7 +11,7 @@ import os
 import pytest
 import torch
 
-from golden import cases, data
+from golden import cases, data, runs
 
 RECORDED = cases.recorded()
 OWN = RECORDED.get(cases.machine())
@@ -61,3 +61,38 @@ def test_every_case_is_recorded():
     assert RECORDED
     for machine, record in RECORDED.items():
         assert record["cases"].keys() == cases.CASES.keys(), machine
+        assert record["runs"].keys() == set(runs.NAMES), machine
+
+
+@pytest.fixture(scope="session")
+def old(tmp_path_factory):
+    """The folder with the runs of earlier code, their data, and what was drawn of them."""
+    return runs.unpack(tmp_path_factory.mktemp("old"))
+
+
+@pytest.mark.parametrize("name", runs.NAMES)
+def test_a_run_of_earlier_code_draws_what_it_did(name, old, tmp_path):
+    found = runs.drawn(old / "runs" / name, tmp_path / "drawn")
+    if OWN is not None:
+        assert found == OWN["runs"][name]["samples"], f"recorded with {OWN['about']}, now with {cases.about()}"
+    assert found is None or runs.near(old / "drawn" / name, tmp_path / "drawn")
+
+
+@pytest.mark.parametrize("name", runs.NAMES)
+def test_a_run_of_earlier_code_verifies(name, old):
+    code, said = runs.command("verify", old / "runs" / name)
+    assert "Traceback" not in said
+    if OWN is not None:
+        assert code == 0, said
+        assert "all is bit-identical" in said
+        assert ("stored samples, drawn again bit for bit" in said) == (name in runs.FINISHED and name != "codec")
+
+
+@pytest.mark.parametrize("name", runs.INTERRUPTED)
+def test_an_interrupted_run_of_earlier_code_goes_on(name, old, tmp_path):
+    found = runs.gone_on(old, name, tmp_path / "run")
+    if OWN is not None:
+        assert found == OWN["runs"][name]["weights"], f"recorded with {OWN['about']}, now with {cases.about()}"
+        code, said = runs.command("verify", tmp_path / "run")
+        assert code == 0, said
+        assert "bit for bit" in said

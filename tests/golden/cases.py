@@ -1,7 +1,7 @@
 """What the golden tests train, and what is kept of each run: short hashes of its weights, losses, samples and files.
 
-Only what is meant to stay is used: the functions of `likewise`, the command line, and what files hold. Values are hashed,
-and not the names they go by, so that a tensor, a setting or a key of JSON can be renamed without a new record.
+Only what is meant to stay is used: the functions of `likewise`, the command line, and what files hold. Values are
+hashed, not the names they go by, so that a tensor, a setting or a key of JSON can be renamed without a new record.
 """
 
 from __future__ import annotations
@@ -232,9 +232,7 @@ def content(folder: Path) -> str:
         if file.name == "provenance.json" or (file.name.startswith("preview-") and (folder / "samples.jsonl").exists()):
             continue
         if file.suffix in (".png", ".gif", ".webp"):
-            with Image.open(file) as picture:
-                frames = [f.copy() for f in ImageSequence.Iterator(picture)]
-            parts += [short(f.mode, str(f.size), f.tobytes()) for f in frames]
+            parts += [short(f.mode, str(f.size), f.tobytes()) for f in frames(file)]
         elif file.suffix == ".jsonl":
             rows = [json.loads(row) for row in file.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
             parts.append(short(*(repr(v) for v in leaves(rows))))
@@ -242,6 +240,12 @@ def content(folder: Path) -> str:
             parts.append(short(file.read_bytes()))
     assert parts, folder
     return short(*parts)
+
+
+def frames(file: Path) -> list[Image.Image]:
+    """The pictures in a file: one, or those of a clip."""
+    with Image.open(file) as picture:
+        return [frame.copy() for frame in ImageSequence.Iterator(picture)]
 
 
 def provenance(folder: Path, run: Path) -> str:

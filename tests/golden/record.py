@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from golden import cases, data
+from golden import cases, data, runs
 
 
 def record(names: list[str]) -> dict[str, dict[str, Any]]:
@@ -45,12 +45,20 @@ def record(names: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def write(found: dict[str, dict[str, Any]], file: Path) -> None:
+def record_runs() -> dict[str, dict[str, Any]]:
+    """What this machine makes of each run in the archive."""
+    with tempfile.TemporaryDirectory() as name:
+        old = runs.unpack(Path(name) / "old")
+        return {run: runs.observed(old, run, Path(name) / run) for run in runs.NAMES}
+
+
+def write(file: Path, **parts: dict[str, Any]) -> None:
     """A line for each case, so that what changes is seen."""
-    known = {"about": cases.about(), "cases": dict(sorted(found.items()))}
-    lines = [f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in known["cases"].items()]
-    about = json.dumps(known["about"], ensure_ascii=False)
-    file.write_text(f'{{"about": {about},\n "cases": {{\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8")
+    out = []
+    for part, found in {"about": cases.about(), **parts}.items():
+        lines = [f"  {json.dumps(k)}: {json.dumps(found[k], ensure_ascii=False)}" for k in sorted(found)]
+        out.append(f" {json.dumps(part)}: {{\n" + ",\n".join(lines) + "\n }")
+    file.write_text("{\n" + ",\n".join(out) + "\n}\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -62,23 +70,23 @@ def main() -> None:
     a = parser.parse_args()
     cases.prepare()
     if a.runs:
-        from golden import runs
-
         runs.record()
         return
     file = cases.HERE / f"{cases.machine()}.json"
-    old = json.loads(file.read_text(encoding="utf-8"))["cases"] if file.is_file() else {}
-    found = record(a.cases or list(cases.CASES))
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    old, old_runs = known.get("cases", {}), known.get("runs", {})
+    found, found_runs = record(a.cases or list(cases.CASES)), record_runs()
     refused = False
-    for name, new in found.items():
-        parts = [part for part in new if name in old and new[part] != old[name].get(part)]
-        if parts:
-            print(f"{name}: other {', '.join(parts)}")
-        refused |= not a.all and bool(set(parts) - set(a.only.split(",")))
+    for before, now in ((old, found), (old_runs, found_runs)):
+        for name, new in now.items():
+            parts = [part for part in new if name in before and new[part] != before[name].get(part)]
+            if parts:
+                print(f"{name}: other {', '.join(parts)}")
+            refused |= not a.all and bool(set(parts) - set(a.only.split(",")))
     if refused:
         raise SystemExit("not written: these parts are not to change (--all)")
     kept = {k: v for k, v in old.items() if k in cases.CASES}
-    write({**kept, **found}, file)
+    write(file, cases={**kept, **found}, runs=found_runs)
     print(file)
 
 
