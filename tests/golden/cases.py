@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 #: losses for each step, as lines that come by the clock would hold the mean of other steps
 SMALL: dict[str, Any] = {
     "training.batch": 8, "training.threads": 1, "training.precision": "float32", "training.evaluate_every": 1,
-    "training.keep": 1, "family.sampling.precision": "float32", "data.held_out": 0.15,
+    "training.keep_checkpoints": 1, "family.sampling.precision": "float32", "data.val_fraction": 0.15,
 }  # fmt: skip
 NARROW = {"backbone.width": 16}
 SHALLOW = {"backbone.width": 16, "backbone.depth": 1}
@@ -141,10 +141,10 @@ def _cases() -> Iterator[tuple[str, Case]]:
     )
     for name, own in {
         "ema": {"training.ema": 0.05}, "adamw": {"training.optimizer": "adamw"}, "sgd": {"training.optimizer": "sgd"},
-        "accumulate": {"training.accumulate": 2, "training.schedule": "cosine", "training.clip": 0.1},
-        "ddpm": {"family.path": "ddpm", "family.weighting": "min_snr", "family.sampling.sampler": "euler"},
+        "accumulate": {"training.accumulate": 2, "training.schedule": "cosine", "training.grad_clip": 0.1},
+        "ddpm": {"family.path": "ddpm", "family.loss_weighting": "min_snr", "family.sampling.sampler": "euler"},
         "edm": {"family.path": "edm", "family.sampling.sampler": "heun", "family.condition_dropout": 0.3},
-        "weak": {"family.weak": 0.3, "family.shift": 2.0},
+        "weak": {"family.guide_model": 0.3, "family.shift": 2.0},
     }.items():  # fmt: skip
         yield f"image-flow-{name}", Case("pictures", {"family": "flow", "given": ["label"]}, MAPS | FEW | own)
     yield "image-gan-adaptive", Case("pictures", gan, MAPS | {"family.augment": "adaptive", "family.loss": "hinge"})
@@ -296,6 +296,13 @@ def about() -> dict[str, str]:
 def recorded() -> dict[str, dict[str, Any]]:
     """All records, by machine."""
     return {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(HERE.glob("*.json"))}
+
+
+def own(records: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The record that this machine must reproduce; None if it was made on another CPU or with other libraries."""
+    record, here = records.get(machine()), about()
+    same = ("cpu", "numpy", "scipy", "sklearn", "tokenizers")
+    return record if record and all(record["about"][key] == here[key] for key in same) else None
 
 
 def prepare() -> None:
