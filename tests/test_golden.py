@@ -1,8 +1,8 @@
 """What was made before is made again, bit for bit: weights, losses, samples, provenance and files of many small runs.
 
-Bits depend on the version of torch, on the CPU and on the libraries of linear algebra, so a record counts only where all
-of these are as they were when it was made. Elsewhere, each run is made twice and must be the same both times, and runs
-of earlier code must give nearly the recorded values. `tests/golden/record.py` says when a record may be written.
+Bits depend on the version of torch, on the CPU and on the libraries of linear algebra, so a record counts only where
+all of these are as they were when it was made. Elsewhere, each run is made twice and must be the same both times, and
+runs of earlier code must give nearly the recorded values. `tests/golden/record.py` says when a record may be written.
 """
 
 from __future__ import annotations
