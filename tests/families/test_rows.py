@@ -51,19 +51,19 @@ def test_autoregressive_rows_have_settings_of_their_own(backbone):
     family = Autoregressive()
     model = settled(family.build(Tokens(12, 9, end=8), LABEL, backbone))
     changes = [
-        {}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.6}, {"min_p": 0.2, "guidance": 2.0},
-        {"repetition_penalty": 1.5}, {"guidance": 2.0}, {"temperature": 0},
+        {}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.6}, {"min_p": 0.2, "guidance_scale": 2.0},
+        {"repetition_penalty": 1.5}, {"guidance_scale": 2.0}, {"temperature": 0},
     ]  # fmt: skip
     assert_rows(family, model, changes)
     assert_rows(family, model, changes[:2] * 4)
-    assert_rows(family, model, [{"guidance": 3.0}, {"guidance": 0.5}] * 4)
+    assert_rows(family, model, [{"guidance_scale": 3.0}, {"guidance_scale": 0.5}] * 4)
 
 
 def test_flow_rows_have_guidance_of_their_own():
     torch.manual_seed(0)
     family = Flow(weak=0.1)
     model = settled(family.build(ROW, LABEL, MLP(width=16, depth=2)))
-    changes = [{}, {"guidance": 2.0}, {"guidance": 0.0}, {"autoguidance": 1.5}]
+    changes = [{}, {"guidance_scale": 2.0}, {"guidance_scale": 0.0}, {"autoguidance": 1.5}]
     assert_rows(family, model, changes * 2)
     assert_rows(family, model, changes[1:3] * 4)
     plain = Flow().build(ROW, LABEL, MLP(width=16, depth=1))
