@@ -61,7 +61,7 @@ def test_autoregressive_rows_have_settings_of_their_own(backbone):
 
 def test_flow_rows_have_guidance_of_their_own():
     torch.manual_seed(0)
-    family = Flow(weak=0.1)
+    family = Flow(guide_model=0.1)
     model = settled(family.build(ROW, LABEL, MLP(width=16, depth=2)))
     changes = [{}, {"guidance_scale": 2.0}, {"guidance_scale": 0.0}, {"autoguidance": 1.5}]
     assert_rows(family, model, changes * 2)
