@@ -53,7 +53,7 @@ def test_every_block_says_whether_it_is_run(page: Path) -> None:
     assert not [text for mark, _, text in blocks(page) if mark is None]
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.full
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda page: page.stem)
 def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, page.read_text(encoding="utf-8"))
