@@ -15,7 +15,7 @@ from likewise.backbones.transformer import Transformer
 from likewise.draws import Draws
 from likewise.families.flow import Flow
 from likewise.families.gan import GAN
-from likewise.families.patch_discriminator import Adversary
+from likewise.families.patch_discriminator import Adversarial
 from likewise.families.solvers import FlowSampling
 from likewise.families.vae import VAE, VAESampling
 from likewise.spaces import (
@@ -226,7 +226,7 @@ def test_what_cannot_says_what_can():
         assemble(WAVE, {}, Flow(), conv)
     with pytest.raises(Unfit, match=r"gan takes items of one length, .* own; vae and flow can"):
         assemble(WAVE, {}, gan, MLP())
-    for family in (VAE(stride=2), VAE(adversary=Adversary(weight=0.1))):
+    for family in (VAE(stride=2), VAE(adversarial=Adversarial(weight=0.1))):
         assert "needs items of one length" in str(unfit(WAVE, family, MLP()))
     with pytest.raises(Unfit, match="do not hold the length"):
         VAE().latents(WAVE)
