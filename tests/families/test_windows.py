@@ -10,7 +10,7 @@ from toys import draws, learn
 from likewise.backbones.recurrent import GRU, LSTM
 from likewise.backbones.transformer import Transformer
 from likewise.families.autoregressive import Autoregressive, AutoregressiveSampling
-from likewise.families.decoding import decode
+from likewise.families.decoding import TokenRules, decode
 from likewise.families.windows import begins_anew, kept
 from likewise.modalities.base import Packed, Windows
 from likewise.spaces import MISSING_TOKEN, Tokens, split_before, token_mask, without_end
@@ -56,7 +56,8 @@ def stepped(model, x, c):
     found: list[torch.Tensor] = []
     source = draws(len(x))
     source.categorical = categorical
-    x_again = decode(model.predictor, SPACE, c, source, AutoregressiveSampling(), length=x.shape[1], constraint=Given())
+    rules = TokenRules(length=x.shape[1], constraint=Given())
+    x_again = decode(model.predictor, SPACE, c, source, AutoregressiveSampling(), rules)
     assert torch.equal(x_again, x)
     for i, each in enumerate(found):
         out[:, i] = each

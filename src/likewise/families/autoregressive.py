@@ -15,8 +15,8 @@ from torch import Tensor
 from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling, drop_some
-from likewise.families.beam import beam_search
-from likewise.families.decoding import PER_ROW, Constraint, TokenSampling, allowed, decode, token_nll
+from likewise.families.beam import BeamSettings, beam_search
+from likewise.families.decoding import PER_ROW, Constraint, TokenRules, TokenSampling, allowed, decode, token_nll
 from likewise.families.windows import how, long_nll
 from likewise.spaces import Condition, Space, Tokens, split_before, token_mask
 
@@ -123,29 +123,17 @@ class AutoregressiveModel(Model):
                     "beams: a search has its text at the end only, and --prompt, --stop, --stream, --regex and "
                     "--json-schema steer it as it is drawn; leave one of them out"
                 )
-            return beam_search(
-                self.predictor,
-                self.space,
-                c,
-                draws.batch,
-                settings.beams,
-                settings.length_penalty,
-                device=draws.device,
-                possible=self.possible,
-                prefix=prefix,
-                min_p=settings.min_p,
-            )
+            search = BeamSettings(settings.beams, settings.length_penalty, settings.min_p)
+            rules = TokenRules(self.possible, prefix)
+            return beam_search(self.predictor, self.space, c, draws.batch, search, rules, draws.device)
         return decode(
             self.predictor,
             self.space,
             c,
             draws,
             settings,
-            possible=self.possible,
-            prefix=prefix,
-            length=self.longest(settings),
+            TokenRules(self.possible, prefix, constraint, self.longest(settings)),
             guidance=settings.guidance_of_rows(),
-            constraint=constraint,
             on_token=on_token,
         )
 

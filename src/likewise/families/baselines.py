@@ -22,7 +22,7 @@ from likewise.classical.kneser_ney import KneserNey
 from likewise.draws import Draws
 from likewise.families.base import Family, Model, Sampling
 from likewise.families.decoder_distributions import dequantise
-from likewise.families.decoding import TokenSampling, allowed, decode, token_nll
+from likewise.families.decoding import TokenRules, TokenSampling, allowed, decode, token_nll
 from likewise.families.reservoir import Reservoir
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
@@ -160,7 +160,7 @@ class NGram(Baseline):
 
     def draw(self, estimate: Any, draws: Draws, settings: Sampling) -> Tensor:
         assert isinstance(settings, TokenSampling)
-        return decode(estimate, estimate.space, None, draws, settings, possible=estimate.possible)
+        return decode(estimate, estimate.space, None, draws, settings, TokenRules(estimate.possible))
 
     def log_prob(self, estimate: Any, x: Tensor, draws: Draws) -> Tensor:
         if estimate.possible is None:

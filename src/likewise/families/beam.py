@@ -10,11 +10,13 @@ worse than what greedy decoding finds, and one beam is greedy decoding.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from likewise.backbones.base import Predictor
+from likewise.families.decoding import TokenRules
 from likewise.spaces import MISSING_TOKEN, Tokens
 
 _NEVER = float("-inf")
@@ -25,26 +27,32 @@ def normaliser(count: int, penalty: float) -> float:
     return ((5 + count) / 6) ** penalty
 
 
+@dataclass(frozen=True)
+class BeamSettings:
+    """beams: beginnings that are kept. penalty: of length. min_p: as in `decoding.TokenSampling`."""
+
+    beams: int
+    penalty: float
+    min_p: float = 0.0
+
+
 @torch.no_grad()
 def beam_search(
     predictor: Predictor,
     space: Tokens,
     c: dict[str, Tensor] | None,
     batch: int,
-    beams: int,
-    penalty: float,
-    *,
+    settings: BeamSettings,
+    rules: TokenRules,
     device: torch.device,
-    possible: Tensor | None = None,
-    prefix: Tensor | None = None,
-    min_p: float = 0.0,
 ) -> Tensor:
     """The best item found for each row of c: int64, shape (B, length), padded with `end`; no row depends on others.
 
-    possible, prefix: as in `decoding.decode`. min_p: as in `decoding.TokenSampling`. An item is done when as many
-    endings were found as there are beams, or when no beginning can become better than the best of them.
+    rules: without a constraint. An item is done when as many endings were found as there are beams, or when no
+    beginning can become better than the best of them.
     """
-    length, vocabulary, end = space.length, space.vocabulary, space.end
+    beams, penalty = settings.beams, settings.penalty
+    length, end = space.length, space.end
     rows = torch.arange(batch, device=device)[:, None]
     state = predictor.reorder(predictor.start(batch, c), rows.expand(-1, beams).flatten())
     begun = torch.full((batch, beams, length), end if end is not None else 0, device=device)
@@ -57,23 +65,9 @@ def beam_search(
     token = None
     for position in range(length):
         logits, state = predictor.step(token, state)
-        logits = logits.float()
-        if possible is not None:
-            logits = logits.masked_fill(~possible[position], _NEVER)
-        logp = logits.log_softmax(1).view(batch, beams, vocabulary)
-        if min_p:
-            logp = logp.masked_fill(logp < logp.amax(2, keepdim=True) + math.log(min_p), _NEVER)
-        if prefix is not None and position < prefix.shape[1]:
-            told = prefix[:, position, None]
-            others = torch.arange(vocabulary, device=device) != told
-            logp = logp.masked_fill((others & (told != MISSING_TOKEN))[:, None], _NEVER)
+        logp = _log_p(logits.float(), position, settings, rules)
         total = scores[:, :, None] + logp
-        # The greedy continuation is taken first, whatever it scores.
-        wanted = total.flatten(1)
-        step = total[:, 0].argmax(1, keepdim=True)
-        first = torch.where(greedy[:, None], float("inf"), wanted.gather(1, step))
-        chosen = wanted.scatter(1, step, first).topk(min(2 * beams, beams * vocabulary), 1).indices
-        score, source, symbol = wanted.gather(1, chosen), chosen // vocabulary, chosen % vocabulary
+        score, source, symbol = _candidates(total, greedy)
         if end is not None:
             ends = symbol == end
             counts = ends[:, :beams] & (score[:, :beams] > _NEVER) & ~done[:, None]
@@ -100,3 +94,32 @@ def beam_search(
     value, which = (scores / normaliser(length, penalty)).max(1)
     whole = begun[rows[:, 0], which]
     return torch.where(((value > best_score) & ~done)[:, None], whole, best)
+
+
+def _log_p(logits: Tensor, position: int, settings: BeamSettings, rules: TokenRules) -> Tensor:
+    """Log-probabilities of the next token, shape (B, beams, V), from logits of shape (B * beams, V)."""
+    vocabulary = logits.shape[1]
+    if rules.possible is not None:
+        logits = logits.masked_fill(~rules.possible[position], _NEVER)
+    logp = logits.log_softmax(1).view(-1, settings.beams, vocabulary)
+    if settings.min_p:
+        logp = logp.masked_fill(logp < logp.amax(2, keepdim=True) + math.log(settings.min_p), _NEVER)
+    if rules.prefix is not None and position < rules.prefix.shape[1]:
+        told = rules.prefix[:, position, None]
+        others = torch.arange(vocabulary, device=logits.device) != told
+        logp = logp.masked_fill((others & (told != MISSING_TOKEN))[:, None], _NEVER)
+    return logp
+
+
+def _candidates(total: Tensor, greedy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Twice as many continuations as there are beams: their scores, beams and tokens, each of shape (B, 2 beams).
+
+    total: scores of all continuations, shape (B, beams, V). greedy: shape (B,); there the greedy continuation is taken
+    first, whatever it scores.
+    """
+    beams, vocabulary = total.shape[1:]
+    wanted = total.flatten(1)
+    step = total[:, 0].argmax(1, keepdim=True)
+    first = torch.where(greedy[:, None], float("inf"), wanted.gather(1, step))
+    chosen = wanted.scatter(1, step, first).topk(min(2 * beams, beams * vocabulary), 1).indices
+    return wanted.gather(1, chosen), chosen // vocabulary, chosen % vocabulary

@@ -7,6 +7,7 @@ Nucleus sampling is Holtzman et al. (2020), min-p Nguyen et al. (2024), the repe
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -125,6 +126,33 @@ def guide(given: Tensor, free: Tensor, guidance: float | Tensor) -> Tensor:
     return torch.where(w == 1, given, marginal + w * (conditional - marginal))
 
 
+@dataclass(frozen=True)
+class TokenRules:
+    """Which tokens an item may have, whatever the logits say."""
+
+    #: what `allowed` gave
+    possible: Tensor | None = None
+    #: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is drawn
+    prefix: Tensor | None = None
+    constraint: Constraint | None = None
+    #: tokens of an item at most; None for the space's length, beyond which see `windows`
+    length: int | None = None
+
+    def restrict(self, scores: Tensor, x: Tensor) -> Tensor:
+        """The scores of the next token, shape (B, V), -inf where it must not come. x: tokens so far, shape (B, i)."""
+        if self.possible is not None:
+            scores = scores.masked_fill(~self.possible[x.shape[1]], float("-inf"))
+        if self.constraint is not None and (may := self.constraint.mask(x)) is not None:
+            scores = scores.masked_fill(~may.to(scores.device), float("-inf"))
+        return scores
+
+    def given(self, token: Tensor, position: int) -> Tensor:
+        """The tokens at a position, shape (B,): the given ones where there are any, else `token`."""
+        if self.prefix is None or position >= self.prefix.shape[1]:
+            return token
+        return torch.where(self.prefix[:, position] == MISSING_TOKEN, token, self.prefix[:, position])
+
+
 @torch.no_grad()
 def decode(
     predictor: Predictor,
@@ -132,25 +160,20 @@ def decode(
     c: dict[str, Tensor] | None,
     draws: Draws,
     settings: TokenSampling,
+    rules: TokenRules,
     *,
-    possible: Tensor | None = None,
-    prefix: Tensor | None = None,
     guidance: float | Tensor = 1.0,
-    length: int | None = None,
-    constraint: Constraint | None = None,
     on_token: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Draw items token by token: int64, shape (B, length), padded with `end`.
 
-    possible: what `allowed` gave. prefix: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is
-    drawn. guidance: see `guide`; 1 draws from p(x|c). length: tokens of an item at most,
-    the space's unless told; beyond that, see `windows`. constraint: what may come next. on_token: told each position
-    and its tokens, shape (B,), as they are drawn.
+    guidance: see `guide`; 1 draws from p(x|c). on_token: receives each position and its tokens, shape (B,), as they
+    are drawn.
 
     Each position takes one number of each item, given or drawn, so that no item depends on another.
     """
     batch, device = draws.batch, draws.device
-    length = length or space.length
+    length = rules.length or space.length
     guided = c is not None and bool((guidance != 1).any() if isinstance(guidance, Tensor) else guidance != 1)
     conditions = [c, drop(c, torch.ones(batch, dtype=torch.bool, device=device))] if guided else [c]
     states = [predictor.start(batch, each) for each in conditions]
@@ -167,16 +190,9 @@ def decode(
         for i, state in enumerate(states):
             found, states[i] = predictor.step(token, state)
             logits.append(found.float())
-        scores = logits[0]
-        if guided:
-            scores = guide(logits[0], logits[1], guidance)
-        if possible is not None:
-            scores = scores.masked_fill(~possible[position], float("-inf"))
-        if constraint is not None and (may := constraint.mask(x[:, :position])) is not None:
-            scores = scores.masked_fill(~may.to(device), float("-inf"))
-        token = draws.categorical(restrict_rows(scores, settings, used))
-        if prefix is not None and position < prefix.shape[1]:
-            token = torch.where(prefix[:, position] == MISSING_TOKEN, token, prefix[:, position])
+        scores = guide(logits[0], logits[1], guidance) if guided else logits[0]
+        scores = rules.restrict(scores, x[:, :position])
+        token = rules.given(draws.categorical(restrict_rows(scores, settings, used)), position)
         if space.end is not None:
             token = token.masked_fill(ended, space.end)
             ended = ended | (token == space.end)

@@ -20,7 +20,7 @@ from likewise.draws import Draws
 from likewise.families import ragged
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.decoder_distributions import Kind, Likelihood
-from likewise.families.decoding import PER_ROW, TokenSampling, allowed, decode, token_nll
+from likewise.families.decoding import PER_ROW, TokenRules, TokenSampling, allowed, decode, token_nll
 from likewise.families.latent_grid import Stride, coarser, why_no_grid
 from likewise.families.patch_discriminator import Adversarial, Critic
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit, add_mask, item_lengths, position_mask
@@ -218,7 +218,7 @@ class VAEModel(Model):
             c = {**(c or {}), self.name: z}
             if settings.length is not None:
                 raise ValueError(f"length={settings.length}: a text of this run ends by itself; leave it out")
-            return decode(self.predictor, self.target, c, draws, settings, possible=self.possible)
+            return decode(self.predictor, self.target, c, draws, settings, TokenRules(self.possible))
         if settings.length is not None and not self.target.ragged:
             raise ValueError(f"length={settings.length}: the items of this run all have one length; leave it out")
         lengths = ragged.draw_lengths(self.target, draws, settings.length) if self.target.ragged else None

@@ -81,48 +81,21 @@ def fit_budget(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], Non
     trial: seconds that a size may be tried for.
     """
     size = options.get("size")
-    if size is not None and size not in SIZES:
-        raise ValueError(f"--size {size}: there are {', '.join(SIZES)}")
-    if not plan.has_networks:
-        if size is not None:
-            raise ValueError(
-                f"--size {size}: {getattr(plan.experiment.family, 'name', '')} has no network; leave it out"
-            )
-        return plan
-    if plan.origin is not None:
-        if size is not None:
-            raise ValueError(f"--size {size}: a pretrained model has its own; leave it out, or --from")
-        return plan
-    if size is not None and "width" not in type(plan.experiment.backbone).model_fields:
-        name = getattr(plan.experiment.backbone, "name", "the backbone")
-        raise ValueError(f"--size {size}: {name} has no width; set its own settings, --set backbone.NAME=VALUE")
     if size is not None:
-        return _with(plan, size)
+        return _with(plan, _checked(plan, size))
     settings = plan.experiment.training
-    own = {k for k in (options.get("set_") or {}) if k.startswith("backbone.")}
-    if settings.steps is not None or str(options.get("preset") or "").endswith(".toml"):
+    own_preset = str(options.get("preset") or "").endswith(".toml")
+    if not plan.has_networks or plan.origin is not None or settings.steps is not None or own_preset:
         return plan
-    base = chosen = measure(plan, "base", trial)
-    order: list[Size] = ["small", "tiny"] if base.steps < _FEW else []
-    if base.steps > _MANY and base.epochs < _OFTEN:
-        order = ["large"]
-    if own - _NO_SIZE or "width" not in type(plan.experiment.backbone).model_fields:
-        order = []
-    for other in order:
-        tried = measure(plan, other, trial)
-        if other == "large" and (tried.steps < _MANY / 3 or tried.epochs > _OFTEN):
-            break
-        if other != "large" and tried.steps < 1.15 * chosen.steps:
-            break  # hardly faster: not worth the smaller network
-        chosen = tried
-        if tried.steps >= _FEW:
-            break
+    own = {k for k in (options.get("set_") or {}) if k.startswith("backbone.")}
+    base = measure(plan, "base", trial)
+    scales = not own - _NO_SIZE and "width" in type(plan.experiment.backbone).model_fields
+    chosen = _best_size(plan, base, trial) if scales else base
     found = _with(plan, chosen.size)
     sizes = found.experiment.backbone.model_dump()
-    dropout = sizes.get("dropout", 0)
-    if dropout > 0 and "backbone.dropout" not in own and chosen.epochs < _SELDOM:
-        dropout = 0.0
-        found = dataclasses.replace(found, experiment=_with_dropout(found.experiment, dropout))
+    without_dropout = sizes.get("dropout", 0) > 0 and "backbone.dropout" not in own and chosen.epochs < _SELDOM
+    if without_dropout:
+        found = dataclasses.replace(found, experiment=_with_dropout(found.experiment, 0.0))
     shape = ", ".join(f"{k} {sizes[k]}" for k in ("width", "depth") if k in sizes)
     why = {
         "base": "the size asked for" if own - _NO_SIZE else "the preset's size",
@@ -134,9 +107,41 @@ def fit_budget(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], Non
         f"budget: {settings.minutes:g} min here are about {chosen.steps:,} steps of {settings.batch} "
         f"({chosen.seconds * 1000:.3g} ms each), every item {chosen.epochs:.1f} times: {why} ({shape}, "
         f"{chosen.parameters:,} parameters), lr {found.experiment.training.lr:g}, {settings.schedule}"
-        + (", no dropout" if dropout != sizes.get("dropout", 0) else "")
+        + (", no dropout" if without_dropout else "")
     )
     return found
+
+
+def _checked(plan: Plan, size: Any) -> Size:
+    """The size that the user asked for. Raises ValueError where there is no such size, or none of this plan."""
+    if size not in SIZES:
+        raise ValueError(f"--size {size}: there are {', '.join(SIZES)}")
+    if not plan.has_networks:
+        raise ValueError(f"--size {size}: {getattr(plan.experiment.family, 'name', '')} has no network; leave it out")
+    if plan.origin is not None:
+        raise ValueError(f"--size {size}: a pretrained model has its own; leave it out, or --from")
+    if "width" not in type(plan.experiment.backbone).model_fields:
+        name = getattr(plan.experiment.backbone, "name", "the backbone")
+        raise ValueError(f"--size {size}: {name} has no width; set its own settings, --set backbone.NAME=VALUE")
+    return size
+
+
+def _best_size(plan: Plan, base: Tried, trial: float) -> Tried:
+    """The size whose updates are neither too few nor more than the items are worth. base: the preset's size."""
+    order: list[Size] = ["small", "tiny"] if base.steps < _FEW else []
+    if base.steps > _MANY and base.epochs < _OFTEN:
+        order = ["large"]
+    chosen = base
+    for other in order:
+        tried = measure(plan, other, trial)
+        if other == "large" and (tried.steps < _MANY / 3 or tried.epochs > _OFTEN):
+            break
+        if other != "large" and tried.steps < 1.15 * chosen.steps:
+            break  # hardly faster: not worth the smaller network
+        chosen = tried
+        if tried.steps >= _FEW:
+            break
+    return chosen
 
 
 def _with_dropout(experiment: Experiment, dropout: float) -> Experiment:

@@ -13,17 +13,13 @@ from likewise.planning.presets import Settings, merge, preset_names, read_preset
 from likewise.runs.run import Run
 
 
-class PlanOptions(TypedDict, total=False):
+class Options(TypedDict, total=False):
     """The choices that a user may make. What is left out, or None, is inferred from the data."""
 
-    #: the modality of the target
-    as_: str | None
     #: names of the fields to condition on; an empty sequence for none
     given: Sequence[str] | None
     #: name of the field to learn
     target: str | None
-    family: str | None
-    backbone: str | None
     #: name of a preset, or path of a .toml file
     preset: str | None
     #: what one record of a text file is: "line", "paragraph" or "document"
@@ -39,6 +35,15 @@ class PlanOptions(TypedDict, total=False):
     lora: int | None
     #: settings by dotted name, as in {"training.lr": 1e-3}
     set_: Mapping[str, Any] | None
+
+
+class PlanOptions(Options, total=False):
+    """The choices, with parts by their names."""
+
+    #: the modality of the target
+    as_: str | None
+    family: str | None
+    backbone: str | None
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,10 @@ class Request:
 
 def read_request(path: str | Path, options: PlanOptions) -> Request:
     """Read the settings that the options name. Raises ValueError for those that are wrong whatever the data are."""
-    if wrong := [name for name in options if name not in PlanOptions.__annotations__]:
-        raise TypeError(f"no option {wrong[0]!r}; there are {', '.join(PlanOptions.__annotations__)}")
+    if wrong := [name for name in options if name not in PlanOptions.__optional_keys__]:
+        raise TypeError(
+            f"no option is called {wrong[0]!r}; there are {', '.join(sorted(PlanOptions.__optional_keys__))}"
+        )
     origin = _origin(options)
     name, through, as_ = options.get("preset"), options.get("through"), options.get("as_")
     preset = read_preset(name) if name else {}

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from likewise.config import spelled_out
 from likewise.draws import derive_seed
@@ -24,6 +24,7 @@ from likewise.training import checkpoint, hardware
 from likewise.training.data_order import Order
 from likewise.training.learner import parameters
 from likewise.training.time_budget import plan_steps
+from likewise.verbs.options import ModelOptions
 from likewise.version import __version__
 
 #: seconds that a size is tried for: a look is an estimate, `train` measures again
@@ -180,7 +181,7 @@ def look(
     path: str | Path,
     tell: Callable[[int, int], None] = lambda done, count: None,
     out: str | Path | None = None,
-    **options: Any,
+    **options: Unpack[ModelOptions],
 ) -> Look:
     """Read the data, check them, settle the plan that `train` would follow (same options), and try a few real steps.
 
@@ -188,11 +189,11 @@ def look(
     """
     if out is not None and Path(path).is_dir() and Path(out).resolve().is_relative_to(Path(path).resolve()):
         raise ValueError(f"{out}: is inside the data, which a look does not change; give --out a folder elsewhere")
-    options = spelled_out(options)
-    size = options.pop("size", None)
-    plan = make_plan(path, tell=tell, **options)
+    named = spelled_out(options)
+    size = named.pop("size", None)
+    plan = make_plan(path, tell=tell, **named)
     said: list[str] = []
-    plan = budget.fit_budget(plan, {**options, "size": size}, said.append, trial=_TRIAL)
+    plan = budget.fit_budget(plan, {**named, "size": size}, said.append, trial=_TRIAL)
     settings = plan.experiment.training
     hardware.tune(settings.threads)
     learner, batches = budget.begin(plan)

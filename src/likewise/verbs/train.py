@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from likewise import catalog
-from likewise.backbones.base import Backbone
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import spelled_out
 from likewise.data.records import Records
-from likewise.families.base import Family, Model
-from likewise.modalities.base import Modality
+from likewise.families.base import Model
 from likewise.planning import budget, huggingface
 from likewise.planning.plan import Plan, make_plan
 from likewise.planning.split import records_again
@@ -31,6 +30,7 @@ from likewise.training.distributed import World
 from likewise.training.learner import Learner, NonFinite, parameters
 from likewise.training.loggers import require, tracker, values_of
 from likewise.training.signals import Interrupted, Stop
+from likewise.verbs.options import ModelOptions
 from likewise.verbs.trained import TrainedRun
 from likewise.version import __version__
 
@@ -44,48 +44,27 @@ def train(
     path: str | Path,
     *,
     out: str | Path | None = None,
-    as_: str | type[Modality] | None = None,
-    given: Sequence[str] | None = None,
-    target: str | None = None,
-    family: str | Family | None = None,
-    backbone: str | Backbone | None = None,
-    preset: str | None = None,
-    unit: str | None = None,
-    through: str | Path | None = None,
-    minutes: float | None = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    size: str | None = None,
-    from_: str | Path | None = None,
-    lora: int | None = None,
-    set_: dict[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
+    **options: Unpack[ModelOptions],
 ) -> TrainedRun:
     """Train a model of what is at `path` and return its run, a folder `out` (default runs/NAME).
 
-    Every argument that is left out is guessed from the data, and the guess is shown before it acts. given: names of
-    the fields to condition on. from_: the folder of a pretrained model to start from; lora: then freeze it, and learn
-    updates of that rank. through: an autoencoder's run, whose latents are learned instead of the items. set_: settings
-    by dotted name, as in {"training.lr": 1e-3}. family, backbone: a name, or an object such as MLP(width=64); as_:
-    a name, or a class. Objects of classes of your own are known by their names from then on in this process: see
-    `likewise.load` for how to open such a run later.
+    options: see `ModelOptions`: as_, given, target, family, backbone, preset, unit, through, minutes, steps, seed,
+    size, from_, lora, set_. Every one that is left out is guessed from the data, and the guess is shown before it
+    acts. Objects of classes of your own are known by their names from then on in this process: see `likewise.load` for
+    how to open such a run later.
 
     Raises ValueError of one line for bad input, before anything is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (folder / "experiment.toml").is_file():
         return resume(folder, say)  # torchrun starts the same command again when a process was lost
-    asked = set_ or {}
+    asked = options.get("set_") or {}
     world = _join(str(asked.get("training.device", "auto")), float(asked.get("training.wait_minutes", 10.0)))
-    options: dict[str, Any] = {
-        "as_": as_, "given": given, "target": target, "family": family, "backbone": backbone, "preset": preset,
-        "unit": unit, "minutes": minutes, "steps": steps, "seed": seed, "size": size, "from_": from_, "lora": lora,
-        "through": through, "set_": set_,
-    }  # fmt: skip
-    options = spelled_out(options)
+    named = spelled_out(options)
     if world.first:
         try:
-            run, train_part, held_out = _begin(Path(path), folder, world, options, say)
+            run, train_part, held_out = _begin(Path(path), folder, world, named, say)
         except BaseException as error:
             world.gather(str(error) or type(error).__name__)
             raise
@@ -108,7 +87,7 @@ def _begin(
         folder.is_dir() and ((folder / "experiment.toml").is_file() or not any(folder.iterdir()))
     ):
         raise ValueError(f"{folder}: already holds something that is not a run; give another --out")
-    size = options.pop("size")
+    size = options.pop("size", None)
     plan = make_plan(path, **options)
     if folder.is_dir() and any(folder.iterdir()):
         difference = _difference(Run(folder).experiment.to_dict(), plan.experiment.to_dict())
@@ -250,7 +229,7 @@ def _fit(
             + (f", {world.size} processes" if world.size > 1 else "")
         )
         watcher = _Tracked(display, [tracker(name, run.path) for name in settings.loggers if world.first])
-        try:
+        with _explained(run, train_batches, train_part, watcher, stop):
             done = loop.train(
                 learner,
                 loop.Splits(train_batches, held_batches, digest),
@@ -261,22 +240,10 @@ def _fit(
                 stop=stop,
                 compare=(run.path / PRETRAINED).is_file(),
             )
-        except Interrupted:
-            watcher.say(f"stopped before the first step; begin again with: likewise train --resume {run.path}")
-            raise SystemExit(stop.code) from None
-        except NonFinite as bad:
-            bad.items = train_batches.records(np.array(bad.items, np.int64)).tolist()
-            raise ValueError(f"{run.path}: {bad}; {_advice(bad, train_part)}") from None
-        except RuntimeError as error:
-            if not stop.code or not distributed.lost(error):
-                raise
-            watcher.say(f"stopped; another process was faster; go on with: likewise train --resume {run.path}")
-            raise SystemExit(stop.code) from None
     if world.first:
         checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
-        if (
-            not stop.code and run.experiment.family.generates
-        ):  # some samples to look at, and for `likewise verify` to draw again
+        if not stop.code and run.experiment.family.generates:
+            # some samples to look at, and for `likewise verify` to draw again
             Run(run.path).sample(_PREVIEWS).save(run.path / "samples")
         if (first := _before(run)) is not None and done.best is not None:
             worse = "; it did not get better: try a smaller training.lr, or --lora" if done.best >= first else ""
@@ -285,6 +252,24 @@ def _fit(
     if stop.code:
         watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
         raise SystemExit(stop.code)
+
+
+@contextmanager
+def _explained(run: Run, batches: Batches, records: Records, watcher: loop.Watcher, stop: Stop) -> Iterator[None]:
+    """Say why training ended before its time, and how to go on."""
+    try:
+        yield
+    except Interrupted:
+        watcher.say(f"stopped before the first step; begin again with: likewise train --resume {run.path}")
+        raise SystemExit(stop.code) from None
+    except NonFinite as bad:
+        bad.items = batches.records(np.array(bad.items, np.int64)).tolist()
+        raise ValueError(f"{run.path}: {bad}; {_advice(bad, records)}") from None
+    except RuntimeError as error:
+        if not stop.code or not distributed.lost(error):
+            raise
+        watcher.say(f"stopped; another process was faster; go on with: likewise train --resume {run.path}")
+        raise SystemExit(stop.code) from None
 
 
 def _counted(batches: Batches, records: Records) -> str:
