@@ -39,7 +39,7 @@ KNOWN_CIRCLES = [
     # D: `Run.evaluate`, which goes
     [
         "report.build", "report.card", "report.conditioning", "report.evidence", "report.judge_examples",
-        "report.latent", "report.molecules", "report.motion", "report.reconstruction", "report.sections",
+        "report.latent", "report.molecules", "report.reconstruction", "report.sections",
         "report.tasks", "report.verdict", "runs.run",
     ],
 ]  # fmt: skip

@@ -68,6 +68,10 @@ METRICS = {
     "kernel": ("likewise.metrics.frechet:Kernel", "the kernel distance of features (KID)"),
     "neighbours": ("likewise.metrics.neighbours:Neighbours", "precision, recall, density and coverage of features"),
     "frechet": ("likewise.metrics.frechet:Frechet", "the Fréchet distance of features"),
+    "texts": ("likewise.metrics.text:Texts", "distinct n-grams, self-BLEU, repetition and length of texts"),
+    "motion": ("likewise.metrics.motion:Motion", "how much and how steadily clips move"),
+    "columns": ("likewise.metrics.table:Columns", "how far each column of rows is from the real one"),
+    "quality": ("likewise.metrics.quality:Quality", "shapes of columns and trends of pairs, as SDMetrics has them"),
 }
 
 #: how the files of a path become records, in the order in which they are tried

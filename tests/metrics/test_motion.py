@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from likewise.metrics.motion import motion
-from likewise.report.motion import verdict
+from likewise.metrics.motion import Motion, motion
 from moving import square
 
 REAL, OTHERS = ([square(i, 8, (12, 12)).frames for i in range(start, start + 60)] for start in (0, 100))
@@ -65,8 +64,8 @@ def test_the_verdict_says_what_is_wrong():
             } for name, e in ours.items()
         }  # fmt: skip
 
-    assert verdict({}) is None
-    assert verdict(rows(OTHERS[:50])).startswith("Its clips move 1.0")
-    assert "stand still" not in verdict(rows(OTHERS))
-    assert "50% stand still" in verdict(rows([frozen(c) if i % 2 else c for i, c in enumerate(OTHERS)]))
-    assert "flicker" in verdict(rows([shuffled(c) for c in OTHERS]))
+    assert Motion().sentence({}) is None
+    assert Motion().sentence(rows(OTHERS[:50])).startswith("Its clips move 1.0")
+    assert "stand still" not in Motion().sentence(rows(OTHERS))
+    assert "50% stand still" in Motion().sentence(rows([frozen(c) if i % 2 else c for i, c in enumerate(OTHERS)]))
+    assert "flicker" in Motion().sentence(rows([shuffled(c) for c in OTHERS]))

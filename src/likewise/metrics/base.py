@@ -37,7 +37,9 @@ class Metric(ABC):
     group: ClassVar[str]
     #: its numbers, by their names in report.json
     measures: ClassVar[Mapping[str, Measure]]
-    #: what stands in the measures' protocol: numbers of other settings are not compared with these
+    #: what real items stand in the samples' place: held-out ones for what is measured of one sample alone
+    floor: ClassVar[Literal["train", "held_out"]] = "train"
+    #: the protocol, where it is the same for all data
     settings: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
@@ -52,8 +54,16 @@ class Metric(ABC):
         """Whether it says anything of these real items; where it does not, the report leaves it out."""
         return True
 
-    def note(self, real: Any) -> str | None:
-        """What must be read with its numbers; None if nothing."""
+    def trivial(self, train: Any, seed: int) -> tuple[str, Any] | None:
+        """A trivial baseline of its own: what it is, and its items; None where the report's fits. train: real items."""
+        return None
+
+    def protocol(self, real: Any) -> Mapping[str, Any]:
+        """What stands in the measures' protocol: numbers of other protocols are not compared with these."""
+        return self.settings
+
+    def note(self, measure: str, real: Any, value: Estimate, floor: Estimate | None) -> str | None:
+        """What must be read with a number; None if nothing. floor: the same of real items in the samples' place."""
         return None
 
     def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -102,26 +102,8 @@ MEASURES: dict[str, Measure] = {
         "Usefulness (TSTR)", "higher",
         "What a learner trained on samples gets right on real data; beside it, trained on real data.", True,
     ),
-    # motion
-    "motion": Measure("Motion", "real", "How much a frame differs from the next; 100%: from black to white.", True),
-    "motion_distance": Measure(
-        "Distance of motions", "lower",
-        "How far the clips' amounts of motion are from real ones (Wasserstein), over what real ones are on average.",
-    ),
-    "smoothness": Measure(
-        "Smoothness", "real",
-        "How much farther than the next frame the one after it is: more in steady motion; 1 in flicker or disorder.",
-    ),
-    "frozen": Measure("Frozen clips", "real", "The share of clips that move less than nearly all real ones.", True),
-    # text, table
-    "distinct_1": Measure("Distinct-1", "real", "Different words over all words.", True),
-    "distinct_2": Measure("Distinct-2", "real", "Different pairs of words over all pairs.", True),
-    "distinct_3": Measure("Distinct-3", "real", "Different runs of three words over all such runs.", True),
-    "length": Measure("Mean length", "real", "Characters in a text."),
-    "repeated": Measure("Repeated texts", "real", "The share of texts that equal another one.", True),
+    # text
     "ended": Measure("Ended by itself", "real", "The share of samples that end before the greatest length.", True),
-    "self_bleu": Measure("Self-BLEU", "real", "How well the other texts foretell each one: high is monotony.", True),
-    "repetition": Measure("Repetition", "real", "Of a text's runs of four words, the share said before in it.", True),
     "mauve": Measure("MAUVE", "higher", "How alike two collections of texts are, by clusters of features; 1 at best."),
     "bleu": Measure("BLEU", "higher", "Runs of up to four words shared with the reference; 100 at best."),
     "chrf": Measure("chrF", "higher", "Runs of up to six characters shared with the reference; 100 at best."),
@@ -131,14 +113,4 @@ MEASURES: dict[str, Measure] = {
     "valid": Measure("Valid", "higher", "The share of samples that are molecules, as RDKit reads them.", True),
     "unique": Measure("Unique", "higher", "Different molecules over the valid samples; falls with their number.", True),
     "novel": Measure("Novel", "real", "Of the different molecules, the share that training does not hold.", True),
-    "quality": Measure(
-        "Quality (SDMetrics)", "higher", "The mean of how alike columns' shapes and pairs' trends are.", True
-    ),
-    "quality_shapes": Measure("Columns' shapes", "higher", "How alike each column's distribution is.", True),
-    "quality_pairs": Measure(
-        "Pairs' trends", "higher", "How alike correlated or associated columns go together.", True
-    ),
-    "columns": Measure(
-        "Columns' distance", "lower", "The mean over columns of KS (numbers) or total variation (categories)."
-    ),
 }  # fmt: skip

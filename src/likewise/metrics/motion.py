@@ -7,13 +7,15 @@ flicker, noise and shuffled frames are as far after one as after two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
-from likewise.metrics.intervals import Estimate, groups_of, jackknife, mean, proportion
+from likewise.metrics.base import Measure, Metric
+from likewise.metrics.intervals import Estimate, generator, groups_of, jackknife, mean, proportion
 
 Array = NDArray[np.float64]
 
@@ -74,3 +76,57 @@ def _ratio(two: Array, one: Array, seed: int) -> Estimate:
         if one[groups != g].sum() > 0
     ]
     return jackknife(two.sum() / one.sum(), np.array(parts), (0.0, np.inf))
+
+
+class Motion(Metric):
+    """Whether clips move as real ones do: see `motion`."""
+
+    name = "motion"
+    needs = "frames"
+    group = "Motion"
+    measures = {
+        "motion": Measure("Motion", "real", "How much a frame differs from the next; 100%: from black to white.", True),
+        "motion_distance": Measure(
+            "Distance of motions",
+            "lower",
+            "How far the clips' amounts of motion are from real ones (Wasserstein), over what real ones are on "
+            "average.",
+        ),
+        "smoothness": Measure(
+            "Smoothness",
+            "real",
+            "How much farther than the next frame the one after it is: more in steady motion; 1 in flicker or "
+            "disorder.",
+        ),
+        "frozen": Measure("Frozen clips", "real", "The share of clips that move less than nearly all real ones.", True),
+    }
+    settings = {"difference": "mean absolute"}
+
+    def __call__(
+        self, real: Sequence[NDArray[np.uint8]], fake: Sequence[NDArray[np.uint8]], seed: int
+    ) -> dict[str, Estimate]:
+        return motion(real, fake, seed)
+
+    def trivial(self, train: Sequence[NDArray[np.uint8]], seed: int) -> tuple[str, Any]:
+        rng = generator(seed, "frames")
+        return "real clips with their frames shuffled", [frames[rng.permutation(len(frames))] for frames in train]
+
+    def note(self, measure: str, real: Any, value: Estimate, floor: Estimate | None) -> str | None:
+        if measure != "motion" or floor is None or floor.value <= 0 or not np.isfinite(value.value):
+            return None
+        return f"{value.value / floor.value:.2f} times what real clips move"
+
+    def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
+        if "motion" not in rows or not rows["motion"]["floor"]["value"]:
+            return None
+        moves, frozen, smooth = rows["motion"], rows["frozen"], rows.get("smoothness")
+        said = f"Its clips move {moves['value'] / moves['floor']['value']:.2f} times as much as real ones"
+        if frozen["low"] > frozen["floor"]["high"]:
+            said += (
+                f"; {100 * frozen['value']:.0f}% stand still, of the real ones {100 * frozen['floor']['value']:.0f}%"
+            )
+        if smooth and smooth["value"] is not None and smooth["floor"] and smooth["baseline"]:
+            way = smooth["floor"]["value"] - smooth["baseline"]["value"]
+            if way > 0 and smooth["floor"]["value"] - smooth["value"] > 0.5 * way:
+                said += "; they flicker: from frame to frame they change nearly as without any order"
+        return f"{said}."

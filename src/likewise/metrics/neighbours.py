@@ -166,7 +166,7 @@ class Neighbours(Metric):
     def __call__(self, real: Array, fake: Array, seed: int) -> dict[str, Estimate]:
         return neighbours(real, fake, 3, 5, seed)
 
-    def note(self, real: Array) -> str | None:
+    def note(self, measure: str, real: Array, value: Estimate, floor: Estimate | None) -> str | None:
         repeated = duplicates(real)
         if repeated <= 0.5:
             return None

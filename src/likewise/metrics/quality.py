@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.metrics.base import Measure, Metric
 from likewise.metrics.intervals import Estimate, groups_of, jackknife
 from likewise.metrics.table import cells, ks, missing, numeric, variation
 
@@ -122,3 +123,24 @@ def _association(x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
     counts = np.bincount(x * len(others) + y, minlength=len(kinds) * len(others)).reshape(len(kinds), -1)
     expected = np.outer(counts.sum(1), counts.sum(0)) / counts.sum()
     return float(np.sqrt(((counts - expected) ** 2 / expected).sum() / (counts.sum() * least)))
+
+
+class Quality(Metric):
+    """The scores of SDMetrics: see `quality`."""
+
+    name = "quality"
+    needs = "row"
+    group = "Columns"
+    measures = {
+        "quality": Measure(
+            "Quality (SDMetrics)", "higher", "The mean of how alike columns' shapes and pairs' trends are.", True
+        ),
+        "quality_shapes": Measure("Columns' shapes", "higher", "How alike each column's distribution is.", True),
+        "quality_pairs": Measure(
+            "Pairs' trends", "higher", "How alike correlated or associated columns go together.", True
+        ),
+    }
+    settings = {"as": "SDMetrics 0.32"}
+
+    def __call__(self, real: Rows, fake: Rows, seed: int) -> dict[str, Estimate]:
+        return quality(real, fake, seed)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from math import exp, log
+from typing import Any
 
 import numpy as np
 
+from likewise.metrics.base import Measure, Metric
 from likewise.metrics.intervals import Estimate, jackknife_over, mean, proportion
 
 
@@ -125,3 +127,36 @@ def shuffled(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
     pool = pool[rng.permutation(len(pool))]
     stops = np.cumsum([len(text) for text in texts])
     return ["".join(pool[start:stop]) for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
+
+
+class Texts(Metric):
+    """Statistics of a collection of texts: see `text_statistics`."""
+
+    name = "texts"
+    needs = "text"
+    group = "Texts"
+    floor = "held_out"
+    measures = {
+        "distinct_1": Measure("Distinct-1", "real", "Different words over all words.", True),
+        "distinct_2": Measure("Distinct-2", "real", "Different pairs of words over all pairs.", True),
+        "distinct_3": Measure("Distinct-3", "real", "Different runs of three words over all such runs.", True),
+        "length": Measure("Mean length", "real", "Characters in a text."),
+        "repeated": Measure("Repeated texts", "real", "The share of texts that equal another one.", True),
+        "self_bleu": Measure(
+            "Self-BLEU", "real", "How well the other texts foretell each one: high is monotony.", True
+        ),
+        "repetition": Measure(
+            "Repetition", "real", "Of a text's runs of four words, the share said before in it.", True
+        ),
+    }
+
+    def __call__(self, real: Sequence[str], fake: Sequence[str], seed: int) -> dict[str, Estimate]:
+        return text_statistics(fake, not spaced(real), seed)
+
+    def protocol(self, real: Sequence[str]) -> Mapping[str, Any]:
+        return {"by_character": not spaced(real)}
+
+    def note(self, measure: str, real: Sequence[str], value: Estimate, floor: Estimate | None) -> str | None:
+        if spaced(real) or measure in ("length", "repeated"):
+            return None
+        return "words are characters here: these texts have no spaces"

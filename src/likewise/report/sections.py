@@ -27,11 +27,9 @@ from likewise.report.evidence import Array, Evidence, Row, most_shown, numbers, 
 from likewise.report.judge_examples import gave_away
 from likewise.report.latent import latent
 from likewise.report.molecules import molecules
-from likewise.report.motion import motion
 from likewise.report.page import Shown
 from likewise.report.reconstruction import reconstruction
-from likewise.report.tasks import rows as table_rows
-from likewise.report.tasks import texts, translation, usefulness
+from likewise.report.tasks import columns, endings, translation, usefulness
 from likewise.runs.reference import Reference
 from likewise.spaces import Continuous, Tokens, without_end
 
@@ -111,42 +109,53 @@ def compared(*needs: Needs) -> Section:
         if "features" in needs:
             got.skipped.extend(missing)
         for metric in found:
-            if metric.needs in needs:
+            if metric.needs in needs and (metric.needs == "features" or metric.needs in got.forms):
                 yield from _measured(metric, got)
 
     return section
 
 
 def _measured(metric: Metric, got: Evidence) -> Iterator[Row]:
-    """The rows of a metric: of the samples, of real training data in their place, and of the trivial baseline."""
+    """The rows of a metric: of the samples, of real items in their place, and of the trivial baseline."""
     m = got.compared
-    what = got.baseline_name
-    real, sides = got.x_held_out, (got.x_fake[:m], got.x_train[got.pick_train], got.x_baseline)
-    own = catalog.part("metric", metric.name).own
+    source = catalog.part("metric", metric.name)
     try:
+        real, fake, floor, what, trivial = _sides(metric, got)
         if not metric.applies(real):
             return
-        note = metric.note(real)
-        values, floors, baselines = (metric(real, side, got.seed) if len(side) else {} for side in sides)
-        unknown = values.keys() - metric.measures.keys()
-        if unknown:
+        ours, floors, baselines = (metric(real, side, got.seed) if len(side) else {} for side in (fake, floor, trivial))
+        if unknown := ours.keys() - metric.measures.keys():
             raise ValueError(f"it gives {min(unknown)!r}, which is not among its measures")
+        protocol = metric.protocol(real)
+        notes = {name: metric.note(name, real, value, floors.get(name)) for name, value in ours.items()}
     except ValueError as error:
         got.skipped.append({"what": metric.name, "why": str(error)})
         return
     except Exception as error:
-        if own:
+        if source.own:
             raise
-        why = f"the metric of {catalog.part('metric', metric.name).source} failed: {type(error).__name__}: {error}"
+        why = f"the metric of {source.source} failed: {type(error).__name__}: {error}"
         got.skipped.append({"what": metric.name, "why": why})
         return
-    for name, estimate in values.items():
+    for name, estimate in ours.items():
         yield got.row(
-            name, estimate, m, m, metric.settings, metric.measures[name],
+            name, estimate, m, m, protocol, metric.measures[name],
             floor=numbers(floors[name]) if name in floors else None,
             baseline={**numbers(baselines[name]), "what": what} if name in baselines else None,
-            note=note,
+            note=notes[name],
         )  # fmt: skip
+
+
+def _sides(metric: Metric, got: Evidence) -> tuple[Any, Any, Any, str, Any]:
+    """Real items, samples, real items in their place, what the baseline is, and its items: as the metric needs them."""
+    form, m = metric.needs, got.compared
+    if form == "features":
+        real, fake, train, trivial = got.x_held_out, got.x_fake[:m], got.x_train[got.pick_train], got.x_baseline
+    else:
+        real, train = got.real("held_out", form), got.real("train", form)
+        fake, trivial = got.fake(form, m), got.trivial(form)
+    what, trivial = metric.trivial(train, got.seed) or (got.baseline_name, trivial)
+    return real, fake, real if metric.floor == "held_out" else train, what, trivial
 
 
 def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
@@ -322,11 +331,14 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("looking for copies of training data", copies),
     ("guessing who was in the training data", membership),
     ("training on samples, testing on real data", usefulness),
-    (_OWN, texts),
+    (_OWN, compared("text")),
+    (_OWN, endings),
     (_OWN, translation),
     (_OWN, molecules),
-    (_OWN, motion),
-    (_OWN, table_rows),
+    (_OWN, compared("frames")),
+    (_OWN, columns),
+    (_OWN, compared("row")),
+    (_OWN, compared("picture", "messages")),
 )
 
 #: of a run that draws nothing: samples are what comes back of held-out items, which copy nothing and were not asked for

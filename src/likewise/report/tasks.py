@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from likewise.classical.ibm1 import IBM1
-from likewise.metrics import table, text
+from likewise.metrics import table
 from likewise.metrics.agreement import Classifier, unclear
 from likewise.metrics.edit_distance import error_rates
 from likewise.metrics.intervals import generator, proportion
 from likewise.metrics.mauve import ENOUGH, mauve
-from likewise.metrics.quality import quality
 from likewise.metrics.translation import chrf_of, nearest, scores, tokenizer_for
 from likewise.metrics.usefulness import Exam
 from likewise.report.evidence import Evidence, Row, numbers
@@ -68,22 +67,10 @@ def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         )  # fmt: skip
 
 
-def texts(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+def endings(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     m = got.compared
     if "text" not in got.forms:
         return
-    real = got.real("held_out", "text")
-    by_character = not text.spaced(real)
-    ours, floor, trivial = (text.text_statistics(each, by_character, got.seed)
-                            for each in (got.fake("text", m), real, got.trivial("text") or real))  # fmt: skip
-    note = "words are characters here: these texts have no spaces" if by_character else None
-    for name, estimate in ours.items():
-        yield got.row(
-            name, estimate, m, m, {"by_character": by_character},
-            floor=numbers(floor[name]) if name in floor else None,
-            baseline={**numbers(trivial[name]), "what": got.baseline_name} if name in trivial else None,
-            note=note if name not in ("length", "repeated") else None,
-        )  # fmt: skip
     space = got.run.model.target
     if isinstance(space, Tokens) and space.end is not None:
         ended, real_ended = (
@@ -160,26 +147,11 @@ def _without_a_network(got: Evidence, from_text: Sequence[str], picked: Sequence
     return found
 
 
-def rows(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    m = got.compared
-    if "row" not in got.forms:
-        return
-    real, fakes, train = got.real("held_out", "row"), got.fake("row", m), got.real("train", "row")
-    baseline = got.trivial("row") or train
-    report["columns"] = [
-        {"name": column.name, "measure": column.measure, "distance": column.distance, "bins": column.bins}
-        for column in table.columns(real, fakes)
-    ]
-    yield got.row(
-        "columns", table.mean_distance(real, fakes, got.seed), m, m, {},
-        floor=numbers(table.mean_distance(real, train, got.seed)),
-        baseline={**numbers(table.mean_distance(real, baseline, got.seed)), "what": got.baseline_name},
-        note="columns one at a time: shuffling them changes nothing here",
-    )  # fmt: skip
-    ours, floor, trivial = (quality(real, each, got.seed) for each in (fakes, train, baseline))
-    for name, estimate in ours.items():
-        yield got.row(
-            name, estimate, m, m, {"as": "SDMetrics 0.32"},
-            floor=numbers(floor[name]) if name in floor else None,
-            baseline={**numbers(trivial[name]), "what": got.baseline_name} if name in trivial else None,
-        )  # fmt: skip
+def columns(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """No rows: the columns' distributions, which the page shows as histograms."""
+    if "row" in got.forms:
+        report["columns"] = [
+            {"name": column.name, "measure": column.measure, "distance": column.distance, "bins": column.bins}
+            for column in table.columns(got.real("held_out", "row"), got.fake("row", got.compared))
+        ]
+    yield from ()

@@ -7,7 +7,6 @@ from typing import Any
 
 from likewise.metrics.catalog import metrics
 from likewise.report.charts import number
-from likewise.report.motion import verdict as motion
 
 Row = Mapping[str, Any]
 
@@ -20,7 +19,6 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         _judge(rows["judge_accuracy"], report["judge"]) if "judge_accuracy" in rows else None,
         _tell(report["judge"]["tells"][0]) if report["judge"] and report["judge"]["tells"] else None,
         *(metric.sentence(rows) for metric in metrics()[0] if metric.measures.keys() & rows.keys()),
-        motion(rows),
         *(_agreement(row) for name, row in rows.items() if name.startswith("agreement:")),
         *(_captions(row) for name, row in rows.items() if name.startswith("r_precision:")),
         *(_missing(row) for name, row in rows.items() if name.partition(":")[0] == "modes"),
