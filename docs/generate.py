@@ -100,9 +100,15 @@ def _choices(action: argparse.Action) -> str:
 
 
 def measures() -> str:
-    """Every number that a report can hold, in its order."""
+    """Every number that a report can hold: those of the metrics of the catalog, then those of other sections."""
+    own = {
+        name: catalog.find("metric", name).measures
+        for name in catalog.names("metric")
+        if catalog.part("metric", name).own
+    }
+    found = {name: each for measures in own.values() for name, each in measures.items()} | MEASURES
     better = {"higher": "higher", "lower": "lower", "real": "as real data"}
-    rows = [(m.title, f"`{name}`", better[m.better], m.meaning) for name, m in MEASURES.items()]
+    rows = [(m.title, f"`{name}`", better[m.better], m.meaning) for name, m in found.items()]
     return _table(("measure", "name in report.json", "better", "meaning"), rows)
 
 

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
 import extensions
 
+SMALL = "--backbone shallow --steps 4 --set backbone.width=8 --set data.held_out=0.4"
 _SCRIPT = """
 import sys
 import likewise.cli
@@ -21,11 +23,16 @@ for words in {commands!r}:
 """
 
 
+#: modalities of packages list encodings of their own
+encodings = pytest.mark.skipif(not find_spec("likewise.modalities.encoding"), reason="encodings are in no catalog yet")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plugins")
     (folder / "site").mkdir()
     extensions.install(folder / "site")
+    extensions.bearings(folder / "wind.deg")
     extensions.bearings(folder / "bearings.txt")
     return folder
 
@@ -41,12 +48,22 @@ def commands(place, *lines, plugins=True):
     return done.stdout, done.stderr
 
 
+def test_a_table_is_learned_by_a_family_and_a_backbone_of_a_package(place):
+    rows = "".join(f"{i % 7},{i % 5 / 2}\n" for i in range(120))
+    (place / "rows.csv").write_text(f"x,y\n{rows}")
+    _, err = commands(place, f"train rows.csv --family normal {SMALL} --out table", "evaluate table -n 40")
+    assert not err
+    report = json.loads((place / "table" / "report" / "report.json").read_text())
+    assert "spread" in {row["name"] for row in report["metrics"]}
+
+
+@encodings
 def test_every_verb_takes_the_parts_of_a_package(place):
     out, err = commands(
         place,
-        "train bearings.txt --as bearing --family normal --backbone shallow --steps 4 --set backbone.width=8 --out run",
+        f"train wind.deg --family normal {SMALL} --out run",
         "sample run -n 4 --out drawn",
-        "evaluate run -n 30",
+        "evaluate run -n 40",
         "export run --to onnx --out run.onnx",
         "verify run",
     )
@@ -69,6 +86,7 @@ def test_every_verb_takes_the_parts_of_a_package(place):
     assert not (place / "run.onnx").exists()
 
 
+@encodings
 def test_the_other_encoding_is_chosen_by_name_and_by_what_the_family_takes(place):
     out, err = commands(
         place,
@@ -82,6 +100,7 @@ def test_the_other_encoding_is_chosen_by_name_and_by_what_the_family_takes(place
     assert "normal needs continuous values, not tokens" in err
 
 
+@encodings
 def test_a_run_says_which_package_it_misses(place):
     if not (place / "run").is_dir():
         pytest.skip("made by the first test")
