@@ -10,7 +10,7 @@ import pytest
 
 import extensions
 
-SMALL = "--backbone shallow --steps 4 --set backbone.width=8 --set data.held_out=0.4"
+SMALL = "--backbone shallow --steps 4 --set backbone.width=8 --set data.val_fraction=0.4"
 _SCRIPT = """
 import sys
 import likewise.cli
