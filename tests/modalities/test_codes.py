@@ -92,7 +92,7 @@ def test_the_report_of_a_codec(codec):
     assert rows["codes_used"]["value"] == pytest.approx(used / 1000)
     assert "draws none" in report["verdict"][0]
     html = (codec.path / "report" / "index.html").read_text(encoding="utf-8")
-    assert "What comes back" in html
+    assert "Reconstructions" in html
     card = (codec.path / "README.md").read_text(encoding="utf-8")
     assert "--through" in card
     assert "likewise sample" not in card

@@ -41,11 +41,11 @@ def section(probe: Probe) -> Section | None:
     found = Section(
         "directions",
         "Properties in the latent",
-        "For each property, the direction in which latents of training items with it lie from those without, how often "
-        "it is right about held-out items (balanced: 50% is guessing), and a held-out item that is moved along it, in "
-        "standard deviations from the middle; all else, the noise too, is unchanged.",
-        "A direction can be right because of something that goes with the property; where decoded items do not gain "
-        "it, the decoder reads little of it.",
+        "For each property, the direction from latents of training items without it to latents of items with it, how "
+        "often it predicts the property of held-out items (balanced: 50% is guessing), and a held-out item moved "
+        "along it, in standard deviations from the centre; everything else, the noise too, is unchanged.",
+        "A direction can predict a property through something correlated with it. If decoded items do not gain the "
+        "property, the decoder makes little use of the direction.",
         data={"reach": list(_REACH), "directions": []},
     )
     tried = []

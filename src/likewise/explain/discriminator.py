@@ -1,4 +1,4 @@
-"""Where the discriminator looks: which parts of an item its verdict hangs on.
+"""Discriminator saliency: the parts of an item that its output is most sensitive to.
 
 The gradient of its logit by the item, averaged over slightly noisy copies: Simonyan et al., "Deep inside convolutional
 networks" (2014); Smilkov et al., "SmoothGrad" (2017).
@@ -31,11 +31,11 @@ def section(probe: Probe) -> Section | None:
         real = probe.model.discriminate(probe.held_out.x[:_COMPARED].to(probe.device), some).cpu().numpy()
     found = Section(
         "critic",
-        "Where the discriminator looks",
-        "Coloured is where a small change would change the discriminator's verdict most; the number is the share of "
-        "held-out items that it takes for less real than this one.",
-        "It shows what the verdict is sensitive to, not what is wrong there; the discriminator has trained beside this "
-        "generator only, so its verdict is no measure of quality.",
+        "Discriminator saliency",
+        "Colour marks the parts where a small change would change the discriminator's output most; the number is the "
+        "share of held-out items that it takes for less real than this one.",
+        "It shows what the output is sensitive to, not what is wrong there. The discriminator was trained against this "
+        "generator only, so its output is no measure of quality.",
         data={"items": []},
     )
     modality = probe.run.modality

@@ -1,4 +1,4 @@
-"""What each given field does: the same sample without it, and with another value of it."""
+"""The effect of each given field: the same sample without it, and with another value of it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def section(probe: Probe) -> Section | None:
         raise NotImplementedError("this run is given nothing")
     found = Section(
         "fields",
-        "What each given field does",
-        "The first of each row is as asked; the others have the same noise, and one field left out or changed: what "
-        "differs is that field's doing, and the number is how far it moved (1: as far as two unrelated items).",
-        "A field that hardly moves a sample may still matter in other items, or beside other fields; the averages are "
-        f"over {COUNT} items only.",
+        "Effect of each given field",
+        "The first sample of each row has the given fields; the others have the same noise, with one field left out or "
+        "changed. The number is the distance from the first sample (1: that of two unrelated items).",
+        "A field with little effect here may still matter for other items, or together with other fields; the averages "
+        f"are over {COUNT} items only.",
     )
     pool = probe.run.reference_given("train", 10**9)
     fields: dict[str, Any] = {}

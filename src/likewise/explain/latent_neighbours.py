@@ -27,11 +27,11 @@ def section(probe: Probe) -> Section | None:
     shown = probe.some_held_out(6 if probe.run.modality.page_style == "figures" else 3)
     found = Section(
         "nearby",
-        "What it holds for alike",
-        "Held-out items, each with the training items whose latents are nearest, and beside them those nearest by "
-        "plain features, for which no model is needed (distances: 1 is as far as two unrelated training items).",
-        "Latents of two items can be near because the model tells them apart in words that follow, and not in the "
-        "latent; nearness is of the latent's means only.",
+        "Nearest items by latent",
+        "Each held-out item with the training items whose latents are nearest, and beside them those nearest by plain "
+        "features, which need no model (a distance of 1 is that of two unrelated training items).",
+        "Two different items can have similar latents if the decoder distinguishes them by other inputs than the "
+        "latent. Distances are between the latents' means only.",
         data={"items": []},
     )
     for subject in shown:

@@ -1,4 +1,4 @@
-"""What the latent holds: the way between two samples, one unit at a time, and what comes back of a real item.
+"""Latent interpolation: between two samples, along one dimension at a time, and reconstructions of real items.
 
 Interpolation on the sphere, where the latents of a wide normal lie: White, "Sampling generative networks" (2016).
 Active units: Burda et al., "Importance weighted autoencoders" (2016), section 5.2.
@@ -34,11 +34,11 @@ def section(probe: Probe) -> Section | None:
     z = probe.latent([0])
     found = Section(
         "latents",
-        "What the latent holds",
-        "A sample is made from random numbers, its latent; here they are moved a little at a time, all else unchanged: "
-        "a model that has learned the data changes smoothly and stays plausible on the way.",
-        "A smooth way shows that the model does not only store its training data, not that every place on it is "
-        "likely; a unit has a meaning only as far as one can be seen in its row.",
+        "Latent interpolation",
+        "A sample is computed from random numbers, its latent. Here the latent is changed in small steps, all else "
+        "unchanged: samples of a model that has learned the data change smoothly and stay plausible.",
+        "Smooth changes show that the model does not only store its training data; they do not show that every step is "
+        "likely. A latent dimension has a meaning only if its row shows one.",
     )
     found.data = {"latent": list(z.shape[1:]), "interpolations": [], "units": []}
     _between(probe, found)
@@ -159,7 +159,7 @@ def _round_trip(probe: Probe, found: Section, flat: bool) -> None:
         return  # a GAN: said once, where a user's own item is asked for
     values = probe.draw([s.given for s in reals], [s.index for s in reals], starts)
     far = [float(probe.moved([value], real.value)[0]) for real, value in zip(reals, values, strict=True)]
-    title = "There and back: real items, and what is made of their latents"
+    title = "Real items and their reconstructions"
     pairs = [((r.value, r.name), (v, f"back, {f:.2f} off")) for r, v, f in zip(reals, values, far, strict=True)]
     found.strips += paired(probe.run.modality, title, pairs)
     found.data["round_trip"] = [{"item": r.name, "moved": round(f, 4)} for r, f in zip(reals, far, strict=True)]

@@ -1,4 +1,4 @@
-"""What a slip does: a given value misspelt or damaged, an item disturbed or out of the range of the training data."""
+"""Perturbations: a given value misspelt or damaged, an item perturbed or out of the range of the training data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def section(probe: Probe) -> Section | None:
     """data: conditions (subject, field, slip, moved) and items (name, slip, bits, logit or moved)."""
     found = Section(
         "robustness",
-        "What a slip does",
-        "Each row begins with the value as it was, and goes on with the same value misspelt, damaged or out of range: "
-        "a robust model moves little for a slip that means the same, and holds nonsense for unlikely.",
-        "A handful of slips on a handful of items: a model may still break on others. A likelihood can be high for "
-        "what no person would take for real.",
+        "Perturbations",
+        "Each row begins with the original value, followed by the same value misspelt, damaged or out of range. "
+        "Samples of a robust model change little if the meaning is the same, and nonsense is unlikely to it.",
+        "These are a few perturbations of a few items: a model may still fail on others. A likelihood can be high for "
+        "values that no person would take for real.",
         data={"conditions": [], "items": []},
     )
     for subject in [s for s in probe.subjects if s.drawn][:2]:
@@ -51,7 +51,7 @@ def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> Non
         found.data["conditions"].append(
             {"subject": subject.name, "field": name, "slip": what, "moved": round(float(f), 4)}
         )
-    found.strips.append(strip(probe.run.modality, f"{subject.name}, with slips in its {name}", values, captions))
+    found.strips.append(strip(probe.run.modality, f"{subject.name}, its {name} perturbed", values, captions))
 
 
 def _item(probe: Probe, subject: Subject, found: Section) -> None:

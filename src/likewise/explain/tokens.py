@@ -28,11 +28,11 @@ def surprisal(probe: Probe) -> Section | None:
     """data: items, each with name, given, bits_per_token, and tokens: (piece, bits), or bits alone for a picture."""
     found = Section(
         "surprisal",
-        "How expected each part is",
-        "The stronger the colour, the less the model expected that part, given all before it: "
-        f"none at 0 bits, full at {MOST_BITS:g} bits (one chance in 256) or more.",
-        "It is the model's own expectation, right or wrong; where its samples are far less surprising to it than real "
-        "items, it has not learned all that varies.",
+        "Surprisal",
+        "Each part is coloured by its surprisal, -log2 of the probability that the model gave it after all parts "
+        f"before it: no colour at 0 bits, full colour at {MOST_BITS:g} bits (a probability of 1/256) or more.",
+        "It is the model's probability, which may be wrong. If its samples have far less surprisal than real items, it "
+        "has not learned all variation of the data.",
         data={"items": []},
     )
     means: dict[bool, list[float]] = {True: [], False: []}
@@ -84,9 +84,9 @@ def attention(probe: Probe) -> Section | None:
     """data: items, each with name, blocks, heads, and nearest: the mean weight of the token just before."""
     found = Section(
         "attention",
-        "Where it looks",
-        "What the network read from as it predicted a part: in a table each line is a token, in a picture each copy is "
-        "for one of its parts; the stronger the colour, the more it read there, on average over blocks and heads.",
+        "Attention",
+        "The parts that the network attended to when it predicted a part: in a table each line is a token, in a "
+        "picture each copy is for one of its parts. Colour is the attention weight, averaged over blocks and heads.",
         "Attention shows what was read, not what was decisive: other weights can lead to the same prediction (Jain and "
         "Wallace, 2019).",
         data={"items": []},

@@ -22,10 +22,10 @@ def section(probe: Probe) -> Section | None:
     found = Section(
         "origins",
         "Nearest training items",
-        "Each item with the training items nearest to it, and their distance (1: as far as two unrelated ones); "
-        "a copy would have one neighbour at about 0, or at under a third of the distance of the next.",
-        "Nearness in plain features is a hint, not a proof of influence, and no measure of privacy: an item may owe "
-        "most to training data that look different.",
+        "Each item with the training items nearest to it, and their distance (1: that of two unrelated items). A copy "
+        "would have one neighbour at about 0, or at less than a third of the distance of the next.",
+        "A small distance in plain features does not prove influence and is no measure of privacy: an item may depend "
+        "most on training data that look different.",
         data={"items": [], "real": round(usual, 5), "n_train": len(train)},
     )
     distance, index = nearest(probe.places([s.value for s in probe.subjects]), train, _SHOWN)

@@ -1,4 +1,4 @@
-"""Can a judge tell? The classifier two-sample test (Lopez-Paz and Oquab, 2017): the discriminator as a judge, properly.
+"""The classifier two-sample test (Lopez-Paz and Oquab, 2017): the discriminator as a judge, properly.
 
 A fresh judge learns on one half of the real and fake items and is asked about the other half. If nothing gives the
 fakes away it is right half of the time. Which of three judges it is, is chosen inside the training half, so that the

@@ -91,17 +91,17 @@ def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
         return [name for name in rows if name.partition(":")[0] in measures]
 
     groups = [
-        ("Can a judge tell?", [n for n in rows if n.startswith(("judge_", "own_"))]),
+        ("The judge: a classifier of real and generated items", [n for n in rows if n.startswith(("judge_", "own_"))]),
         ("Fidelity and diversity", ["precision", "recall", "f1", "density", "coverage", *of("modes", "modes_kl")]),
         ("Distance from real data", ["kid", "frechet", "frechet_infinity"]),
         ("Likelihood", ["bits", "bits_train"]),
         ("The latent", ["latent_kl", "latent_active"]),
-        ("There and back", ["reconstruction", "psnr"]),
+        ("Reconstruction", ["reconstruction", "psnr"]),
         ("The codes", ["codes_used", "perplexity"]),
-        ("As asked", of("agreement", "r_precision")),
+        ("Agreement with the condition", of("agreement", "r_precision")),
         ("Usefulness: train on samples, test on real", of("tstr")),
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
-        ("Who was in the training data?", ["membership", "membership_loss"]),
+        ("Membership attacks", ["membership", "membership_loss"]),
         ("Motion", ["motion", "motion_distance", "smoothness", "frozen"]),
         ("Molecules", ["valid", "unique", "novel"]),
         ("Translation", ["bleu", "chrf", "ter", "cer", "wer"]),

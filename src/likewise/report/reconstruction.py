@@ -1,4 +1,4 @@
-"""What comes back of held-out items that go through an autoencoder, and how a codec uses its codes."""
+"""Reconstructions of held-out items by an autoencoder, and how a codec uses its codes."""
 
 from __future__ import annotations
 
