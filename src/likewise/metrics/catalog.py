@@ -40,7 +40,7 @@ MEASURES: dict[str, Measure] = {
     "own_accuracy": Measure(
         "Own discriminator's accuracy",
         "lower",
-        "How often the model's own discriminator tells real from fake. It helped to make the fakes: no fair judge.",
+        "How often the model's own discriminator tells real from fake. Fakes were trained to fool it: no fair judge.",
         True,
     ),
     "own_auc": Measure(
@@ -54,32 +54,32 @@ MEASURES: dict[str, Measure] = {
     # of an autoencoder's latent
     "latent_kl": Measure(
         "Nats in the latent", "higher",
-        "How many nats, at most, a held-out item's latent says of it (KL from the prior); at 0 it is ignored.",
+        "The information in an item's latent, at most (KL from the prior, held-out items); at 0 it is ignored.",
     ),
     "latent_active": Measure(
-        "Units in use", "higher", "The share of the latent's units that tell held-out items apart; 0: collapse.", True
+        "Active units", "higher", "The share of latent dimensions that vary over held-out items; 0: collapse.", True
     ),
     # of an autoencoder, there and back
     "reconstruction": Measure(
-        "Lost on the way", "lower", "How much of what tells held-out items apart does not come back.", True
+        "Reconstruction error", "lower", "The share of held-out items' variance that reconstructions lack.", True
     ),
-    "psnr": Measure("PSNR", "higher", "How near what comes back is to held-out items, in dB; 3 more: half the error."),
+    "psnr": Measure("PSNR", "higher", "Reconstructions against held-out items, in dB; 3 more: half the error."),
     "codes_used": Measure("Codes in use", "higher", "The share of a codec's codes that held-out items use.", True),
     "perplexity": Measure(
-        "Perplexity of codes", "higher", "As many codes, used evenly, would say as much as those in use do."
+        "Perplexity of codes", "higher", "The number of equally frequent codes with the same entropy."
     ),
     # agreement with what was asked for
     "agreement": Measure(
-        "Agreement", "higher", "The share of samples in which a classifier of real data sees what was asked for.", True
+        "Agreement", "higher", "The share of samples that a classifier of real data gives the label asked for.", True
     ),
     "r_precision": Measure(
         "R-precision", "higher",
-        "How often a network taught with real pairs picks a sample's own caption among ten; 10% is guessing.", True,
+        "How often a network trained on real pairs picks a sample's own caption among ten; 10% is guessing.", True,
     ),
     # modes
     "modes": Measure("Modes reached", "higher", "The share of the kinds of real data that occur in samples.", True),
     "modes_kl": Measure(
-        "Modes, KL from real", "lower", "How unlike the shares of the kinds are, in nats; 0 where they are equal."
+        "Modes, KL from real", "lower", "The divergence of the kinds' shares from those of real data, in nats."
     ),
     # copies
     "copies_exact": Measure("Exact copies", "real", "The share of samples that equal a training item.", True),
@@ -92,15 +92,15 @@ MEASURES: dict[str, Measure] = {
     # membership, usefulness
     "membership": Measure(
         "Membership attack, by distance", "lower",
-        "How well an attacker tells training items by how near a sample is (ROC-AUC); 50% is what guessing gets.", True,
+        "How well the distance to the nearest sample identifies training items (ROC-AUC); 50% is guessing.", True,
     ),
     "membership_loss": Measure(
         "Membership attack, by likelihood", "lower",
-        "How well an attacker tells training items by the model's likelihood (ROC-AUC); 50% is guessing.", True,
+        "How well the model's likelihood identifies training items (ROC-AUC); 50% is guessing.", True,
     ),
     "tstr": Measure(
         "Usefulness (TSTR)", "higher",
-        "What a learner trained on samples gets right on real data; beside it, trained on real data.", True,
+        "The accuracy on real data of a learner trained on samples; beside it, of one trained on real data.", True,
     ),
     # text
     "ended": Measure("Ended by itself", "real", "The share of samples that end before the greatest length.", True),
@@ -112,5 +112,5 @@ MEASURES: dict[str, Measure] = {
     "wer": Measure("Word error rate", "lower", "Edits per word of the reference.", True),
     "valid": Measure("Valid", "higher", "The share of samples that are molecules, as RDKit reads them.", True),
     "unique": Measure("Unique", "higher", "Different molecules over the valid samples; falls with their number.", True),
-    "novel": Measure("Novel", "real", "Of the different molecules, the share that training does not hold.", True),
+    "novel": Measure("Novel", "real", "The share of the different molecules that are not in the training data.", True),
 }  # fmt: skip

@@ -158,7 +158,7 @@ class Neighbours(Metric):
         ),
         "recall": Measure("Recall", "higher", "The share of real data that lie where samples lie: diversity.", True),
         "f1": Measure("F1", "higher", "The harmonic mean of precision and recall.", True),
-        "density": Measure("Density", "real", "How crowded with real data the places are where samples lie."),
+        "density": Measure("Density", "real", "The density of real data where samples lie."),
         "coverage": Measure("Coverage", "higher", "The share of real items that have a sample close by.", True),
     }
     settings = {"k": 3, "k_density": 5, "edge": "inside"}
