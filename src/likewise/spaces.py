@@ -21,7 +21,7 @@ MISSING_TOKEN = -1
 
 
 class Unfit(ValueError):
-    """The parts asked for do not work together; the message says which part cannot do what, and what can."""
+    """Parts do not work together, or one cannot do what is asked; the message says which, what, and what can."""
 
 
 @dataclass(frozen=True)

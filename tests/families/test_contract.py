@@ -15,7 +15,7 @@ from likewise.families.flow import Flow
 from likewise.families.gan import GAN
 from likewise.families.solvers import FlowSampling
 from likewise.families.vae import VAE
-from likewise.spaces import Continuous, Tokens
+from likewise.spaces import Continuous, Tokens, Unfit
 
 PICTURE = Continuous((1, 4, 4), levels=16)
 ROW = Continuous((6,), choices=((1, 3), (3, 6)))
@@ -157,7 +157,7 @@ def test_held_out_and_likelihood_have_one_number_an_item(built):
     if found is not None:
         assert all(v.shape == (4,) and v.isfinite().all() and not v.requires_grad for v in found)
     if model.likelihood is None:
-        with pytest.raises(NotImplementedError):
+        with pytest.raises(Unfit):
             model.log_likelihood(x, c, draws(4))
     else:
         value = model.log_likelihood(x, c, draws(4))

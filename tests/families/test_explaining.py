@@ -13,7 +13,7 @@ from likewise.families.autoregressive import Autoregressive
 from likewise.families.flow import Flow
 from likewise.families.gan import GAN
 from likewise.families.vae import VAE
-from likewise.spaces import Continuous, Tokens
+from likewise.spaces import Continuous, Tokens, Unfit
 
 PICTURE = Continuous((1, 4, 4), levels=16)
 ROW = Continuous((6,), choices=((1, 3), (3, 6)))
@@ -114,7 +114,7 @@ def test_a_recurrent_network_attends_to_what_is_given_only():
     assert seen.own is None
     assert seen.given["words"].shape[-2:] == (6, 6)
     alone = Autoregressive().build(WORD, {}, GRU(width=16, depth=1))
-    with pytest.raises(NotImplementedError, match="no attention"):
+    with pytest.raises(Unfit, match="no attention"):
         alone.attention(words(2), None)
 
 
@@ -128,12 +128,12 @@ def test_a_discriminator_can_be_differentiated():
 
 def test_what_a_family_cannot_tell_is_refused_in_words():
     model, x = built(Autoregressive(), WORD, GRU(width=16, depth=1)), words(2)
-    with pytest.raises(NotImplementedError, match="no latent"):
+    with pytest.raises(Unfit, match="no latent"):
         model.latent(draws(2))
-    with pytest.raises(NotImplementedError, match="no discriminator"):
+    with pytest.raises(Unfit, match="no discriminator"):
         model.discriminate(x, None)
     gan = built(GAN(latent=3), ROW)
-    with pytest.raises(NotImplementedError, match="vae and flow do"):
+    with pytest.raises(Unfit, match="vae and flow do"):
         gan.encode(draws(2).normal(6), None, GAN().sampling)
-    with pytest.raises(NotImplementedError, match="token by token"):
+    with pytest.raises(Unfit, match="token by token"):
         gan.surprisal(x, None)

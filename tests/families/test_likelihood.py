@@ -15,7 +15,7 @@ from likewise.families.autoregressive import Autoregressive
 from likewise.families.decoder_distributions import Likelihood, dequantise
 from likewise.families.flow import MARGIN, Flow
 from likewise.families.vae import VAE
-from likewise.spaces import Continuous, Tokens, from_index, to_index
+from likewise.spaces import Continuous, Tokens, Unfit, from_index, to_index
 
 SMALL = MLP(width=16, depth=1)
 
@@ -161,5 +161,5 @@ def test_a_flow_over_levels_counts_in_the_datas_own_units():
 def test_one_hot_channels_have_no_flow_likelihood():
     model = Flow().build(Continuous((3,), choices=((0, 2),)), {}, SMALL)
     assert model.likelihood is None
-    with pytest.raises(NotImplementedError, match="vae"):
+    with pytest.raises(Unfit, match="vae"):
         model.log_likelihood(torch.zeros(1, 3), None, draws(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import pytest
 from digits import few_digits
 from likewise.cli import main
 from likewise.runs.run import Run
+from likewise.spaces import Unfit
 from likewise.verbs.explain import explain
 from likewise.verbs.train import train
 
@@ -205,3 +207,19 @@ def test_the_command_line(gan, monkeypatch, capsys):
         capsys.readouterr().err
         == "likewise: no.png: there is no such file; SAMPLE is a file, or the number of a sample\n"
     )
+
+
+def test_what_a_part_cannot_do_is_said_and_a_fault_of_torch_is_not_taken_for_it(census, monkeypatch):
+    verb = importlib.import_module("likewise.verbs.explain")
+
+    def question(error):
+        def ask(probe):
+            raise error
+
+        monkeypatch.setattr(verb, "QUESTIONS", [("the moon", ask)])
+
+    question(Unfit("the family has no moon"))
+    assert {"what": "the moon", "why": "the family has no moon"} in explain(census, n=1)["skipped"]
+    question(NotImplementedError("aten::moon is not implemented for CPU"))
+    with pytest.raises(NotImplementedError, match="aten::moon"):
+        explain(census, n=1)

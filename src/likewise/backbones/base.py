@@ -145,8 +145,8 @@ class Predictor(nn.Module, ABC):
 
         What `step` then does to it leaves `state` as it was.
         """
-        raise NotImplementedError("this predictor's state cannot be reordered, which beam search needs")
+        raise Unfit("this predictor's state cannot be reordered, which beam search needs")
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         """Where each block looks as it predicts x, shape (B, L); see `Attention`."""
-        raise NotImplementedError("this backbone has no attention to show; transformer has")
+        raise Unfit("this backbone has no attention to show; transformer has")

@@ -12,7 +12,7 @@ from likewise.backbones.base import Attention, Backbone, Predictor, Role
 from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.decode_kernels import CrossRows, Product, as_packed, filled_up, read_alone, take
 from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, record_attention
-from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
+from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, Unfit, token_mask
 
 Cell = Literal["lstm", "gru"]
 
@@ -119,7 +119,7 @@ class _Predictor(Predictor):
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         if self.cross is None:
-            raise NotImplementedError("a recurrent network has no attention, unless it is given a text or a picture")
+            raise Unfit("a recurrent network has no attention, unless it is given a text or a picture")
         return Attention(None, self.context.by_field(record_attention([self.cross], lambda: self(x, c)), c))
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:

@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from likewise.explain.page import Section, strip
 from likewise.explain.probe import COUNT, FEW, Probe
 from likewise.metrics.intervals import ratio_of_sums
+from likewise.spaces import Unfit
 
 #: properties that are always shown, the modality's first; and of the others so many that training items tell best
 _ALWAYS, _OTHERS = 2, 4
@@ -57,7 +58,7 @@ def section(probe: Probe) -> Section | None:
     # Chosen by training items: held-out ones are to be asked without a choice.
     first, others = tried[:_ALWAYS], sorted(tried[_ALWAYS:], key=lambda each: -each[0])[:_OTHERS]
     if not tried:
-        raise NotImplementedError("no property is had by some of the kept items and lacked by others")
+        raise Unfit("no property is had by some of the kept items and lacked by others")
     for _, name, fitted, inside, outside, tell in sorted(first + others, key=lambda each: -each[0]):
         weights = _weights(outside)
         right = (fitted.predict(y) == outside).astype(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 from likewise.explain.page import Section, given_words, strip, token_note
 from likewise.explain.probe import COUNT, Given, Probe
 from likewise.metrics.intervals import Estimate, generator, mean
-from likewise.spaces import Continuous
+from likewise.spaces import Continuous, Unfit
 
 #: numbers in an item beyond which fewer likelihoods are asked for: a flow's take seconds each
 _LARGE = 1024
@@ -22,7 +22,7 @@ def section(probe: Probe) -> Section | None:
     """data: fields by name, each with moved_without, moved_by_another and (where there is a likelihood) worth and
     worth_over_another, in bits per unit, as value, low, high over `n` items."""
     if not probe.run.conditions:
-        raise NotImplementedError("this run is given nothing")
+        raise Unfit("this run is given nothing")
     found = Section(
         "fields",
         "Effect of each given field",

@@ -17,7 +17,7 @@ from torch import Tensor
 from likewise.explain.page import Section, paired, strip
 from likewise.explain.probe import COUNT, Probe, Subject
 from likewise.sampling.interpolation import slerp
-from likewise.spaces import Tokens
+from likewise.spaces import Tokens, Unfit
 
 #: stops on the way between two items, both ends included
 _STOPS = 8
@@ -67,12 +67,12 @@ def _between(probe: Probe, found: Section) -> None:
     ends = [s for s in probe.subjects if s.drawn]
     try:
         own = [(s, _start(probe, s)) for s in probe.subjects if not s.drawn]
-    except NotImplementedError as error:
+    except Unfit as error:
         probe.skipped.append(("the way from your own item", str(error)))
         own = []
     placed = own + [(s, _start(probe, s)) for s in ends]
     ways = list(itertools.pairwise(placed))[:3]
-    with suppress(NotImplementedError):  # a GAN has no latent of a real item
+    with suppress(Unfit):  # a GAN has no latent of a real item
         one, other = ((s, _start(probe, s)) for s in probe.some_held_out(2))
         ways.append((one, other))
     for (one, a), (other, b) in ways:
@@ -91,7 +91,7 @@ def _units(probe: Probe, found: Section) -> None:
     subject = probe.subjects[0]
     try:
         z = _start(probe, subject)
-    except NotImplementedError:  # a user's own item, and no way from it to a latent
+    except Unfit:  # a user's own item, and no way from it to a latent
         subject = next(s for s in probe.subjects if s.drawn)
         z = _start(probe, subject)
     together = None if isinstance(probe.model.target, Tokens) else _together(probe)
@@ -155,7 +155,7 @@ def _round_trip(probe: Probe, found: Section, flat: bool) -> None:
             active = int((_variance(probe) > _ACTIVE).sum())
             found.data["active_units"] = active
             found.facts.append(f"{active} of {starts.shape[1]} units are in use: they tell training items apart.")
-    except NotImplementedError:
+    except Unfit:
         return  # a GAN: said once, where a user's own item is asked for
     values = probe.draw([s.given for s in reals], [s.index for s in reals], starts)
     far = [float(probe.moved([value], real.value)[0]) for real, value in zip(reals, values, strict=True)]

@@ -16,6 +16,7 @@ from likewise.draws import Draws, derive_seed
 from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits
 from likewise.runs.run import Reference, Run
+from likewise.spaces import Unfit
 
 #: how many items an average is taken over; few, so that a page takes seconds
 COUNT = 8
@@ -98,7 +99,7 @@ class Probe:
         return Draws(derive_seed(self.seed, "sample"), torch.tensor(indices), self.device)
 
     def latent(self, indices: Sequence[int]) -> Tensor:
-        """The latents that samples `indices` start from. Raises NotImplementedError where there are none."""
+        """The latents that samples `indices` start from. Raises Unfit where there are none."""
         return self.model.latent(self.noise(indices))
 
     def draw(self, rows: list[Given], indices: Sequence[int], z: Tensor | None = None) -> list[Any]:
@@ -143,7 +144,7 @@ class Probe:
             if self.latent([0]).dim() != 2:
                 return None
             return self._latents(self.train), self._latents(self.held_out)
-        except NotImplementedError:
+        except Unfit:
             return None
 
     def _latents(self, part: Reference) -> NDArray[np.float64]:

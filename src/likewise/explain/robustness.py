@@ -9,6 +9,7 @@ import numpy as np
 from likewise.explain.page import Section, given_words, strip, token_note
 from likewise.explain.probe import Probe, Subject
 from likewise.metrics.intervals import generator
+from likewise.spaces import Unfit
 
 
 def section(probe: Probe) -> Section | None:
@@ -28,7 +29,7 @@ def section(probe: Probe) -> Section | None:
     for subject in [s for s in probe.subjects if not s.drawn] or probe.some_held_out(1):
         _item(probe, subject, found)
     if not found.strips:
-        raise NotImplementedError("neither what is given nor what is made can be got wrong and still be read")
+        raise Unfit("neither what is given nor what is made can be got wrong and still be read")
     found.facts += token_note(probe)
     return found
 
@@ -88,7 +89,7 @@ def _verdicts(probe: Probe, values: list[Any], rows: list[dict[str, Any]]) -> tu
         return [f"{b:.2f} bits a {unit}" for b in bits], [{"bits": round(float(b), 5)} for b in bits]
     try:
         logits = probe.model.discriminate(probe.encoded(values), probe.condition(rows)).detach().double().cpu().numpy()
-    except NotImplementedError:
+    except Unfit:
         return [], []
     return [f"logit {b - logits[0]:+.2f}" if i else "its logit is 0 here" for i, b in enumerate(logits)], [
         {"logit": round(float(b), 5)} for b in np.asarray(logits)

@@ -20,7 +20,7 @@ from likewise.explain.tokens import MOST_BITS, coloured
 from likewise.metrics.intervals import generator
 from likewise.metrics.likelihood import bits_per_unit
 from likewise.runs.run import Run
-from likewise.spaces import Tokens
+from likewise.spaces import Tokens, Unfit
 
 #: texts in each section
 _SHOWN = 12
@@ -109,7 +109,7 @@ def _surprisal(run: Run, x: torch.Tensor, c: dict[str, torch.Tensor] | None) -> 
     """Nats of each token of x, shape (n, L). Raises ValueError where the family knows none."""
     try:
         return run.over(x, c, lambda part, given, _: run.model.surprisal(part, given))
-    except NotImplementedError as error:
+    except Unfit as error:
         raise ValueError(f"--report surprisal: {error}") from None
 
 

@@ -161,7 +161,7 @@ class AutoregressiveModel(Model):
 
     @torch.no_grad()
     def attention(self, x: Tensor, c: dict[str, Tensor] | None) -> Attention:
-        """Where the predictor looked; NotImplementedError where it has no attention."""
+        """Where the predictor looked; Unfit where it has no attention."""
         return self.predictor.attention(x, c)
 
     def longest(self, settings: Sampling) -> int:

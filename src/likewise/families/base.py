@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
-from likewise.spaces import Condition, Continuous, Space, Tokens, drop
+from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit, drop
 
 
 class Sampling(BaseModel):
@@ -214,26 +214,26 @@ class Model(nn.Module, ABC):
 
         Of tokens, missing ones count as nothing (see `spaces.without_end`).
         """
-        raise NotImplementedError(f"{type(self).__name__} has no likelihood")
+        raise Unfit(f"{type(self).__name__} has no likelihood")
 
     def latent(self, draws: Draws) -> Tensor:
         """What a sample starts from, shape (B, *any), standard normal; `sample` is `from_latent` of it."""
-        raise NotImplementedError("the family draws token by token, from no latent")
+        raise Unfit("the family draws token by token, from no latent")
 
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """The items that the latents z, as `latent` gives them, become; shape as of `sample`."""
-        raise NotImplementedError("the family has no latent")
+        raise Unfit("the family has no latent")
 
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The latents that items would come from, shape as of `latent`: of them, `from_latent` makes nearly x again."""
-        raise NotImplementedError("the family knows no way from an item to a latent; vae and flow do")
+        raise Unfit("the family knows no way from an item to a latent; vae and flow do")
 
     def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
         """The normal distribution of the latents that each item may come from: its mean and its scale.
 
         Shape (B, *latents.shape) each. A scale of 0 says that there is no doubt.
         """
-        raise NotImplementedError("the family learns no distribution of an item's latents; vae does")
+        raise Unfit("the family learns no distribution of an item's latents; vae does")
 
     def graph(self) -> Graph:
         """What of drawing can be computed elsewhere; see `Graph`. Raises ValueError, a clause, where nothing can."""
@@ -241,23 +241,23 @@ class Model(nn.Module, ABC):
 
     def codes(self, x: Tensor) -> Tensor:
         """The items as codes: int64, shape (B, length), as the family's `codebook` says."""
-        raise NotImplementedError("the family has no codes; codec does")
+        raise Unfit("the family has no codes; codec does")
 
     def from_codes(self, codes: Tensor) -> Tensor:
         """The items that codes, shape (B, length), become; shape as of `sample`."""
-        raise NotImplementedError("the family has no codes; codec does")
+        raise Unfit("the family has no codes; codec does")
 
     def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """-log p of each token given those before it and c, in nats, shape (B, L); 0 for tokens that do not count."""
-        raise NotImplementedError("the family does not predict token by token; autoregressive does")
+        raise Unfit("the family does not predict token by token; autoregressive does")
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None) -> Attention:
         """Where the network looked as it predicted each token of x (see `backbones.base.Attention`)."""
-        raise NotImplementedError("the family does not predict token by token; autoregressive does")
+        raise Unfit("the family does not predict token by token; autoregressive does")
 
     def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """How real the model's own judge takes items to be, in logits, shape (B,); it can be differentiated by x."""
-        raise NotImplementedError("the family has no discriminator; gan has")
+        raise Unfit("the family has no discriminator; gan has")
 
 
 def drop_some(c: dict[str, Tensor] | None, rate: float, draws: Draws) -> dict[str, Tensor] | None:

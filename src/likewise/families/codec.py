@@ -20,7 +20,7 @@ from likewise.families.base import Family, Model, Sampling
 from likewise.families.latent_grid import Stride, coarser, why_no_grid
 from likewise.families.patch_discriminator import Adversarial, Critic
 from likewise.families.quantise import FSQ, VQ, Quantiser
-from likewise.spaces import Condition, Continuous, Space, Tokens
+from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
 
 #: the variance that errors are divided by where values lie on levels in [-1, 1]
 _VARIANCE = 0.25
@@ -138,7 +138,7 @@ class CodecModel(Model):
         return terms
 
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        raise NotImplementedError("a codec draws nothing by itself: train what draws its codes, --through RUN")
+        raise Unfit("a codec draws nothing by itself: train what draws its codes, --through RUN")
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.guidance import follow, guided
 from likewise.families.prob_paths import PATHS, Linear, Path, PathName
 from likewise.families.solvers import FlowSampling
-from likewise.spaces import Condition, Continuous, Space, from_index, item_lengths, position_mask, to_index
+from likewise.spaces import Condition, Continuous, Space, Unfit, from_index, item_lengths, position_mask, to_index
 
 #: How far beyond the range the first and the last level are learned. Much of a drawing, a logo or a scan is its plain
 #: ground, and the error of a network there is a faint noise that shows; beyond the range it is cut off. The map keeps
@@ -351,7 +351,7 @@ class FlowModel(Model):
                 if self.space.ragged
                 else ("one-hot channels; autoregressive and vae have")
             )
-            raise NotImplementedError(f"a flow has no likelihood of {what} one")
+            raise Unfit(f"a flow has no likelihood of {what} one")
         if self.space.levels:
             x = ragged.dequantised(x, self.space, draws)
         x = self._enter(x).detach()

@@ -252,7 +252,7 @@ class VAEModel(Model):
         Of a density in x's units; values on levels are dequantised for a Gaussian, and bins count as wide as they are.
         """
         if self.likelihood is None:
-            raise NotImplementedError("Bernoulli of grey values is a loss, not a likelihood; gaussian has one")
+            raise Unfit("Bernoulli of grey values is a loss, not a likelihood; gaussian has one")
         if isinstance(self.target, Continuous) and self.target.levels and self.observed.kind == "gaussian":
             x = ragged.dequantised(x, self.target, draws)
         # Any q is a bound: the encoder reads the end of a text even where that is not counted.

@@ -18,6 +18,7 @@ from torch import Tensor
 from likewise.draws import Draws, derive_seed
 from likewise.errors import Message, Setting, UserError
 from likewise.sampling.sampler import Sampler
+from likewise.spaces import Unfit
 
 #: pictures from one sample to the next, and how long each is seen, in milliseconds
 FRAMES, _EACH = 12, 80
@@ -107,7 +108,7 @@ def _frames(
     device = model.device
     try:
         ends = model.latent(Draws(derive_seed(seed, "sample"), torch.arange(n), device))
-    except NotImplementedError as error:
+    except Unfit as error:
         raise UserError(f"{error}; vae, gan and flow have one", setting="walk") from None
     shares = torch.arange(FRAMES, device=device) / FRAMES
     z = torch.cat([slerp(ends[[i]], ends[[(i + 1) % n]], shares) for i in range(n)])

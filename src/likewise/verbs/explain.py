@@ -22,6 +22,7 @@ from likewise.explain.page import SCHEMA, Section, about, write
 from likewise.explain.probe import Probe, Subject
 from likewise.modalities.base import BadValue
 from likewise.runs.run import Run
+from likewise.spaces import Unfit
 
 #: what is asked, in the order of the page, with what it is called where it cannot be answered
 QUESTIONS: list[tuple[str, Callable[[Probe], Section | None]]] = [
@@ -57,7 +58,7 @@ def explain(
         tell(f"asking: {name}")
         try:
             found = ask(probe)
-        except NotImplementedError as error:
+        except Unfit as error:
             probe.skipped.append((name, str(error)))
             continue
         if found is not None:
