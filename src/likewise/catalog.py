@@ -23,10 +23,11 @@ from typing import Any, NamedTuple
 GROUP = "likewise.plugins"
 _OWN = "likewise"
 
-#: files <-> values, and how people see values
+#: files <-> values, and how people see values; in the order in which they are asked which files of a folder are theirs
+#: (a GIF can be a clip, or else a picture)
 MODALITIES = {
-    "image": ("likewise.modalities.image:Image", "pictures: .png, .jpg, .webp and other files that Pillow reads"),
     "video": ("likewise.modalities.video:Video", "short clips without sound"),
+    "image": ("likewise.modalities.image:Image", "pictures: .png, .jpg, .webp and other files that Pillow reads"),
     "label": ("likewise.modalities.label:Label", "one of a few names"),
     "text": ("likewise.modalities.text:Text", "text in any language"),
     "dialogue": ("likewise.modalities.dialogue:Dialogue", "conversations of several turns"),
@@ -77,12 +78,11 @@ METRICS = {
 #: how the files of a path become records, in the order in which they are tried
 LAYOUTS = {
     "metadata": ("likewise.data.layouts.metadata:Metadata", "pictures or clips with metadata.jsonl or metadata.csv"),
-    "clips": ("likewise.data.layouts.clip_folder:ClipFolder", "a folder of films, of GIFs or of folders of frames"),
+    "files": ("likewise.data.layouts.files:ValueFiles", "a folder of pictures or clips, or of folders of classes"),
     "text-file": ("likewise.data.layouts.texts:TextFile", "one text file, by its lines, paragraphs or parts"),
     "conversations": ("likewise.data.layouts.conversations:Conversations", "conversations in a .yaml file"),
     "tmx": ("likewise.data.layouts.translations:TranslationMemory", "a translation memory, .tmx"),
     "parallel-texts": ("likewise.data.layouts.translations:ParallelTexts", "two files, line by line: a.en and a.de"),
-    "images": ("likewise.data.layouts.image_folder:ImageFolder", "a folder of pictures, or of folders of classes"),
     "texts": ("likewise.data.layouts.texts:TextFolder", "a folder of .txt files"),
     "fasta": ("likewise.data.layouts.science:Fasta", "proteins, DNA or RNA in FASTA files"),
     "smiles": ("likewise.data.layouts.science:Smiles", "molecules in SMILES files"),

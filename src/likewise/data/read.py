@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from likewise import catalog
 from likewise.data.layouts.base import Layout, Source
+from likewise.data.layouts.files import kinds_of_files
 from likewise.data.records import Records
 from likewise.data.tables import is_text
 
@@ -67,7 +68,8 @@ def find_layout(source: Source) -> Layout:
         raise ValueError(f"{path}: {source.suffix} files are not known; give {names}")
     suffixes = sorted(source.by_suffix)
     found = f"{len(tables)} tables: give one of them" if tables else f"only {', '.join(suffixes[:5])}"
-    wanted = "pictures, clips, .txt or .po files, two parallel texts or single table"
+    items = ", ".join(f"{kind.item}s" for kind in kinds_of_files())
+    wanted = f"{items}, .txt or .po files, two parallel texts or single table"
     raise ValueError(f"{path}: no {wanted} in it ({found if suffixes else 'it is empty'})")
 
 
@@ -77,8 +79,8 @@ def _choose_fields(found: Records, target: str | None, given: Sequence[str] | No
     wanted = found.given if given is None else tuple(given)
     if chosen not in wanted:
         return chosen, wanted
-    if set(found.modalities.values()) == {"text"} and len(found.columns) == 2:
-        # With exactly two text fields, naming one determines the other.
+    if len(found.columns) == 2 and len(set(found.modalities.values())) == 1:
+        # With exactly two fields of one modality, naming one determines the other.
         first, second = found.columns
         other = first if chosen == second else second
         if target is None:

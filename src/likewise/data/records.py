@@ -16,6 +16,18 @@ from likewise.data.indexed import content, mark
 
 
 @dataclass(frozen=True)
+class FoundFiles:
+    """Which of a folder's files are values of a modality.
+
+    names: relative to the folder; of a subfolder, where that is one value. layout: what the folder is, in a few words.
+    """
+
+    names: list[str]
+    layout: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Records:
     """Records by column: columns[field][i] is the raw value of record i (a Path, a string, a mapping).
 

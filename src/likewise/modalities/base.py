@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from PIL import Image as PILImage
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from likewise.data.records import FoundFiles
 from likewise.draws import Draws
 from likewise.spaces import Space, only_read
 
@@ -147,6 +149,10 @@ class Modality(ABC):
     suffix: str | None = None
     #: what samples may be written as beside that, see `written`
     suffixes: tuple[str, ...] = ()
+    #: what one value is called, in the singular: "picture"
+    item: ClassVar[str] = "item"
+    #: the ends of the names of a user's files that are one value each, such as ".png"; see `find_files`
+    reads: ClassVar[tuple[str, ...]] = ()
     #: the forms that its values have beside their own, each with its method: `text_of`, `row_of`, `picture_of`,
     #: `frames_of`, `messages_of`. Metrics, report sections, pages and exporters are chosen by these, not by name.
     forms: tuple[Form, ...] = ()
@@ -181,6 +187,17 @@ class Modality(ABC):
     def default_family(cls, encoding: Encoding | None = None) -> str:
         """The family that is tried where a user names none; encoding: other than the first of `encodings`."""
         return {"continuous": "flow", "tokens": "autoregressive"}[encoding or cls.encodings[0]]
+
+    @classmethod
+    def find_files(cls, folder: Path, names: Sequence[str], asked: bool) -> FoundFiles | None:
+        """Which of a folder's files are values of this modality; None where it holds none.
+
+        names: of all files in the folder and below, relative to it, or of those that its metadata list. asked: whether
+        the user asked for this modality. Modalities are asked in the order of the catalog.
+        """
+        found = [name for name in names if Path(name).suffix.lower() in cls.reads]
+        found.sort(key=lambda name: name.split(os.sep))
+        return FoundFiles(found, f"{cls.name} folder") if found else None
 
     @classmethod
     def summary(cls, value: Any) -> tuple[str, str]:

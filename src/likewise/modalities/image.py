@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,11 @@ from PIL.PngImagePlugin import PngInfo
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from likewise.data.records import FoundFiles
 from likewise.draws import Draws
 from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
-from likewise.modalities.image_io import Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
+from likewise.modalities.frame_names import look_like_frames
+from likewise.modalities.image_io import PICTURES, Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
 from likewise.modalities.palette import main_colours
 from likewise.modalities.patches import Patches
 from likewise.spaces import Continuous, Space, Tokens, Unfit
@@ -71,6 +74,8 @@ class Image(Modality):
     name = "image"
     Settings = ImageSettings
     encodings = ("continuous", "tokens")
+    item = "picture"
+    reads = tuple(sorted(PICTURES))
     forms = ("picture",)
     page_style = "figures"
     suffix = ".png"
@@ -232,6 +237,14 @@ class Image(Modality):
 
     def caption(self, value: Any) -> str:
         return f"a picture, {self.width} by {self.height} pixels"
+
+    @classmethod
+    def find_files(cls, folder: Path, names: Sequence[str], asked: bool) -> FoundFiles | None:
+        found = super().find_files(folder, names, asked)
+        if found is None or not look_like_frames(found.names):
+            return found
+        note = "each folder holds as many numbered pictures: if they are the frames of a clip, --as video"
+        return replace(found, notes=(note,))
 
     @classmethod
     def thumbnail(cls, path: Path) -> tuple[str, PILImage.Image]:

@@ -17,6 +17,8 @@ from likewise.modalities.base import BadValue
 
 Mode = Literal["L", "RGB", "RGBA"]
 Crop = Literal["centre", "random", "pad", "squeeze"]
+#: ends of the names of picture files
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 #: only these decoders are ever run on a user's files
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MOST_PIXELS = 100_000_000

@@ -5,6 +5,7 @@ Blocks of space-time as tokens are VideoGPT's (Yan et al., "VideoGPT", 2021), he
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +19,11 @@ from PIL import ImageOps
 from pydantic import Field
 from torch import Tensor
 
+from likewise.data.records import FoundFiles
 from likewise.draws import Draws
 from likewise.modalities import video_io
 from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
+from likewise.modalities.clip_files import clip_files, frame_folders
 from likewise.modalities.patches import Patches
 from likewise.modalities.video_io import About, Clip
 from likewise.spaces import Continuous, Space, Tokens
@@ -64,6 +67,8 @@ class Video(Modality):
     name = "video"
     Settings = VideoSettings
     encodings = ("continuous", "tokens")
+    item = "clip"
+    reads = tuple(video_io.FILMS)
     forms = ("frames",)
     page_style = "figures"
     suffixes = tuple(f".{kind}" for kind in video_io.WRITTEN)
@@ -200,6 +205,14 @@ class Video(Modality):
 
     def view_settings(self, name: str) -> dict[str, Any]:
         return {"size": f"{self.width}x{self.height}", "mode": self.mode, "patch": 1}
+
+    @classmethod
+    def find_files(cls, folder: Path, names: Sequence[str], asked: bool) -> FoundFiles | None:
+        """Films; animated pictures; folders of frames if they are asked for, or listed as such."""
+        if found := clip_files(folder, names, asked):
+            return FoundFiles(sorted(found, key=lambda name: name.split(os.sep)), "clip folder")
+        folders = list(names) if names and (folder / names[0]).is_dir() else frame_folders(names) if asked else []
+        return FoundFiles(folders, "folders of frames") if folders else None
 
     @classmethod
     def thumbnail(cls, path: Path) -> tuple[str, PILImage.Image]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from likewise.data import clips
 from likewise.data.layouts.base import Layout, Source
+from likewise.data.layouts.files import files_of_one_kind, suffixes_of_files
 from likewise.data.layouts.items import paths
 from likewise.data.records import Records
 from likewise.data.tables import read_rows
@@ -29,10 +29,11 @@ class Metadata(Layout):
         assert table is not None
         rows = read_rows(table)
         files = _files(source.path, table, rows)
-        moving = source.as_ != "image" and (
-            bool(clips.clip_files(source.path, files, source.as_ == "video")) or (source.path / files[0]).is_dir()
-        )
-        kind = "video" if moving else "image"
+        found = files_of_one_kind(source.path, files, source.as_)
+        if found is None:
+            known = ", ".join(sorted(suffixes_of_files()))
+            raise ValueError(f"{table}: no modality reads files such as {files[0]}; known are {known}")
+        kind = found[0].name
         columns: dict[str, Any] = {kind: paths(source.path, files)}
         modalities = {kind: kind}
         for name in dict.fromkeys(k for row in rows for k in row if k != "file_name"):
@@ -41,8 +42,7 @@ class Metadata(Layout):
                 columns[name] = [None if v is None else str(v) for v in values]
                 modalities[name] = "label" if len(set(columns[name])) <= _LABELS * len(rows) else "text"
         given = tuple(name for name in _GIVEN if name in columns)[:1]
-        layout = f"{'clips' if moving else 'images'} with metadata"
-        return Records(source.path, layout, modalities, columns, kind, given)
+        return Records(source.path, f"{found[0].item}s with metadata", modalities, columns, kind, given)
 
 
 def _table(folder: Path) -> Path | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from likewise.data import parallel_corpus
-from likewise.data.clips import PICTURES
 from likewise.data.layouts.base import TABLES, Layout, Source
+from likewise.data.layouts.files import suffixes_of_files
 from likewise.data.layouts.texts import CODE
 from likewise.data.records import Records
 from likewise.data.sequences import FASTA, SMILES
@@ -25,7 +25,7 @@ class ParallelTexts(Layout):
     def detect(self, source: Source) -> int:
         # .fa is Persian beside .en, and a genome beside .faa
         suffixes = source.by_suffix.keys()
-        strange = suffixes & (PICTURES | TABLES | _NO_LANGUAGE) or suffixes <= CODE | FASTA | SMILES
+        strange = suffixes & (suffixes_of_files() | TABLES | _NO_LANGUAGE) or suffixes <= CODE | FASTA | SMILES
         return 2 if source.is_folder and not strange and parallel_corpus.languages(source.names) else 0
 
     def read(self, source: Source) -> Records:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from PIL import Image as PILImage
 
-FILMS = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
+from likewise.modalities.image_io import PICTURES
+from likewise.modalities.video_io import FILMS
+
 #: what may move
 ANIMATED = {".gif", ".webp"}
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-#: files of which it is asked whether they move; frames that make a folder look like a clip
-_LOOKED_AT, _FEWEST = 9, 4
+#: files of which it is asked whether they move
+_LOOKED_AT = 9
 
 
 def clip_files(path: Path, names: Sequence[str], wanted: bool = False) -> list[str]:
@@ -24,7 +23,7 @@ def clip_files(path: Path, names: Sequence[str], wanted: bool = False) -> list[s
     Films are, unless pictures are more. Animated pictures are, where there are no others and most of some that are
     looked at move; or where clips are `wanted`.
     """
-    films = _ending(names, FILMS)
+    films = _ending(names, FILMS.keys())
     pictures = _ending(names, PICTURES)
     if films and (wanted or len(films) >= len(pictures)):
         return films
@@ -40,23 +39,7 @@ def frame_folders(names: Sequence[str]) -> list[str]:
     return sorted({folder for name in _ending(names, PICTURES) if (folder := os.path.dirname(name))})
 
 
-def look_like_frames(names: Sequence[str]) -> bool:
-    """Whether every folder holds as many pictures as all others, and they are numbered without a gap."""
-    folders: dict[str, list[int]] = defaultdict(list)
-    for name in names:
-        hit = re.search(r"(\d+)$", Path(name).stem)
-        if hit is None:
-            return False
-        folders[os.path.dirname(name)].append(int(hit.group(1)))
-    if len(folders) < 2 or len({len(found) for found in folders.values()}) > 1:
-        return False
-    return all(
-        len(found) >= _FEWEST and sorted(found) == [*range(min(found), min(found) + len(found))]
-        for found in folders.values()
-    )
-
-
-def _ending(names: Sequence[str], suffixes: set[str]) -> list[str]:
+def _ending(names: Sequence[str], suffixes: Set[str]) -> list[str]:
     return [name for name in names if Path(name).suffix.lower() in suffixes]
 
 

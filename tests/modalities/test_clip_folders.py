@@ -4,15 +4,9 @@ import json
 
 import pytest
 
-from likewise.data import clips
 from likewise.data.read import read_records
-from likewise.modalities import video_io
 from likewise.quality.scan import scan
 from moving import save_frames, save_gif, save_still, square
-
-
-def test_the_ends_of_films_are_known_on_both_sides():
-    assert set(video_io.FILMS) == clips.FILMS
 
 
 def test_animated_pictures_are_clips_and_still_ones_pictures(tmp_path):
