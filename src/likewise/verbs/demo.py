@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from likewise.verbs.evaluate import evaluate
@@ -12,26 +13,16 @@ from likewise.verbs.train import train
 
 def lay_out(kind: str, folder: Path) -> Path:
     """Write the demo data of "images", "text" or "table" and return its path."""
+    if kind not in _DATA:
+        raise ValueError(f"no demo {kind!r}; choose {', '.join(_DATA)}")
     folder.mkdir(parents=True, exist_ok=True)
-    if kind == "text":
-        from pydoc_data.topics import topics
+    return _DATA[kind](folder)
 
-        path = folder / "python.txt"
-        path.write_text("\n".join(topics.values()), encoding="utf-8")
-        return path
-    from sklearn import datasets
 
-    if kind == "table":
-        import polars as pl
-
-        wine = datasets.load_wine()
-        columns = dict(zip(wine.feature_names, wine.data.T, strict=True))  # pyright: ignore
-        path = folder / "wine.csv"
-        pl.DataFrame({**columns, "cultivar": [f"cultivar {k}" for k in wine.target]}).write_csv(path)  # pyright: ignore
-        return path
-    if kind != "images":
-        raise ValueError(f"no demo {kind!r}; choose images, text or table")
+def _digits(folder: Path) -> Path:
+    """Pictures of scikit-learn's digits, 8x8 pixels, a folder for each class."""
     from PIL import Image
+    from sklearn import datasets
 
     digits = datasets.load_digits()
     path = folder / "digits"
@@ -39,6 +30,31 @@ def lay_out(kind: str, folder: Path) -> Path:
         (path / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray((pixels * 255 / 16).round().astype("uint8")).save(path / str(label) / f"{i:04d}.png")
     return path
+
+
+def _topics(folder: Path) -> Path:
+    """The help texts of Python's language reference."""
+    from pydoc_data.topics import topics
+
+    path = folder / "python.txt"
+    path.write_text("\n".join(topics.values()), encoding="utf-8")
+    return path
+
+
+def _wine(folder: Path) -> Path:
+    """The rows of scikit-learn's wine data."""
+    import polars as pl
+    from sklearn import datasets
+
+    wine = datasets.load_wine()
+    columns = dict(zip(wine.feature_names, wine.data.T, strict=True))  # pyright: ignore
+    path = folder / "wine.csv"
+    pl.DataFrame({**columns, "cultivar": [f"cultivar {k}" for k in wine.target]}).write_csv(path)  # pyright: ignore
+    return path
+
+
+#: the data of each demo
+_DATA: dict[str, Callable[[Path], Path]] = {"images": _digits, "text": _topics, "table": _wine}
 
 
 def demo(kind: str, where: Path, minutes: float) -> str:
