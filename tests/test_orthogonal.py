@@ -40,6 +40,7 @@ TYPES = {
     "export/gguf.py": "the form in which a tokenizer's file has its merges",
     "export/diffusers.py": "one layout of another library, written against one network and one modality",
     "export/hf.py": "one layout of another library, written against one network and one modality",
+    "sampling/sampler.py": "what is given to all samples, which is no value",
     "export/layout.py": "one layout of another library, written against one network and one modality",
 }
 
