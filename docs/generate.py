@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from likewise import catalog
-from likewise.cli.parser import build_parser
+from likewise.cli.entry import build_parser
 from likewise.config import Experiment
 from likewise.metrics.catalog import MEASURES
 

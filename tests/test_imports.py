@@ -121,5 +121,5 @@ def test_there_is_no_circle():
 
 
 def test_help_loads_no_torch():
-    code = "import sys, likewise, likewise.cli\nlikewise.cli.parser.build_parser()\nassert 'torch' not in sys.modules"
+    code = "import sys, likewise, likewise.cli\nlikewise.cli.entry.build_parser()\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

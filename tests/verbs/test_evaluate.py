@@ -120,8 +120,9 @@ class FakeRun:
         x = real[torch.arange(n) % len(real)] if self.encoding == "continuous" else ended
         return SimpleNamespace(values=values, given=asked, seed=seed, x=x)
 
-    def how_drawn(self, settings: Any = None) -> dict[str, Any]:
-        return dict(settings or {})
+    @property
+    def sampler(self) -> Any:
+        return SimpleNamespace(changed_settings=lambda settings=None: dict(settings or {}))
 
     def log_likelihood(self, x: Any, c: Any, seed: int) -> np.ndarray:
         return np.full(len(x), -64 * np.log(2.0))

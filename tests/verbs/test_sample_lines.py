@@ -36,7 +36,7 @@ def test_each_line_has_one_in_step(run, tmp_path, monkeypatch, capsys, bulk):
     path = tmp_path / "sources.txt"
     path.write_text("\n".join(sources) + "\n")
     if bulk:
-        monkeypatch.setattr(main, "_BULK", 4)
+        monkeypatch.setattr("likewise.cli.sample.BULK", 4)
     said = likewise(
         monkeypatch, capsys, "sample", run.path, "--given-file", path, "--seed", 3, "--out", tmp_path / "out",
         "--set", "beams=2",

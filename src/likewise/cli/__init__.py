@@ -1,3 +1,3 @@
 """The command line: parsing, wording, printing. The only place that knows how flags are spelt."""
 
-from likewise.cli.commands import main as main
+from likewise.cli.entry import main as main

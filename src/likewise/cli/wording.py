@@ -39,7 +39,7 @@ def say(text: str) -> str:
     return worded(text, wording)
 
 
-def explain(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error as one line for the terminal."""
     text = say(error.message) if isinstance(error, UserError) else str(error)
     return " ".join(text.split("\n"))

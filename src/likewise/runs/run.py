@@ -281,7 +281,3 @@ class Run:
             with torch.no_grad():
                 parts.append(score(x[index].to(device), part, index).cpu())
         return torch.cat(parts).double().numpy()
-
-
-def list_runs(folder: Path) -> list[Run]:
-    return [Run(p.parent) for p in sorted(folder.glob("*/experiment.toml"))]

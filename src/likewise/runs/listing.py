@@ -1,0 +1,59 @@
+"""What the small files of a run folder say of it, read without its networks (and so without torch)."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in a line. learns: "image given label". steps: None while it is unfinished. loss: the best held-out one."""
+
+    path: Path
+    learns: str
+    family: str
+    backbone: str
+    steps: int | None
+    seconds: float
+    loss: float | None
+
+
+def list_runs(folder: Path) -> list[Summary]:
+    """The runs in a folder, by name."""
+    return [summary(file.parent) for file in sorted(folder.glob("*/experiment.toml"))]
+
+
+def summary(path: Path) -> Summary:
+    """Raises ValueError if one of the run's files cannot be read."""
+    file = path / "experiment.toml"
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        file = path / "run.json"
+        info = _json(file) if file.is_file() else {}
+        file = path / "modality.json"
+        learns = _learns(_json(file))
+        file = path / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+    except ValueError as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from None
+    losses = [
+        line["best"] for line in lines if line["split"] in ("val", "held_out")
+    ]  # the latter in runs of earlier versions
+    family, backbone = (settings.get(part, {}).get("name", "") for part in ("family", "backbone"))
+    return Summary(
+        path, learns, family, backbone, info.get("steps"), info.get("seconds", 0.0), losses[-1] if losses else None
+    )
+
+
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _learns(state: dict[str, Any]) -> str:
+    what = state["target"][0] + (" as latents" if "latents" in state else "")
+    given = ", ".join(state["condition"])
+    return f"{what} given {given}" if given else what
