@@ -81,7 +81,7 @@ def _verb(name: str, verb: argparse.ArgumentParser) -> str:
     rows = [
         (_flag(action), _choices(action) + (action.help or ""))
         for action in verb._actions
-        if not isinstance(action, argparse._HelpAction)
+        if not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS
     ]
     examples = "\n".join(line.strip() for line in (verb.epilog or "").splitlines()[1:])
     return f"## {name}\n\n{verb.description}\n\n{_table(('argument', 'meaning'), rows)}\n```sh\n{examples}\n```\n"
