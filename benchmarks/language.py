@@ -45,7 +45,7 @@ def splits(run: Run) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
 
 def bits_per_byte(run: Run, texts: list[str]) -> float:
     """Of what is in the texts: the ends of lines are in neither sum."""
-    space = run.modality.space(run.encoding)
+    space = run.space
     total = 0.0
     channel = run.channel(texts)
     for start in range(0, len(texts), 512):
@@ -72,8 +72,8 @@ def kjv_document(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
         "--unit", "document", "--set", "data.split=tail", "--set", "target.length=256",
     )  # fmt: skip
     _, held_out = splits(run)
-    whole = run.modality.windows(held_out[""], run.encoding).whole
-    newline = torch.tensor([not piece.strip(b"\n") for piece in run.modality.token_bytes()])
+    whole = run.encoding.windows(held_out[""]).whole
+    newline = torch.tensor([not piece.strip(b"\n") for piece in run.encoding.token_bytes()])
     nats = 0.0
     for i in range(len(whole)):
         x = torch.from_numpy(whole.take(np.array([i]))).long()
@@ -161,7 +161,7 @@ def tang(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
 def dialogue(data: Path, runs: Path, minutes: float) -> dict[str, Any]:
     run, command = trained(data / "dialogue/dialogue.jsonl", runs / "dialogue", minutes)
     train, held_out = splits(run)
-    space = run.modality.space(run.encoding)
+    space = run.space
     name = next(iter(run.conditions))
     histories = [held_out[name][i % len(held_out[name])] for i in range(1000)]
     drawn = run.sample(1000, seed=1, given=[{name: h} for h in histories])

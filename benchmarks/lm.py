@@ -18,7 +18,7 @@ from likewise.backbones.transformer import Transformer
 from likewise.config import Training
 from likewise.families.autoregressive import Autoregressive
 from likewise.families.precision import autocast
-from likewise.modalities.base import Packed
+from likewise.modalities.packed import Packed
 from likewise.modalities.text import Text, TextSettings
 from likewise.spaces import Tokens
 from likewise.training import hardware
@@ -39,7 +39,7 @@ def run(nanogpt: str | None, compiled: bool, rounds: int) -> Result:
 
     learner = _ours(vocabulary)
     rows = stream[: len(stream) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)
-    batches = Batches(FieldData(_Bytes(text), "tokens", Packed(rows)))
+    batches = Batches(FieldData(_Bytes(text), Packed(rows)))
     counter = iter(range(10**9))
 
     def ours() -> float:
@@ -74,15 +74,14 @@ def run(nanogpt: str | None, compiled: bool, rounds: int) -> Result:
 
 
 class _Bytes:
-    """Rows of a stream as they are; what `Batches` asks of a modality."""
+    """Rows of a stream as they are; what `Batches` asks of an encoding."""
 
     def __init__(self, text: Text) -> None:
         self.text = text
 
-    def space(self, encoding: str) -> Tokens:
-        return Tokens(CONTEXT, 256)
+    space = Tokens(CONTEXT, 256)
 
-    def encode(self, batch: np.ndarray, encoding: str, draws: object = None) -> torch.Tensor:
+    def encode(self, batch: np.ndarray, draws: object = None) -> torch.Tensor:
         return torch.from_numpy(batch.astype(np.int64))
 
 

@@ -58,7 +58,7 @@ def diffusers_ddpm(run: Run, minutes: float, rate: float, out: Path) -> tuple[Pe
     hardware.tune()
     torch.manual_seed(0)
     part = records_again(run.experiment, run.modality, run.conditions)[0]
-    packed = run.modality.pack(part.columns[part.target], run.encoding)
+    packed = run.encoding.pack(part.columns[part.target])
     data = torch.from_numpy(packed.take(np.arange(len(packed))))
     net = theirs(data.shape[-1], data.shape[1]).train()
     scheduler = DDPMScheduler(num_train_timesteps=1000)

@@ -29,8 +29,9 @@ from likewise.families.base import Model
 from likewise.families.flow import Flow
 from likewise.families.precision import autocast
 from likewise.families.solvers import FlowSampling
-from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
+from likewise.modalities.image_pixels import ImagePixels
+from likewise.modalities.packed import Packed
 from likewise.training import hardware
 from likewise.training.batches import Batches, FieldData
 from likewise.training.data_order import Order
@@ -47,7 +48,7 @@ def run(rounds: int) -> list[Result]:
     hardware.tune()
     small = np.kron(load_digits().images / 16, np.ones((4, 4)))  # pyright: ignore
     pictures = (small * 255).round().astype(np.uint8)[:, None]
-    batches = Batches(FieldData(Image(SIDE, "L", 1, None), "continuous", Packed(pictures)))
+    batches = Batches(FieldData(ImagePixels(Image(SIDE, "L")), Packed(pictures)))
     missing: list[str] = []
     train, train_notes = _ours_training(batches)
     draw, draw_notes = _ours_drawing()
@@ -71,7 +72,7 @@ def run(rounds: int) -> list[Result]:
 def _build(backbone: Backbone, **settings: object) -> Model:
     torch.manual_seed(0)
     family = Flow.model_validate({"name": "flow", **settings})
-    return family.build(Image(SIDE, "L", 1, None).space("continuous"), {}, backbone)
+    return family.build(ImagePixels(Image(SIDE, "L")).space, {}, backbone)
 
 
 def _ours_training(batches: Batches) -> tuple[dict[str, Side], dict[str, str]]:

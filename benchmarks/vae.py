@@ -14,8 +14,9 @@ from benchmarks.rounds import Result, Side, alternate
 from likewise.backbones.mlp import MLP
 from likewise.config import Training
 from likewise.families.vae import VAE
-from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
+from likewise.modalities.image_pixels import ImagePixels
+from likewise.modalities.packed import Packed
 from likewise.training import hardware
 from likewise.training.batches import Batches, FieldData
 from likewise.training.data_order import Order
@@ -33,11 +34,11 @@ def run(rounds: int) -> Result:
     notes: dict[str, str] = {}
     missing: list[str] = []
 
-    modality = Image(28, "L", 1, None)
-    batches = Batches(FieldData(modality, "continuous", Packed((pictures * 255).round().astype(np.uint8))))
+    pixels = ImagePixels(Image(28, "L"))
+    batches = Batches(FieldData(pixels, Packed((pictures * 255).round().astype(np.uint8))))
     torch.manual_seed(0)
     backbone = MLP(encoder_hidden=(HIDDEN,), decoder_hidden=(HIDDEN,), activation="relu")
-    model = VAE(latent=LATENT, likelihood="bernoulli").build(modality.space("continuous"), {}, backbone)
+    model = VAE(latent=LATENT, likelihood="bernoulli").build(pixels.space, {}, backbone)
     learner = Learner(model, Training(batch=BATCH, optimizer="adam"), hardware.choose_device("cpu"))
     order = Order(len(pictures), BATCH, 0)
     counter = iter(range(10**9))

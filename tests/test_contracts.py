@@ -16,6 +16,7 @@ from likewise.assemble import assemble, unfit
 from likewise.config import Training
 from likewise.draws import Draws
 from likewise.modalities import sentence_embeddings
+from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.video_io import Clip
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training import checkpoint
@@ -50,16 +51,13 @@ class Triple(NamedTuple):
 
 @cache
 def field_data(name, encoding=None):
-    cls = catalog.find("modality", name)
-    fitted = cls.fit(VALUES[name], cls.Settings())
-    encoding = encoding or cls.encodings[0]
-    return FieldData(fitted, encoding, fitted.pack(VALUES[name], encoding))
+    fitted = fit_encoding(catalog.find("modality", name), VALUES[name], name=encoding)
+    return FieldData(fitted, fitted.pack(VALUES[name]))
 
 
 @cache
 def space_of(name, encoding=None):
-    cls = catalog.find("modality", name)
-    return cls.fit(VALUES[name], cls.Settings()).space(encoding or cls.encodings[0])
+    return field_data(name, encoding).encoding.space
 
 
 def spaces_of(given):
@@ -77,7 +75,7 @@ def refusal(triple, given=None):
 
 
 KINDS = {m: catalog.find("modality", m) for m in catalog.names("modality")}
-TARGETS = [(m, e) for m, kind in KINDS.items() if not kind.condition_only for e in kind.encodings]
+TARGETS = [(m, e) for m, kind in KINDS.items() if not kind.condition_only for e in catalog.encodings(m)]
 CONDITIONS = [None, *KINDS]
 TRIPLES = [
     Triple(*target, family, backbone)
@@ -177,8 +175,7 @@ def test_every_part_fits_somewhere():
 
 @pytest.mark.parametrize(("triple", "given"), ROTATION, ids=lambda v: "-".join(v) if isinstance(v, tuple) else v)
 def test_what_fits_trains_and_samples(triple, given, tmp_path):
-    encoding = triple.encoding
-    target = field_data(triple.modality, encoding)
+    target = field_data(triple.modality, triple.encoding)
     condition = {} if given is None else {"given": field_data(given)}
     space, family, backbone = parts(triple)
     spaces = spaces_of(given)
@@ -208,10 +205,11 @@ def test_what_fits_trains_and_samples(triple, given, tmp_path):
             assert x.shape[0] == 4
             assert x.shape[1] <= space.length
             assert ((x >= 0) & (x < space.vocabulary)).all()
-    values = target.modality.decode(drawn, encoding, Draws(4, torch.arange(4)))
+    values = target.encoding.decode(drawn, Draws(4, torch.arange(4)))
     assert len(values) == 4
-    if target.modality.suffix is None:
-        json.dumps([target.modality.to_json(v) for v in values])
+    modality = target.encoding.modality
+    if modality.suffix is None:
+        json.dumps([modality.to_json(v) for v in values])
 
 
 def _there_and_back(model, family, x):
@@ -250,7 +248,7 @@ def test_resumed_learner_equals_uninterrupted(family, options, total):
     def fresh():
         torch.manual_seed(0)
         parts = catalog.find("family", family)(**options), catalog.find("backbone", "conv").tiny()
-        model = assemble(target.modality.space("continuous"), {"given": Tokens(1, 3)}, *parts)
+        model = assemble(target.encoding.space, {"given": Tokens(1, 3)}, *parts)
         return Learner(model, settings, torch.device("cpu"))
 
     def go(learner, steps):

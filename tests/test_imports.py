@@ -30,9 +30,7 @@ FLOORS = (
 #: the abstract classes of each kind of part, which settings and assembly are written against
 BASES = {"modalities.base", "backbones.base", "families.base"}
 #: arrows that do not point down yet, with the helper who turns them; it only gets shorter, and is to be empty
-KNOWN = {
-    ("modalities.latents", "families.base"): "A",
-}
+KNOWN = {}
 #: and circles
 KNOWN_CIRCLES: list[list[str]] = []
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

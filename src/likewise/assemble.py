@@ -5,7 +5,6 @@ from __future__ import annotations
 from likewise import catalog
 from likewise.backbones.base import Backbone
 from likewise.families.base import Family, Model
-from likewise.modalities.base import Encoding, Modality
 from likewise.spaces import Condition, Continuous, Space, Unfit
 
 
@@ -51,14 +50,3 @@ def assemble(target: Space, condition: Condition, family: Family, backbone: Back
         pairs = ", ".join(f"{f} with {b}" for f, b in fitting(target, condition))
         raise Unfit(f"{why}; what fits {target}: {pairs or 'nothing yet'}")
     return family.build(target, condition, backbone)
-
-
-def choose_encoding(modality: Modality, family: Family) -> Encoding:
-    """The first of the modality's encodings that the family can learn. Raises Unfit."""
-    refusals = []
-    for encoding in modality.encodings:
-        roles = family.roles(modality.space(encoding))
-        if not isinstance(roles, str):
-            return encoding
-        refusals.append(roles)
-    raise Unfit(refusals[0])

@@ -36,6 +36,31 @@ MODALITIES = {
     "sentence": ("likewise.modalities.sentence:Sentence", "the meaning of a text, as a condition only"),
 }
 
+#: values <-> tensors: an encoding of a modality is called MODALITY.NAME, its most natural first
+ENCODINGS = {
+    "image.pixels": ("likewise.modalities.image_pixels:ImagePixels", "numbers, one for each channel of a pixel"),
+    "image.patches": ("likewise.modalities.image_patches:ImagePatches", "tokens, one for each patch of pixels"),
+    "video.frames": ("likewise.modalities.video_frames:VideoFrames", "numbers, one for each channel of a pixel"),
+    "video.patches": ("likewise.modalities.video_patches:VideoPatches", "tokens, one for each block of space and time"),
+    "label.index": ("likewise.modalities.label:LabelIndex", "one token"),
+    "text.tokens": ("likewise.modalities.text_tokens:TextTokens", "bytes, characters or byte pairs"),
+    "dialogue.tokens": (
+        "likewise.modalities.dialogue_tokens:DialogueTokens",
+        "tokens of texts, of roles and of turns",
+    ),
+    "table.quantiles": (
+        "likewise.modalities.table_quantiles:Quantiles",
+        "a vector: normal scores and one-hot choices",
+    ),
+    "table.bins": ("likewise.modalities.table_bins:Bins", "tokens, one for each column"),
+    "palette.colours": ("likewise.modalities.palette:PaletteColours", "a vector of red, green and blue"),
+    "sentence.embedding": ("likewise.modalities.sentence:SentenceEmbedding", "a vector of 384 numbers"),
+    "any.codes": ("likewise.modalities.latents:Codes", "tokens that a trained codec finds (--through)"),
+    "any.latents": ("likewise.modalities.latents:Latents", "numbers that a trained autoencoder finds (--through)"),
+}
+#: in the name of an encoding, any modality: values are seen through a trained autoencoder
+ANY = "any"
+
 #: recipes of sizes that build networks
 BACKBONES = {
     "mlp": ("likewise.backbones.mlp:MLP", "fully connected layers"),
@@ -92,10 +117,10 @@ LAYOUTS = {
     "table": ("likewise.data.layouts.table:Table", "a table: .csv, .tsv, .jsonl or .parquet"),
 }
 
-#: (module:Class, summary) by name; encodings are listed by their modality, so that only packages add any here
+#: (module:Class, summary) by name
 _LISTED: dict[str, dict[str, tuple[str, str]]] = {
     "modality": MODALITIES,
-    "encoding": {},
+    "encoding": ENCODINGS,
     "backbone": BACKBONES,
     "family": FAMILIES,
     "metric": METRICS,
@@ -213,8 +238,14 @@ def part(kind: str, name: object) -> Part:
     return found[0]
 
 
+def encodings(modality: str) -> list[str]:
+    """The names of a modality's encodings, the most natural first."""
+    split = (name.partition(".") for name in names("encoding"))
+    return [name for owner, _, name in split if owner == modality]
+
+
 def find(kind: str, name: object) -> Any:
-    """The class called `name`: a Modality, or the settings class of a Backbone or Family.
+    """The class called `name`: a Modality, an Encoding, or the settings class of a Backbone or Family.
 
     Raises ValueError as `part` does, and where another package's part cannot be imported.
     """

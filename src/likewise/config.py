@@ -102,7 +102,6 @@ class Experiment(BaseModel):
     family: Family
     backbone: Backbone
     training: Training = Training()
-    encoding: Literal["continuous", "tokens"] = "continuous"
     through: str = Field(default="", description="the autoencoder's run whose latents are learned; a copy is kept")
 
     @field_validator("target", mode="before")
@@ -141,7 +140,10 @@ def parts_of(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     tables = [("modality", "modality", plan.get("target"))]
     tables += [("modality", "modality", each) for each in given.values()] if isinstance(given, Mapping) else []
     tables += [(kind, "name", plan.get(kind)) for kind in ("family", "backbone")]
-    return [(kind, str(each[key])) for kind, key, each in tables if isinstance(each, Mapping) and key in each]
+    found = [(kind, str(each[key])) for kind, key, each in tables if isinstance(each, Mapping) and key in each]
+    encoded = [each for kind, _, each in tables if kind == "modality" and isinstance(each, Mapping)]
+    encoded = [each for each in encoded if each.get("encoding") not in (None, *catalog.encodings(catalog.ANY))]
+    return [*found, *(("encoding", f"{each.get('modality')}.{each['encoding']}") for each in encoded)]
 
 
 def _named(kind: str, key: str, value: Any) -> Any:
@@ -162,8 +164,11 @@ def add_part(part: Any) -> str:
     kind, field = getattr(cls, "part_kind", None), getattr(cls, "model_fields", {}).get("name")
     name = getattr(cls, "name", None) if field is None else field.default
     if kind is None or not isinstance(name, str):
-        raise ValueError(f"{cls.__name__} is no part with a name: give a Backbone, Family, Modality or Metric")
-    catalog.register(kind, name, cls)
+        raise ValueError(
+            f"{cls.__name__} is no part with a name: give a Backbone, Family, Modality, Encoding or Metric"
+        )
+    owner = getattr(cls, "modality_name", "")  # of an encoding
+    catalog.register(kind, f"{owner}.{name}" if owner else name, cls)
     return name
 
 

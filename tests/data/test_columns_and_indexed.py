@@ -10,9 +10,9 @@ from PIL import Image
 from likewise.data import cache, columns
 from likewise.data.indexed import Files, Lines
 from likewise.data.read import read_records
+from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.image import Image as ImageModality
-from likewise.modalities.image import ImageSettings
-from likewise.modalities.text import Text, TextSettings
+from likewise.modalities.text import Text
 from likewise.training.batches import Batches, FieldData, Streamed
 from likewise.training.data_order import Order
 
@@ -159,24 +159,24 @@ def test_paths_of_many_files(tmp_path, monkeypatch):
         assert [a[i] for i in range(len(a))] == list(b)
 
 
-def both(modality, encoding, values, lengths=False):
+def both(encoding, values, lengths=False):
     """Batches of items packed at once, and of the same read as needed."""
-    packed = Batches(FieldData(modality, encoding, modality.pack(values, encoding)))
-    streamed = Batches(FieldData(modality, encoding, Streamed(modality, encoding, values)))
+    packed = Batches(FieldData(encoding, encoding.pack(values)))
+    streamed = Batches(FieldData(encoding, Streamed(encoding, values)))
     return [(b, Order(len(b), 8, 3, b.lengths if lengths else None)) for b in (packed, streamed)]
 
 
 def test_streamed_batches_are_the_packed_ones(tmp_path):
     pictures(tmp_path / "d")
     found = read_records(tmp_path / "d").columns["image"]
-    modality = ImageModality.fit(found, ImageSettings())
-    for (a, order), (b, other) in [both(modality, "continuous", found)]:
+    pixels = fit_encoding(ImageModality, found)
+    for (a, order), (b, other) in [both(pixels, found)]:
         for step in range(12):
             b.ahead(other.ahead(step))
             assert (a.take(order.batch(step))[0] == b.take(other.batch(step))[0]).all()
     lines = [v.strip() for v in text(300) if v.strip()]
-    tokens = Text.fit(lines, TextSettings())
-    for (a, order), (b, other) in [both(tokens, "tokens", lines, lengths=True)]:
+    tokens = fit_encoding(Text, lines)
+    for (a, order), (b, other) in [both(tokens, lines, lengths=True)]:
         for step in range(70):  # more than two chunks
             b.ahead(other.ahead(step))
             x, y = a.take(order.batch(step))[0], b.take(other.batch(step))[0]
@@ -188,7 +188,7 @@ def test_what_is_at_hand_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("likewise.training.batches._AT_HAND", 10_000)
     pictures(tmp_path / "d")
     found = read_records(tmp_path / "d").columns["image"] * 50
-    (_, _), (batches, order) = both(ImageModality.fit(found, ImageSettings()), "continuous", found)
+    (_, _), (batches, order) = both(fit_encoding(ImageModality, found), found)
     for step in range(200):
         batches.take(order.batch(step))
         assert sum(row.nbytes for row in batches.target.packed._rows.values()) <= 10_000
@@ -197,16 +197,16 @@ def test_what_is_at_hand_is_bounded(tmp_path, monkeypatch):
 def test_an_unreadable_picture_is_replaced_by_the_next_and_said(tmp_path):
     pictures(tmp_path / "d")
     found = read_records(tmp_path / "d").columns["image"]
-    modality = ImageModality.fit(found, ImageSettings())
+    pixels = fit_encoding(ImageModality, found)
     found[4].write_bytes(b"not a picture")
-    streamed = Streamed(modality, "continuous", found)
+    streamed = Streamed(pixels, found)
     rows = streamed.take(np.arange(8))
     assert (rows[4] == rows[5]).all()
     assert list(streamed.broken) == [4]
     for path in found[5:30]:
         path.write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="mend or remove them"):
-        Streamed(modality, "continuous", found).take(np.arange(40))
+        Streamed(pixels, found).take(np.arange(40))
 
 
 def test_order_reads_ahead_what_it_then_gives():

@@ -24,7 +24,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def probe(run, monkeypatch):
     """The model is as it is, but for what it says of real items."""
-    asks = run.modality.tokenizer.tokenize(["?"])[0][0]
+    asks = run.encoding.tokenizer.tokenize(["?"])[0][0]
 
     def encode(x, c, settings):
         noise = torch.linspace(-1, 1, len(x) * 3).reshape(len(x), 3).sin()

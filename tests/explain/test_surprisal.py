@@ -33,7 +33,7 @@ def test_bits_are_the_likelihood(lines, tmp_path):
     real = run.reference("held_out")
     nats = run.log_likelihood(real.x, real.c)
     assert nats is not None
-    space = run.modality.space("tokens")
+    space = run.space
     expected = bits(nats, space)
     counted = run.log_likelihood(without_end(real.x, space), real.c)
     assert counted is not None

@@ -43,11 +43,11 @@ def test_the_file_holds_the_tokenizer(exported):
     run, out, _ = exported
     fields = GGUFReader(out).fields
     tokens = fields["tokenizer.ggml.tokens"].contents()
-    own = run.modality.tokenizer._bpe.get_vocab()
-    assert tokens[: run.modality.end] == sorted(own, key=own.__getitem__)
-    assert len(tokens) == run.modality.end + 2
-    assert fields["tokenizer.ggml.bos_token_id"].contents() == run.modality.end + 1
-    assert fields["tokenizer.ggml.eos_token_id"].contents() == run.modality.end
+    own = run.encoding.tokenizer._bpe.get_vocab()
+    assert tokens[: run.encoding.end] == sorted(own, key=own.__getitem__)
+    assert len(tokens) == run.encoding.end + 2
+    assert fields["tokenizer.ggml.bos_token_id"].contents() == run.encoding.end + 1
+    assert fields["tokenizer.ggml.eos_token_id"].contents() == run.encoding.end
 
 
 def test_transformers_reads_it_back(exported, tmp_path):
@@ -68,13 +68,13 @@ def test_transformers_reads_it_back(exported, tmp_path):
 def test_llama_cpp_writes_the_same(exported):
     llama_cpp = pytest.importorskip("llama_cpp")
     run, out, _ = exported
-    model = llama_cpp.Llama(str(out), n_ctx=run.modality.length, n_threads=1, verbose=False)
+    model = llama_cpp.Llama(str(out), n_ctx=run.encoding.length, n_threads=1, verbose=False)
     ids = model.tokenize(b"The ")
-    assert ids == [run.modality.end + 1, *run.modality.tokenizer.tokenize(["The "])[0]]
+    assert ids == [run.encoding.end + 1, *run.encoding.tokenizer.tokenize(["The "])[0]]
     found = model.create_completion(ids, max_tokens=20, temperature=0.0)["choices"][0]["text"]
     settings = run.sampler.settings({"temperature": 0})
     drawn = run.model.cpu().sample(None, Draws(0, torch.arange(1)), settings, prefix=torch.tensor([ids[1:]]))
-    [own] = run.modality.decode(drawn[:, : len(ids) + 19], run.encoding)
+    [own] = run.encoding.decode(drawn[:, : len(ids) + 19])
     assert "The " + found == own
 
 

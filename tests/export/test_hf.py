@@ -51,17 +51,17 @@ def test_greedy_texts_are_equal(exported):
         settings = run.sampler.settings({"temperature": 0})
         [own] = run.model.cpu().sample(None, Draws(0, torch.arange(1)), settings, prefix=given["input_ids"][:, 1:])
     assert written.tolist() == own[: len(written)].tolist()
-    assert len(written) == len(own) or written[-1] == run.modality.end
+    assert len(written) == len(own) or written[-1] == run.encoding.end
 
 
 def test_texts_have_the_same_ids_and_come_back(exported):
     run, _, tokenizer, _ = exported
-    for text, ids in zip(TEXTS, run.modality.tokenizer.tokenize(TEXTS), strict=True):
+    for text, ids in zip(TEXTS, run.encoding.tokenizer.tokenize(TEXTS), strict=True):
         found = tokenizer(text)["input_ids"]
         assert found == [tokenizer.bos_token_id, *ids]
         assert tokenizer.decode(found, skip_special_tokens=True) == text
-    assert (tokenizer.eos_token_id, tokenizer.bos_token_id) == (run.modality.end, run.modality.end + 1)
-    assert len(tokenizer) == run.modality.end + 2
+    assert (tokenizer.eos_token_id, tokenizer.bos_token_id) == (run.encoding.end, run.encoding.end + 1)
+    assert len(tokenizer) == run.encoding.end + 2
 
 
 def test_the_start_is_never_drawn(exported):

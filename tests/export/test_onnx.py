@@ -45,9 +45,9 @@ def test_logits_are_equal_for_any_batch_and_length(tmp_path, variant):
 def test_the_file_says_what_its_tokens_are(tmp_path):
     run = tiny_text(tmp_path, "characters")
     about = session(run, tmp_path / "m.onnx").get_modelmeta().custom_metadata_map
-    assert int(about["start_token"]) == run.modality.end + 1
-    assert json.loads(about["space"])["end"] == run.modality.end
-    assert json.loads(about["modality.json"])["target"][1]["known"] == run.modality.tokenizer.known
+    assert int(about["start_token"]) == run.encoding.end + 1
+    assert json.loads(about["space"])["end"] == run.encoding.end
+    assert json.loads(about["modality.json"])["target"]["encoding"]["state"]["known"] == run.encoding.tokenizer.known
     [opset] = onnx.load(tmp_path / "m.onnx").opset_import
     assert opset.version >= 17
 
@@ -63,7 +63,7 @@ def test_rows_of_one_length_are_exported_too(tmp_path):
     x = run.reference("held_out").x[:4]
     with torch.no_grad():
         own = run.model.cpu().predictor(x)
-    start = torch.full((len(x), 1), run.modality.space(run.encoding).vocabulary)
+    start = torch.full((len(x), 1), run.space.vocabulary)
     [found] = session(run, tmp_path / "m.onnx").run(None, {"tokens": torch.cat((start, x[:, :-1]), 1).numpy()})
     np.testing.assert_allclose(found, own.numpy(), atol=1e-4)
 

@@ -31,8 +31,8 @@ def tiny_text(folder: Path, kind: str = "bpe", backbone: str = "transformer", **
 
 def own_logits(run: Run, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens of texts behind a start token, padded with the end, and what the run itself predicts after each."""
-    rows = run.modality.tokenizer.tokenize(texts)  # pyright: ignore[reportAttributeAccessIssue]
-    end = run.modality.end  # pyright: ignore[reportAttributeAccessIssue]
+    rows = run.encoding.tokenizer.tokenize(texts)  # pyright: ignore[reportAttributeAccessIssue]
+    end = run.encoding.end  # pyright: ignore[reportAttributeAccessIssue]
     longest = max(map(len, rows))
     x = torch.tensor([[*row, *[end] * (longest + 1 - len(row))] for row in rows])
     with torch.no_grad():

@@ -14,8 +14,9 @@ from likewise.backbones.mlp import MLP
 from likewise.config import Training
 from likewise.families.augment import Augment, _resample
 from likewise.families.gan import FEW, GAN
-from likewise.modalities.base import Packed
 from likewise.modalities.image import Image
+from likewise.modalities.image_pixels import ImagePixels
+from likewise.modalities.packed import Packed
 from likewise.planning.plan import make_plan
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training.batches import Batches, FieldData
@@ -111,7 +112,7 @@ def _learner(**settings):
 @pytest.mark.parametrize("loss", ["relativistic", "wasserstein_gp"])
 def test_resuming_with_an_adaptive_p_is_bitwise_the_same(loss):
     pixels = np.random.default_rng(1).integers(0, 256, (16, 1, 8, 8)).astype(np.uint8)
-    batches = Batches(FieldData(Image(8, "L", 1, None), "continuous", Packed(pixels)))
+    batches = Batches(FieldData(ImagePixels(Image(8, "L")), Packed(pixels)))
 
     def start():
         learner = _learner(augment="adaptive", loss=loss)

@@ -15,6 +15,7 @@ from likewise.families.codec import Codec
 from likewise.families.patch_discriminator import Adversarial
 from likewise.families.vae import VAE
 from likewise.modalities.image import Image
+from likewise.modalities.image_pixels import ImagePixels
 from likewise.spaces import Continuous, Tokens
 from likewise.training.batches import Batches, FieldData
 from likewise.training.learner import Learner
@@ -25,9 +26,9 @@ TINY = Conv(width=16, multipliers=(1, 2))
 
 
 def batches(count=600):
-    from likewise.modalities.base import Packed
+    from likewise.modalities.packed import Packed
 
-    return Batches(FieldData(Image(8, "L", 1, None), "continuous", Packed(PIXELS[:count])))
+    return Batches(FieldData(ImagePixels(Image(8, "L")), Packed(PIXELS[:count])))
 
 
 def learner(family, ema=0.9):

@@ -12,7 +12,7 @@ from likewise.backbones.transformer import Transformer
 from likewise.families.autoregressive import Autoregressive, AutoregressiveSampling
 from likewise.families.decoding import TokenRules, decode
 from likewise.families.windows import begins_anew, kept
-from likewise.modalities.base import Packed, Windows
+from likewise.modalities.packed import Packed, Windows
 from likewise.spaces import MISSING_TOKEN, Tokens, split_before, token_mask, without_end
 
 END, LENGTH = 6, 8

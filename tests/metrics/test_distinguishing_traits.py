@@ -12,7 +12,7 @@ from likewise.modalities.label import Label
 from likewise.modalities.table import Table
 from likewise.modalities.text import Text
 
-ROWS, TEXTS = Table([]), Text("bytes", [], 8, 1.0)
+ROWS, TEXTS = Table([]), Text()
 
 
 def rows(count: int, seed: int, married: float = 0.0) -> list[dict[str, Any]]:

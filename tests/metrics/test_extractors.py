@@ -17,7 +17,7 @@ from likewise.metrics.extractors import extractor
 from likewise.modalities.image import Image as ImageModality
 from likewise.modalities.text import Text
 
-PICTURES, TEXTS = ImageModality(20, "L", 1, None), Text("bytes", [], 8, 1.0)
+PICTURES, TEXTS = ImageModality(20, "L"), Text()
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from likewise.families.decoder_distributions import from_index
 from likewise.families.flow import Flow
 from likewise.families.vae import VAE
 from likewise.metrics.likelihood import bits, bits_per_unit
+from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.text import Text, TextSettings
 from likewise.spaces import Continuous, Tokens
 
@@ -133,20 +134,20 @@ def test_bits_per_byte_do_not_hang_on_how_many_tokens_a_text_becomes() -> None:
     texts = ["".join("aé"[k] for k in row) for row in chain(600, length, 6).tolist()]  # é is two bytes
     truth = chain_bits(length) * len(texts) / sum(len(text.encode()) for text in texts)
     for tokenizer in ("characters", "bytes"):
-        modality = Text.fit(texts, TextSettings(tokenizer=tokenizer))
-        space = modality.space("tokens")
+        encoding = fit_encoding(Text, texts, TextSettings(tokenizer=tokenizer))
+        space = encoding.space
         torch.manual_seed(0)
         model = Autoregressive().build(space, {}, GRU(width=32, depth=1))
 
-        def batch(step: int, modality=modality) -> tuple[Tensor, None]:
+        def batch(step: int, encoding=encoding) -> tuple[Tensor, None]:
             rows = chain(64, length, 100 + step).tolist()
-            packed = modality.pack(["".join("aé"[k] for k in row) for row in rows], "tokens")
-            return modality.encode(packed.take(np.arange(len(rows))), "tokens"), None
+            packed = encoding.pack(["".join("aé"[k] for k in row) for row in rows])
+            return encoding.encode(packed.take(np.arange(len(rows)))), None
 
         learn(model, batch, 250, lr=0.03)
-        packed = modality.pack(texts, "tokens")
-        x = modality.encode(packed.take(np.arange(len(texts))), "tokens")
+        packed = encoding.pack(texts)
+        x = encoding.encode(packed.take(np.arange(len(texts))))
         nats = model.log_likelihood(x, None, draws(len(x))).double().numpy()
-        each = bits_per_unit(bits(nats, space), np.array([modality.num_units(t) for t in texts], float))
+        each = bits_per_unit(bits(nats, space), np.array([encoding.modality.num_units(t) for t in texts], float))
         # a little above the truth: the end is learned, but not for nothing
         assert truth - 0.02 < each.value < truth + 0.1, tokenizer

@@ -11,7 +11,7 @@ from PIL import Image
 
 from commands import command
 from digits import few_digits
-from likewise.modalities.latents import Latents
+from likewise.modalities.latents import Codes, Latents, through
 from likewise.report import page
 from likewise.runs.run import Run
 from likewise.spaces import Continuous, Tokens
@@ -100,24 +100,24 @@ def test_the_report_of_a_codec(codec):
 
 def test_pictures_become_codes_and_come_back(codec, data):
     files = sorted(data.rglob("*.png"))[:70]
-    codes = Latents.fit(files, codec.as_autoencoder())
-    assert codes.encodings == ("tokens", "continuous")
-    assert codes.space("tokens") == Tokens(16, 1000, grid=(4, 4))
-    assert codes.space("continuous") == Continuous((4, 4, 4))
-    packed = codes.pack(files, "tokens")
-    assert packed.data.nbytes == 70 * codes.packed_bytes("tokens")
-    x = codes.encode(packed.take(np.arange(9)), "tokens")
+    codes, latents = (kind.fit(codec.modality, files, codec.as_autoencoder()) for kind in (Codes, Latents))
+    assert through(codec.as_autoencoder()) == [Codes, Latents]
+    assert codes.space == Tokens(16, 1000, grid=(4, 4))
+    assert latents.space == Continuous((4, 4, 4))
+    packed = codes.pack(files)
+    assert packed.data.nbytes == 70 * codes.packed_bytes
+    x = codes.encode(packed.take(np.arange(9)))
     pixels, _ = codec.field_data(files[:9]).encode(np.arange(9), None, trim=True), None
     assert torch.equal(x, codec.model.codes(pixels))
-    values = codes.decode(x, "tokens")
-    expected = codec.modality.decode(codec.model.from_codes(x), "continuous")
+    values = codes.decode(x)
+    expected = codec.encoding.decode(codec.model.from_codes(x))
     assert [v.tobytes() for v in values] == [v.tobytes() for v in expected]
     # The vectors before they were codes become the same codes.
-    flat = codes.pack(files, "continuous")
+    flat = latents.pack(files)
     assert flat.data.shape == (70, 2, 4, 4, 4)
-    z = codes.encode(flat.take(np.arange(9)), "continuous")
-    assert [v.tobytes() for v in codes.decode(z, "continuous")] == [v.tobytes() for v in expected]
-    whole = codes.encode(flat.take(np.arange(70)), "continuous")
+    z = latents.encode(flat.take(np.arange(9)))
+    assert [v.tobytes() for v in latents.decode(z)] == [v.tobytes() for v in expected]
+    whole = latents.encode(flat.take(np.arange(70)))
     torch.testing.assert_close(whole.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(whole.square().mean((0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
     assert "4x4 codes of 1,000" in codes.describe()
@@ -125,14 +125,14 @@ def test_pictures_become_codes_and_come_back(codec, data):
 
 def test_a_map_is_scaled_by_channel(mapped, data):
     files = sorted(data.rglob("*.png"))[:50]
-    latents = Latents.fit(files, mapped.as_autoencoder())
-    assert latents.encodings == ("continuous",)
-    assert latents.space("continuous") == Continuous((3, 4, 4))
+    latents = Latents.fit(mapped.modality, files, mapped.as_autoencoder())
+    assert through(mapped.as_autoencoder()) == [Latents]
+    assert latents.space == Continuous((3, 4, 4))
     assert latents.shift.shape == (3, 1, 1)
     again = Latents(mapped.as_autoencoder(), **json.loads(json.dumps(latents.state())))
-    packed = latents.pack(files, "continuous")
-    assert packed.data.nbytes == 50 * latents.packed_bytes("continuous")
-    z = again.encode(packed.take(np.arange(50)), "continuous")
+    packed = latents.pack(files)
+    assert packed.data.nbytes == 50 * latents.packed_bytes
+    z = again.encode(packed.take(np.arange(50)))
     mean = torch.from_numpy(packed.data[:, 0])
     torch.testing.assert_close(z * latents.scale + latents.shift, mean, atol=1e-4, rtol=0)
     assert "at each of 4x4 places" in latents.describe()
@@ -140,7 +140,7 @@ def test_a_map_is_scaled_by_channel(mapped, data):
 
 def test_a_transformer_over_codes(over_codes, tmp_path):
     plan = over_codes.experiment
-    assert (plan.family.name, plan.backbone.name, plan.encoding) == ("autoregressive", "transformer", "tokens")
+    assert (plan.family.name, plan.backbone.name, plan.target.encoding) == ("autoregressive", "transformer", "codes")
     assert list(over_codes.conditions) == ["label"]
     assert "all is bit-identical" in str(verify(over_codes.path))
     drawn, written = sample(over_codes, 5, 3, {"label": "7"}, tmp_path / "out")
@@ -178,7 +178,7 @@ def test_a_map_is_learned_by_convolutions(family, mapped, data, folder):
 
 def test_a_flow_over_the_vectors_of_codes(codec, data, folder):
     run = trained(folder / "code-flow", data, FLAT, family="flow", through=codec.path, given=[], steps=3)
-    assert (run.experiment.backbone.name, run.experiment.encoding) == ("conv", "continuous")
+    assert (run.experiment.backbone.name, run.experiment.target.encoding) == ("conv", "latents")
     assert run.sample(3).values[0].size == (8, 8)
 
 

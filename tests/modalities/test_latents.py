@@ -73,31 +73,31 @@ def runs(folder, data, encoders):
 def test_items_become_latents_and_come_back(encoders, data):
     run = encoders["text"]
     texts = data["text"].read_text(encoding="utf-8").splitlines()[:150]
-    latents = Latents.fit(texts, run.as_autoencoder())
-    assert latents.space("continuous") == Continuous((6,))
-    packed = latents.pack(texts, "continuous")
+    latents = Latents.fit(run.modality, texts, run.as_autoencoder())
+    assert latents.space == Continuous((6,))
+    packed = latents.pack(texts)
     assert packed.data.shape == (150, 2, 6)
-    assert packed.data.nbytes == 150 * latents.packed_bytes("continuous")
+    assert packed.data.nbytes == 150 * latents.packed_bytes
     x, c = run.field_data(texts[:9]).encode(np.arange(9), None, trim=True), None
     mean, scale = run.model.posterior(x, c)
     assert torch.allclose(torch.from_numpy(packed.data[:9, 0]), mean, atol=1e-4)
     assert torch.allclose(torch.from_numpy(packed.data[:9, 1]), scale, atol=1e-4)
     # Drawn from the posteriors they are standardised; without draws they are its means.
     index = np.tile(np.arange(150), 40)
-    drawn = latents.encode(packed.take(index), "continuous", Draws(1, torch.arange(len(index))))
+    drawn = latents.encode(packed.take(index), Draws(1, torch.arange(len(index))))
     assert torch.allclose(drawn.mean(0), torch.zeros(6), atol=0.05)
     assert torch.allclose(drawn.std(0), torch.ones(6), atol=0.05)
-    still = latents.encode(packed.take(np.arange(9)), "continuous")
+    still = latents.encode(packed.take(np.arange(9)))
     assert torch.allclose(still * latents.scale + latents.shift, mean, atol=1e-4)
     # What comes back is a pure function of latents, seed and index, whatever else is in the batch.
     index = torch.arange(9)
-    whole = latents.decode(still, "continuous", Draws(5, index))
-    assert whole == latents.decode(still, "continuous", Draws(5, index))
-    assert whole[4:6] == latents.decode(still[4:6], "continuous", Draws(5, index[4:6]))
+    whole = latents.decode(still, Draws(5, index))
+    assert whole == latents.decode(still, Draws(5, index))
+    assert whole[4:6] == latents.decode(still[4:6], Draws(5, index[4:6]))
     assert all(isinstance(text, str) for text in whole)
-    assert len(latents.decode(still, "continuous")) == 9
+    assert len(latents.decode(still)) == 9
     again = Latents(run.as_autoencoder(), **json.loads(json.dumps(latents.state())))
-    assert torch.equal(again.encode(packed.take(np.arange(9)), "continuous"), still)
+    assert torch.equal(again.encode(packed.take(np.arange(9))), still)
 
 
 @pytest.mark.parametrize(("kind", "family"), KINDS)

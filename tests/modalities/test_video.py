@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
+from likewise import catalog
 from likewise.modalities import video_io
 from likewise.modalities.base import BadValue
+from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.video import Video, VideoSettings
 from likewise.modalities.video_io import Clip
 from moving import save_frames, save_gif, save_still, square
@@ -141,7 +143,7 @@ def test_broken_files_are_told_in_a_line(tmp_path):
     with pytest.raises(ValueError, match="--as image"):
         Video.fit([square(0, 1)] * 3, SETTINGS)
     with pytest.raises(ValueError, match="patch 3 does not divide"):
-        Video.fit(CLIPS, VideoSettings(patch=3))
+        fit_encoding(Video, CLIPS, VideoSettings(patch=3), "patches")
 
 
 def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
@@ -155,17 +157,17 @@ def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path,
 
 
 def test_tokens_are_blocks_of_space_and_time():
-    video = fitted([square(i, 8, (32, 32)) for i in range(16)])
-    space = video.space("tokens")
+    video = fit_encoding(Video, [square(i, 8, (32, 32)) for i in range(16)], SETTINGS, "patches")
+    space = video.space
     assert space.length == np.prod(space.grid) <= 512
     assert len(space.grid) == 3
-    tokens = video.pack([square(0, 8, (32, 32))], "tokens").data
-    [clip] = video.decode(video.encode(tokens, "tokens"), "tokens")
+    tokens = video.pack([square(0, 8, (32, 32))]).data
+    [clip] = video.decode(video.encode(tokens))
     assert difference(clip, square(0, 8, (32, 32))) < 12
-    assert "blocks of" in video.uncounted("tokens")
-    exact = fitted([square(i, 4, (8, 8), 1) for i in range(4)])
-    assert exact.space("tokens").vocabulary == 256
-    assert exact.uncounted("tokens") is None
+    assert "blocks of" in video.uncounted()
+    exact = fit_encoding(Video, [square(i, 4, (8, 8), 1) for i in range(4)], SETTINGS, "patches")
+    assert exact.space.vocabulary == 256
+    assert exact.uncounted() is None
 
 
 def test_sheets_and_pages_show_motion():
@@ -181,10 +183,11 @@ def test_sheets_and_pages_show_motion():
 
 def test_what_counts_in_an_explanation_is_coloured_frame_by_frame():
     video = fitted()
-    for encoding in video.encodings:
-        x = video.encode(video.pack(CLIPS[:1], encoding).data, encoding)[0]
+    for name in catalog.encodings("video"):
+        encoding = fit_encoding(Video, CLIPS, SETTINGS, name)
+        x = encoding.encode(encoding.pack(CLIPS[:1]).data)[0]
         weights = np.random.default_rng(0).random(tuple(x.shape))
-        assert video.heatmap_html(x, weights, encoding).startswith("<img")
+        assert encoding.heatmap_html(x, weights).startswith("<img")
     names = [name for name, _ in video.perturbations(CLIPS[0], np.random.default_rng(0))]
     assert {"backwards", "its frames shuffled", "frozen at its first frame"} <= set(names)
 

@@ -96,8 +96,8 @@ def test_batches_hold_the_view_of_the_very_item(photos, monkeypatch, many):
     if many:
         monkeypatch.setattr(items, "_MANY_FILES", 4)
     plan = plan_of(photos, given=["grey", "small"], set_={"target.flip": True})
-    target = FieldData.of(plan.modality, "continuous", plan.train.columns["image"])
-    given = {k: FieldData.of(m, "continuous", plan.train.columns[k]) for k, m in plan.conditions.items()}
+    target = FieldData.of(plan.encoding, plan.train.columns["image"])
+    given = {k: FieldData.of(m, plan.train.columns[k]) for k, m in plan.conditions.items()}
     assert all(isinstance(c.packed, Streamed) == many for c in (target, *given.values()))
     from likewise.draws import Draws
 
@@ -121,8 +121,8 @@ def test_a_broken_file_takes_its_view_with_it(photos, tmp_path, monkeypatch):
     plan = plan_of(tmp_path, given=["grey"])
     bad = plan.train.columns["image"][2]
     bad.write_bytes(b"no picture")
-    target = FieldData.of(plan.modality, "continuous", plan.train.columns["image"])
-    given = {"grey": FieldData.of(plan.conditions["grey"], "continuous", plan.train.columns["grey"])}
+    target = FieldData.of(plan.encoding, plan.train.columns["image"])
+    given = {"grey": FieldData.of(plan.conditions["grey"], plan.train.columns["grey"])}
     x, c = Batches(target, given).take(np.arange(6))
     assert c is not None
     assert torch.equal(x[2], x[3])
@@ -169,7 +169,7 @@ def test_a_run_that_goes_on_has_them_too(photos, tmp_path):
 
     first = train(photos, given=["grey"], family="flow", out=tmp_path / "a", steps=2, set_=SMALL, say=lambda _: None)
     run = Run(first.path)
-    part, held_out = records_again(run.experiment, run.modality, run.conditions)
+    part, held_out = records_again(run.experiment, run.encoding, run.conditions)
     assert isinstance(part.columns["grey"], views.Viewed)
     assert len(held_out.columns["grey"]) == len(held_out)
 

@@ -21,7 +21,7 @@ def lines(tmp_path_factory):
 
 def test_tokens_of_a_step_set_its_items(lines):
     plan = make_plan(lines, steps=1, set_={"training.tokens": 4000})
-    mean = plan.modality.space(plan.encoding).mean_length
+    mean = plan.encoding.space.mean_length
     training = plan.experiment.training
     assert training.batch % 8 == 0
     assert training.batch * mean == pytest.approx(4000, rel=4 / training.batch + 1e-6)
@@ -30,7 +30,7 @@ def test_tokens_of_a_step_set_its_items(lines):
 
 def test_the_preset_of_texts_says_tokens_and_a_batch_of_ones_own_wins(lines):
     usual = make_plan(lines, steps=1).experiment.training
-    mean = make_plan(lines, steps=1).modality.space("tokens").mean_length
+    mean = make_plan(lines, steps=1).encoding.space.mean_length
     assert usual.batch * mean == pytest.approx(2048, rel=4 / usual.batch + 1e-6)
     assert make_plan(lines, steps=1, set_={"training.batch": 20}).experiment.training.batch == 20
 

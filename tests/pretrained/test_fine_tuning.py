@@ -90,7 +90,7 @@ def test_exported_as_it_came(tuned):
     out = export(run, run.path.parent / "hf", "hf")
     model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     assert isinstance(model, MODELS[name][0])
-    tokenizer, text = AutoTokenizer.from_pretrained(out), run.modality
+    tokenizer, text = AutoTokenizer.from_pretrained(out), run.encoding
     ids = tokenizer("The statement is", add_special_tokens=False)["input_ids"]
     x = torch.tensor([[*ids, text.end]])
     start = torch.tensor([[run.experiment.backbone.start]])
@@ -174,6 +174,6 @@ def test_replies(tmp_path):
     )
     assert held_out(run)[-1] < held_out(run)[0]
     weights = checkpoint.load(run.checkpoint())[0]
-    assert len(weights["predictor.embed_more"]) == run.conditions["history"].end + 1 - run.modality.vocabulary
+    assert len(weights["predictor.embed_more"]) == run.conditions["history"].end + 1 - run.encoding.vocabulary
     talk = Chat(run)
     assert talk.reply("The statement") == Chat(run).reply("The statement")

@@ -30,7 +30,7 @@ def begun(folder, model, **more) -> Run:
 
 def both(run: Run, model) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of ours and of theirs for some texts, behind a start."""
-    text = run.modality
+    text = run.encoding
     rows = text.tokenizer.tokenize(["The statement is executed as follows", "class", STRANGE[:12]])
     longest = max(map(len, rows))
     x = torch.tensor([[*row, *[text.end] * (longest + 1 - len(row))] for row in rows])
@@ -81,11 +81,11 @@ def test_the_same_tokens(name, tmp_path):
     for said in ("The statement is", "  two"):
         assert again.tokens_of(said) == theirs.encode(said, add_special_tokens=False)
     for each in (text, again):
-        packed = each.pack([STRANGE, "a class"], "tokens")
+        packed = each.pack([STRANGE, "a class"])
         assert each.end not in packed.data[:-1].tolist() or packed.data.tolist().count(each.end) == 2
         x = torch.from_numpy(packed.take(torch.arange(2).numpy())).long()
-        assert each.decode(x, "tokens") == [STRANGE, "a class"]
-        assert "".join(each.pieces(x[0], "tokens")).removesuffix("∎").removeprefix(each.lead.decode()) == STRANGE
+        assert each.decode(x) == [STRANGE, "a class"]
+        assert "".join(each.pieces(x[0])).removesuffix("∎").removeprefix(each.lead.decode()) == STRANGE
 
 
 @pytest.mark.parametrize("make", [bytelevel, sentencepiece])
@@ -146,8 +146,8 @@ def test_another_config_is_refused(change, match, tmp_path):
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     if match is None:  # few places: texts are read in windows of so many, and more are refused
         plan = make_plan(write_lines(tmp_path), from_=tmp_path / "model", steps=1)
-        assert plan.modality.length == 20
-        assert any("learned in windows of so many" in note for note in plan.modality.notes)
+        assert plan.encoding.length == 20
+        assert any("learned in windows of so many" in note for note in plan.notes)
         with pytest.raises(ValueError, match="texts of 21 tokens do not fit the 20 places"):
             make_plan(write_lines(tmp_path), from_=tmp_path / "model", steps=1, set_={"target.length": 21})
     else:
@@ -177,7 +177,7 @@ def test_a_model_without_an_end_gets_one(tmp_path):
         file.write_text(json.dumps(told))
     refused(tmp_path, "no token that ends a text.*leave out --lora", from_=tmp_path / "model", lora=4)
     run = begun(tmp_path, tmp_path / "model")
-    assert run.modality.end == run.modality.vocabulary - 1
+    assert run.encoding.end == run.encoding.vocabulary - 1
     embed = load_file(run.path / "pretrained" / "weights.safetensors")["predictor.embed"]
     torch.testing.assert_close(embed[-1], embed[:-1].mean(0))
     assert run.sample(2).values

@@ -14,6 +14,7 @@ from tiny import KINDS, SMALL, laid_out, make_run, schema
 
 from likewise import catalog
 from likewise.assemble import unfit
+from likewise.modalities.encoding import fit_encoding
 from likewise.planning.plan import make_plan
 from likewise.planning.presets import preset_if_any
 from likewise.report.page import SCHEMA
@@ -76,10 +77,12 @@ def refusals(kind: str, family: str, folder: Path) -> list[str]:
     learner = catalog.find("family", family)()
     # a codec is given nothing; the backbone is the preset's, or else the transformer
     fields = plan.conditions if learner.generates else {}
-    given = {name: modality.space(modality.encodings[0]) for name, modality in fields.items()}
+    given = {name: encoding.space for name, encoding in fields.items()}
     usual = preset_if_any(f"{plan.modality.name}-{family}").get("backbone", {}).get("name", "transformer")
     backbone = catalog.find("backbone", usual if learner.has_networks else "none")()
-    why = [unfit(plan.modality.space(each), learner, backbone, given) for each in plan.modality.encodings]
+    column, cls = plan.train.columns[plan.scan.records.target], type(plan.modality)
+    each = [fit_encoding(cls, column, plan.experiment.target, name) for name in catalog.encodings(plan.modality.name)]
+    why = [unfit(encoding.space, learner, backbone, given) for encoding in each]
     return [] if None in why else [each for each in why if each]
 
 

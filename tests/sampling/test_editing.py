@@ -49,15 +49,15 @@ def files(digits, tmp_path_factory):
 
 
 def edit(run, files, strength=None, masked=True) -> Edit:
-    found = Edit.read(run.modality, run.encoding, str(files[0]), str(files[1]) if masked else None, strength)
+    found = Edit.read(run.encoding, str(files[0]), str(files[1]) if masked else None, strength)
     assert found is not None
     return found
 
 
 def picture_of(run, files):
     """The user's picture as the run sees it."""
-    edited = edit(run, files).batch(run.modality, run.encoding, 1, run.device("cpu"))
-    return run.modality.decode(edited.start, run.encoding)[0]
+    edited = edit(run, files).batch(run.encoding, 1, run.device("cpu"))
+    return run.encoding.decode(edited.start)[0]
 
 
 def pixels(value) -> np.ndarray:
@@ -65,9 +65,7 @@ def pixels(value) -> np.ndarray:
 
 
 def test_the_kept_half_is_kept_and_the_other_is_drawn(run, files):
-    [start] = run.modality.decode(
-        edit(run, files).batch(run.modality, run.encoding, 1, run.device("cpu")).start, "continuous"
-    )
+    [start] = run.encoding.decode(edit(run, files).batch(run.encoding, 1, run.device("cpu")).start)
     drawn = run.sample(3, 1, edit=edit(run, files))
     half = start.size[0] // 2
     for value in drawn.values:
@@ -79,9 +77,7 @@ def test_the_kept_half_is_kept_and_the_other_is_drawn(run, files):
 
 def test_variations_range_from_the_picture_to_a_sample(run, files):
     same = run.sample(2, 1, edit=edit(run, files, 0.0, masked=False)).values
-    [start] = run.modality.decode(
-        edit(run, files).batch(run.modality, run.encoding, 1, run.device("cpu")).start, "continuous"
-    )
+    [start] = run.encoding.decode(edit(run, files).batch(run.encoding, 1, run.device("cpu")).start)
     assert all((pixels(value) == pixels(start)).all() for value in same)
     given = {"label": "3"}
     free = run.sample(2, 1, given, edit=edit(run, files, 1.0, masked=False)).values

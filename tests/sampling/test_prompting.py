@@ -55,11 +55,11 @@ def test_a_prompt_begins_each_text_and_is_drawn_again(run, tmp_path):
 
 def test_the_last_token_of_a_prompt_may_grow(runs):
     run = runs["bpe"]
-    space = run.modality.tokens_of("x ")[-1]
+    space = run.encoding.tokens_of("x ")[-1]
     texts = run.sample(60, prompting=Prompting(prompt="x "))
-    place = len(run.modality.tokens_of("x ")) - 1
+    place = len(run.encoding.tokens_of("x ")) - 1
     chosen = texts.x[:, place].tolist()
-    assert all(run.modality.token_bytes()[token].startswith(b" ") for token in chosen)
+    assert all(run.encoding.token_bytes()[token].startswith(b" ") for token in chosen)
     assert set(chosen) - {space}
 
 
@@ -70,7 +70,7 @@ def test_a_stop_cuts_a_text_and_changes_nothing_before(run):
     stopped = run.sample(20, 5, prompting=prompting)
     assert stopped.values == [prompting.trim(text) for text in free.values]
     assert not any(stop in text for stop in stops for text in stopped.values)
-    end = run.modality.end
+    end = run.encoding.end
     assert (stopped.x == end).sum() > (free.x == end).sum()  # nothing is drawn behind it
     # A stop in the prompt is part of it.
     prompted = run.sample(3, prompting=Prompting(prompt="the ", stop=("the ", "e")))

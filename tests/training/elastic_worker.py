@@ -13,7 +13,7 @@ from PIL import Image
 from likewise import catalog
 from likewise.assemble import assemble
 from likewise.config import Training
-from likewise.modalities.base import Packed
+from likewise.modalities.encoding import fit_encoding
 from likewise.training import distributed
 from likewise.training.batches import Batches, FieldData
 from likewise.training.distributed import whole
@@ -37,10 +37,8 @@ def batches(family: str) -> Batches:
     else:
         cls = catalog.find("modality", "image")
         values = [Image.fromarray(a) for a in chance.integers(0, 256, (COUNT, 8, 8), np.uint8)]
-    fitted = cls.fit(values, cls.Settings())
-    packed = fitted.pack(values, fitted.encodings[0])
-    assert isinstance(packed, Packed)
-    return Batches(FieldData(fitted, fitted.encodings[0], packed))
+    encoding = fit_encoding(cls, values)
+    return Batches(FieldData(encoding, encoding.pack(values)))
 
 
 def train(family: str, settings: Training, world: distributed.World, steps: int = 4) -> Learner:
@@ -48,7 +46,7 @@ def train(family: str, settings: Training, world: distributed.World, steps: int 
     backbone, sizes = FAMILIES[family]
     torch.manual_seed(0)
     parts = catalog.find("family", family)(**OWN.get(family, {})), catalog.find("backbone", backbone)(**sizes)
-    model = assemble(data.target.modality.space(data.target.encoding), {}, *parts)
+    model = assemble(data.target.encoding.space, {}, *parts)
     if family == "gan":  # changes are made from the first step, and how often is agreed upon
         model.augment.get_buffer("p").fill_(0.5)  # pyright: ignore
     learner = Learner(model, settings, torch.device("cpu"), world)

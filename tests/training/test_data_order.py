@@ -6,21 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from likewise.modalities.base import Packed
+from likewise.modalities.packed import Packed
 from likewise.spaces import Tokens
 from likewise.training.batches import Batches, FieldData
 from likewise.training.data_order import Order, least
 
 
 class _Text:
-    """What a channel asks of a modality."""
+    """What `FieldData` asks of an encoding."""
 
-    length = 100
+    space = Tokens(100, 256, end=0)
 
-    def space(self, encoding):
-        return Tokens(self.length, 256, end=0)
-
-    def encode(self, batch, encoding, draws=None):
+    def encode(self, batch, draws=None):
         return torch.from_numpy(batch.astype(np.int64))
 
 
@@ -71,7 +68,7 @@ def test_batches_of_texts_come_in_few_shapes():
     """A product of a shape that was not met before costs a millisecond more."""
     lengths = np.exp(np.random.default_rng(0).normal(3.5, 0.4, 6400)).clip(1, 100).astype(np.int64)
     packed = Packed(np.ones(lengths.sum(), np.int16), np.concatenate(([0], lengths.cumsum())), pad=0)
-    batches = Batches(FieldData(_Text(), "tokens", packed))
+    batches = Batches(FieldData(_Text(), packed))
     order = Order(len(lengths), 64, 5, batches.lengths)
     shapes = [tuple(batches.take(order.batch(k))[0].shape) for k in range(100)]
     assert all(count % 8 == 0 and (length % 8 == 0 or length == _Text.length) for count, length in shapes)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from likewise.modalities.base import Packed
+from likewise.modalities.packed import Packed
 from likewise.spaces import Continuous, cut_to_length, item_lengths
 from likewise.training.batches import Batches, FieldData, Streamed
 
@@ -17,21 +17,18 @@ VALUES = [np.arange(2 * n, dtype=np.float32).reshape(n, 2) + n for n in (5, 40, 
 class Series:
     """Two numbers at each time, as an encoding of a sound or a series gives them."""
 
-    def space(self, encoding):
-        return SERIES
+    space = SERIES
 
-    def pack(self, values, encoding):
+    def pack(self, values):
         return Packed(np.concatenate(values), np.cumsum([0, *map(len, values)]))
 
-    def encode(self, batch, encoding, draws=None):
+    def encode(self, batch, draws=None):
         return torch.from_numpy(batch).transpose(1, 2)
 
 
-@pytest.mark.parametrize(
-    "packed", [lambda m: m.pack(VALUES, "continuous"), lambda m: Streamed(m, "continuous", VALUES)]
-)
+@pytest.mark.parametrize("packed", [lambda e: e.pack(VALUES), lambda e: Streamed(e, VALUES)])
 def test_items_keep_their_lengths(packed):
-    field = FieldData(Series(), "continuous", packed(Series()))
+    field = FieldData(Series(), packed(Series()))
     batches = Batches(field)
     assert batches.lengths is not None
     x, _ = batches.take(np.array([3, 0]))

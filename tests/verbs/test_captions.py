@@ -12,6 +12,7 @@ from PIL import Image as PILImage
 from test_evaluate import FakeRun, part, rows_of
 
 from likewise.modalities.image import Image
+from likewise.modalities.image_pixels import ImagePixels
 from likewise.spaces import Continuous
 from likewise.verbs.evaluate import evaluate
 
@@ -32,16 +33,15 @@ def picture(rng: np.random.Generator, caption: str) -> Any:
 
 def captioned_run(path: Path, draw: Any) -> FakeRun:
     rng = np.random.default_rng(0)
-    modality = Image(8, "RGB", 1, None)
+    modality = Image(8, "RGB")
+    pixels = ImagePixels(modality)
     parts = {}
     for name, count in (("train", 150), ("held_out", 60)):
         captions = [KINDS[i] for i in rng.integers(0, len(KINDS), count)]
         values = [picture(rng, caption) for caption in captions]
-        x = modality.encode(modality.pack(values, "continuous").data, "continuous")
+        x = pixels.encode(pixels.pack(values).data)
         parts[name] = part(values, x, text=captions)
-    run = FakeRun(path, modality, parts, draw, space=Continuous((3, 8, 8), levels=256), name="pairs")
-    run.plain = modality  # pyright: ignore[reportAttributeAccessIssue]
-    return run
+    return FakeRun(path, modality, parts, draw, space=Continuous((3, 8, 8), levels=256), name="pairs")
 
 
 def test_samples_that_fit_their_captions_and_such_that_do_not(tmp_path: Path) -> None:

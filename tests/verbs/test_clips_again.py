@@ -31,7 +31,7 @@ def run(tmp_path_factory):
 
 def test_it_learns_clips_given_their_words(run):
     assert (run.modality.name, [*run.conditions]) == ("video", ["text"])
-    assert "4 frames of 8x8 colour, 10 fps, as gif" in run.modality.describe()
+    assert "4 frames of 8x8 colour, 10 fps, as gif" in run.encoding.describe()
     [sheet, *_] = run.path.glob("samples/preview-*.png")
     with PILImage.open(sheet.with_suffix(".gif")) as moving:
         assert moving.n_frames == 4

@@ -48,9 +48,6 @@ class Pictures:
     def sheet(self, values: list) -> bytes | None:
         return None
 
-    def uncounted(self, encoding: str) -> str | None:
-        return None if encoding == "continuous" else NASTY
-
     def describe(self) -> str:
         return "8x8 grey"
 
@@ -84,6 +81,19 @@ class Rows(Words):
         return len(value)
 
 
+class Encoding:
+    """What a report asks of an encoding."""
+
+    def __init__(self, modality: Any, real: bool) -> None:
+        self.modality, self.real, self.name = modality, real, "pixels" if real else "tokens"
+
+    def uncounted(self) -> str | None:
+        return None if self.real else NASTY
+
+    def describe(self) -> str:
+        return self.modality.describe()
+
+
 class Label(Words):
     def to_html(self, value: Any) -> str:
         return str(value)
@@ -95,9 +105,9 @@ class FakeRun:
     def __init__(self, path: Path, modality: Any, parts: dict, draw: Any, **model: Any) -> None:
         self.path, self.name, self.weights_hash = path, model.pop("name", NASTY), "ab" * 32
         self.modality, self._parts, self._draw = modality, parts, draw
-        self.encoding = "continuous" if isinstance(model["space"], Continuous) else "tokens"
+        self.encoding = Encoding(modality, isinstance(model["space"], Continuous))
         given = parts["held_out"].given
-        self.conditions = dict.fromkeys(given, Label())
+        self.conditions = dict.fromkeys(given, Encoding(Label(), False))
         self.model = SimpleNamespace(
             target=model["space"], likelihood=model.get("likelihood"), likelihood_passes=1, likelihood_how="by hand",
             condition=model.get("condition", {}),
@@ -117,7 +127,7 @@ class FakeRun:
         values = [self._draw(np.random.default_rng([seed, i]), asked[i]) for i in range(n)]
         ended = torch.tensor([[0, 1, 2, 2]] * (n - 1) + [[0, 1, 1, 1]])
         real = self._parts["held_out"].x
-        x = real[torch.arange(n) % len(real)] if self.encoding == "continuous" else ended
+        x = real[torch.arange(n) % len(real)] if self.encoding.real else ended
         return SimpleNamespace(values=values, given=asked, seed=seed, x=x)
 
     @property

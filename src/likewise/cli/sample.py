@@ -170,7 +170,7 @@ def _asked(run: Run, a: argparse.Namespace) -> _Asked:
 
     settings, prompting = pairs(a.set, "--set"), _prompting(a)
     n, given, lines = _given(run, a)
-    edit = Edit.read(run.modality, run.encoding, a.from_image, a.keep, a.strength)
+    edit = Edit.read(run.encoding, a.from_image, a.keep, a.strength)
     return _Asked(n, given, lines, settings, prompting, edit)
 
 

@@ -42,7 +42,7 @@ def section(probe: Probe) -> Section | None:
     shown: dict[bool, list[tuple[Subject, str, float]]] = {True: [], False: []}
     for subject, logit in zip(subjects, logits, strict=True):
         rank = float((real < logit).mean())
-        shaded = modality.heatmap_html(subject.x[0].cpu(), _where(probe, subject), probe.run.encoding)
+        shaded = probe.run.encoding.heatmap_html(subject.x[0].cpu(), _where(probe, subject))
         shown[subject in probe.subjects].append((subject, shaded, rank))
         found.data["items"].append({"name": subject.name, "logit": round(logit, 5), "rank": round(rank, 4)})
     for mine, title in ((True, "What is explained"), (False, "Held-out items")):

@@ -125,9 +125,8 @@ def marked(before: str, after: str) -> Markup:
 
 def given_words(given: Mapping[str, Any], run: Run) -> str:
     """What was given to the run, in words: "label 3, text a red heart"."""
-    return ", ".join(
-        f"{name} {'any' if value is None else run.conditions[name].caption(value)}" for name, value in given.items()
-    )
+    said = {k: "any" if v is None else run.conditions[k].modality.caption(v) for k, v in given.items()}
+    return ", ".join(f"{name} {value}" for name, value in said.items())
 
 
 def token_note(probe: Probe) -> list[str]:
@@ -142,8 +141,8 @@ def about(run: Run) -> dict[str, Any]:
     plan = run.experiment.to_dict()
     return {
         "name": run.name,
-        "what": run.modality.describe(),
-        "given": {name: modality.describe() for name, modality in run.conditions.items()},
+        "what": run.encoding.describe(),
+        "given": {name: encoding.describe() for name, encoding in run.conditions.items()},
         "family": plan["family"]["name"],
         "backbone": plan["backbone"]["name"],
         "weights": run.weights_hash,

@@ -118,7 +118,7 @@ class Probe:
 
     def decoded(self, x: Tensor, indices: Sequence[int]) -> list[Any]:
         draws = Draws(derive_seed(self.seed, "decode"), torch.tensor(indices))
-        return self.run.modality.decode(x, self.run.encoding, draws)
+        return self.run.encoding.decode(x, draws)
 
     def bits(self, values: Sequence[Any], rows: list[Given]) -> NDArray[np.float64] | None:
         """-log2 p of each value per unit of its modality (byte, dimension, column), shape (N,); None if there is none.

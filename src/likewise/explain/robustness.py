@@ -36,7 +36,7 @@ def section(probe: Probe) -> Section | None:
 
 def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> None:
     """The sample again, for a given value that is not quite it."""
-    modality, value = probe.run.conditions[name], subject.given.get(name)
+    modality, value = probe.run.conditions[name].modality, subject.given.get(name)
     if value is None:
         return
     perturbations = modality.perturbations(modality.read(value), generator(probe.seed, "slips", subject.index, name))

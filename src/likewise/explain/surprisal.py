@@ -38,7 +38,7 @@ def write_surprisal(
     """Write `report/surprisal.html` of up to n held-out texts; returns the page. Raises ValueError if it cannot."""
     if n < 1:
         raise ValueError(f"-n {n}: at least one text")
-    run.modality.token_bytes()
+    run.encoding.token_bytes()
     held_out = run.reference("held_out")
     chosen = generator(seed, "surprisal").permutation(len(held_out.values))[:n]
     if progress:
@@ -47,10 +47,10 @@ def write_surprisal(
         run, held_out.x[chosen], None if held_out.c is None else {k: v[chosen] for k, v in held_out.c.items()}
     )
     x = held_out.x[chosen].cpu()
-    read = run.modality.decode(x, run.encoding)  # of a text that is too long, what was read
+    read = run.encoding.decode(x)  # of a text that is too long, what was read
     totals, amounts = nats.sum(1) / np.log(2), np.array([run.modality.num_units(text) for text in read])
     # As in the report, the end of a text is in neither sum of bits per byte.
-    space = run.modality.space(run.encoding)
+    space = run.space
     assert isinstance(space, Tokens)
     counted = (nats * (x != space.end).numpy()).sum(1) / np.log(2)
     rates = counted / amounts

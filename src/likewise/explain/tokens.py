@@ -74,10 +74,10 @@ def coloured(run: Run, x: Tensor, nats: NDArray[np.float64]) -> tuple[list[str],
 
     x: encoded, shape (L,) or (*shape). nats: as `Model.surprisal` gives for it, shape (L,).
     """
-    pieces = run.modality.pieces(x, run.encoding)
+    pieces = run.encoding.pieces(x)
     bits = nats[: len(pieces) or len(nats)] / np.log(2)
     titles = [f"{b:.1f} bits, a chance of {2.0**-b:.2g}" for b in bits] if pieces else []
-    return pieces, bits, run.modality.heatmap_html(x, np.clip(bits / MOST_BITS, 0, 1), run.encoding, titles)
+    return pieces, bits, run.encoding.heatmap_html(x, np.clip(bits / MOST_BITS, 0, 1), titles)
 
 
 def attention(probe: Probe) -> Section | None:
@@ -93,7 +93,7 @@ def attention(probe: Probe) -> Section | None:
     )
     for subject in probe.subjects[:2]:
         seen = probe.model.attention(subject.x, probe.condition([subject.given]))
-        pieces = probe.run.modality.pieces(subject.x[0].cpu(), probe.run.encoding)
+        pieces = probe.run.encoding.pieces(subject.x[0].cpu())
         line: dict[str, Any] = {"name": subject.name}
         if seen.own is not None:
             own = seen.own[0].double().cpu().numpy()  # (blocks, heads, L, L)
@@ -125,7 +125,7 @@ def _own(probe: Probe, subject: Subject, weights: NDArray[np.float64], pieces: l
         heat = np.append(before[i], 0.0)
         heat[i:] = 0
         heat /= heat.max() or 1.0
-        shown.append(probe.run.modality.heatmap_html(subject.x[0].cpu(), heat, probe.run.encoding))
+        shown.append(probe.run.encoding.heatmap_html(subject.x[0].cpu(), heat))
         captions.append(f"for part {i}")
     return fragments(
         probe.run.modality, f"{subject.name}: what a few parts looked at, read row by row", shown, captions
@@ -136,13 +136,12 @@ def _given(
     probe: Probe, subject: Subject, name: str, weights: NDArray[np.float64], pieces: list[str], found: Section
 ) -> None:
     """Where it looked in a given field. weights: shape (L, S), of which the first place is a learned "any"."""
-    modality = probe.run.conditions[name]
+    encoding = probe.run.conditions[name]
     value = subject.given.get(name)
     if value is None:
         return
-    channel = probe.run.field_data([modality.read(value)], name)
-    x = channel.encode(np.arange(1), None, trim=True)[0]
-    words = modality.pieces(x, channel.encoding)
+    given = probe.run.field_data([encoding.modality.read(value)], name)
+    words = encoding.pieces(given.encode(np.arange(1), None, trim=True)[0])
     if not words or not pieces:
         return
     down, across = min(len(pieces), _SHOWN), min(len(words), _SHOWN)

@@ -20,8 +20,8 @@ from torch import Tensor
 from likewise.backbones.unet import EPSILON, LEVELS, UNet
 from likewise.export.diffusers_readme import readme
 from likewise.families.flow import MARGIN, FlowModel
-from likewise.modalities.image import Image
-from likewise.modalities.label import Label
+from likewise.modalities.image_pixels import ImagePixels
+from likewise.modalities.label import Label, LabelIndex
 from likewise.runs.run import Run
 
 #: the oldest version whose files these are
@@ -71,10 +71,10 @@ def check(run: Run) -> tuple[UNet, FlowModel, Label | None]:
         raise ValueError(f"{run.path}: has the backbone {plan['backbone']['name']}; {_CAN}")
     if run.autoencoder is not None:
         raise ValueError(f"{run.path}: draws latents that {run.autoencoder.path} decodes; {_CAN}")
-    if not isinstance(run.modality, Image):
+    if not isinstance(run.encoding, ImagePixels):
         raise ValueError(f"{run.path}: makes {run.modality.name}; {_CAN}")
     given = [*run.conditions.values()]
-    if len(given) > 1 or not all(isinstance(modality, Label) for modality in given):
+    if len(given) > 1 or not all(isinstance(encoding, LabelIndex) for encoding in given):
         raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}, and UNet2DModel takes one label; {_CAN}")
     model = run.model
     assert isinstance(model, FlowModel)
@@ -85,7 +85,7 @@ def check(run: Run) -> tuple[UNet, FlowModel, Label | None]:
             f"{run.path}: has family.data_scale {model.path.data_scale:g}, and pipelines of diffusers take the data to "
             "have 1; train with --set family.data_scale=1, or take --to onnx"
         )
-    return backbone, model, next((modality for modality in given if isinstance(modality, Label)), None)
+    return backbone, model, next((encoding.modality for encoding in given if isinstance(encoding, LabelIndex)), None)
 
 
 def write(run: Run, out: Path) -> Path:

@@ -104,7 +104,7 @@ def readme(run: Run, label: Label | None, folder: str) -> str:
         labels = _LABELS.format(**some)
     text = _TEXT.format(
         name=run.name,
-        what=run.modality.describe(),
+        what=run.encoding.describe(),
         version=__version__,
         code=(_GIVEN if label else _ALONE).format(**some),
         labels=labels,

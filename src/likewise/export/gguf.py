@@ -9,7 +9,7 @@ from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, TokenType, get_tensor
 from torch import Tensor
 
 from likewise.export import layout, tokenizer
-from likewise.modalities.text import Text
+from likewise.modalities.text_tokens import TextTokens
 from likewise.runs.run import Run
 
 
@@ -55,7 +55,7 @@ def _interleaved(weight: Tensor, heads: int) -> Tensor:
     return weight.view(heads, 2, -1, weight.shape[1]).transpose(1, 2).reshape(weight.shape).contiguous()
 
 
-def _add_tokenizer(file: GGUFWriter, text: Text) -> None:
+def _add_tokenizer(file: GGUFWriter, text: TextTokens) -> None:
     made = tokenizer.build(text)
     ids = made.get_vocab()
     tokens = sorted(ids, key=ids.__getitem__)

@@ -16,7 +16,7 @@ from torch import Tensor
 from likewise.backbones.pretrained import Pretrained
 from likewise.export import layout, tokenizer
 from likewise.families.autoregressive import AutoregressiveModel, AutoregressiveSampling
-from likewise.modalities.text import Text
+from likewise.modalities.text_tokens import TextTokens
 from likewise.planning import huggingface
 from likewise.runs.run import PRETRAINED, Run
 
@@ -45,8 +45,8 @@ def _as_it_came(run: Run, sizes: Pretrained, out: Path) -> Path:
     """The folder that training started from, with the run's weights; updates of low rank are added in."""
     if run.conditions:
         raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}; what can be exported is given nothing")
-    text, model = run.modality, run.model
-    assert isinstance(text, Text)
+    text, model = run.encoding, run.model
+    assert isinstance(text, TextTokens)
     assert isinstance(model, AutoregressiveModel)
     weights = huggingface.tensors(sizes, model.predictor)
     out.mkdir(parents=True)

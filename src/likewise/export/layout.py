@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from likewise.backbones.transformer import Transformer
-from likewise.modalities.text import Text
+from likewise.modalities.text_tokens import TextTokens
 from likewise.runs.run import Run
 from likewise.spaces import Tokens
 from likewise.training import checkpoint
@@ -18,12 +18,11 @@ BASE = 10_000.0
 _CAN = "what can be exported is unconditional text, family autoregressive, backbone transformer with ffn swiglu"
 
 
-def check(run: Run) -> tuple[Transformer, Tokens, Text]:
+def check(run: Run) -> tuple[Transformer, Tokens, TextTokens]:
     """The sizes, space and text of a run that Llama's layout can hold. Raises ValueError for any other."""
-    plan, backbone, text = run.experiment.to_dict(), run.experiment.backbone, run.modality
-    space = text.space(run.encoding)
-    if not (isinstance(text, Text) and isinstance(space, Tokens)):
-        raise ValueError(f"{run.path}: makes {text.name}; {_CAN}")
+    plan, backbone, text = run.experiment.to_dict(), run.experiment.backbone, run.encoding
+    if not isinstance(text, TextTokens):
+        raise ValueError(f"{run.path}: makes {run.modality.name} by its {text.name}; {_CAN}")
     if run.conditions:
         raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}; {_CAN}")
     if plan["family"]["name"] != "autoregressive":
@@ -32,7 +31,7 @@ def check(run: Run) -> tuple[Transformer, Tokens, Text]:
         raise ValueError(f"{run.path}: has the backbone {plan['backbone']['name']}; {_CAN}")
     if backbone.ffn != "swiglu":
         raise ValueError(f"{run.path}: has ffn {backbone.ffn}; {_CAN}")
-    return backbone, space, text
+    return backbone, text.space, text
 
 
 def start_token(space: Tokens) -> int:

@@ -6,13 +6,13 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from likewise.modalities.text import Text
+from likewise.modalities.text_tokens import TextTokens
 from likewise.modalities.tokenizer import byte_letters
 
 START, END = "<|start|>", "<|end|>"
 
 
-def build(text: Text) -> Tokenizer:
+def build(text: TextTokens) -> Tokenizer:
     """Encodes as the run does, behind a start token; decodes the same. `end` and the start are its last two ids."""
     made: Any  # the stubs of tokenizers say that a part cannot be set
     if text.tokenizer.kind == "bpe":

@@ -1,11 +1,14 @@
-"""A modality: how a user's values become tensors of a space, and tensors become values again."""
+"""A modality: how a user's files become values, and what people see of values.
+
+How values become tensors is an `Encoding` (see `likewise.modalities.encoding`).
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,14 +16,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from likewise import catalog
 from likewise.data.records import FoundFiles
-from likewise.draws import Draws
-from likewise.spaces import Space, only_read
 
-Encoding = Literal["continuous", "tokens"]
 #: what metrics, pages and exporters can take values as: a string; named columns; a picture; frames of a moving picture;
 #: the messages of a conversation
 Form = Literal["text", "row", "picture", "frames", "messages"]
@@ -35,94 +35,23 @@ class ModalitySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    encoding: str | None = Field(
+        default=None, description="how values become tensors; default: the first encoding that the family can learn"
+    )
 
-@dataclass(frozen=True)
-class Packed:
-    """Values of one field in compact arrays.
-
-    data: shape (N, *shape) when all values have one size, else all values end to end, shape (total, *rest).
-    offsets: None, or shape (N + 1,): value i is data[offsets[i]:offsets[i + 1]].
-    pad: what short values are filled up with in a batch.
-    """
-
-    data: NDArray[Any]
-    offsets: NDArray[np.int64] | None = None
-    pad: int = 0
-
-    def __len__(self) -> int:
-        return len(self.data) if self.offsets is None else len(self.offsets) - 1
-
-    @property
-    def ragged(self) -> bool:
-        return self.offsets is not None
-
-    @property
-    def lengths(self) -> NDArray[np.int64] | None:
-        return None if self.offsets is None else np.diff(self.offsets)
-
-    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """The values at `indices`, shape (B, ...), padded to the longest of them."""
-        if self.offsets is None:
-            return self.data[indices]
-        starts, stops = self.offsets[indices], self.offsets[indices + 1]
-        longest = max(1, int((stops - starts).max(initial=1)))
-        batch = np.full((len(indices), longest, *self.data.shape[1:]), self.pad, self.data.dtype)
-        for row, start, stop in zip(batch, starts, stops, strict=True):
-            row[: stop - start] = self.data[start:stop]
-        return batch
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Texts of any length as windows of at most `length` tokens: to those who take from it, `Packed` of windows.
-
-    A window that does not begin its text begins with the token before it, made `only_read`, so that every token is
-    counted in just one window.
-
-    whole: the texts. owner: the text of each window, shape (W,). starts, stops: of each window in whole.data.
-    """
-
-    whole: Packed
-    owner: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
-
+    @field_validator("encoding")
     @classmethod
-    def of(cls, whole: Packed, length: int) -> Windows:
-        """length: most tokens of a window, the one before it included, at least 2."""
-        assert whole.offsets is not None
-        sizes = np.diff(whole.offsets)
-        counts = np.maximum(1, -(-(sizes - 1) // (length - 1)))
-        owner = np.repeat(np.arange(len(whole)), counts)
-        number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        starts = whole.offsets[owner] + number * (length - 1)
-        return cls(whole, owner, starts, np.minimum(starts + length, whole.offsets[owner + 1]))
+    def _known(cls, value: str | None) -> str | None:
+        kind = cls.model_fields["modality"].default if "modality" in cls.model_fields else ""
+        known = catalog.encodings(kind)
+        if value is not None and known and value not in (*known, *catalog.encodings(catalog.ANY)):
+            raise ValueError(f"the encodings of {kind} are {', '.join(known)}")
+        return value
 
-    def __len__(self) -> int:
-        return len(self.owner)
 
-    @property
-    def ragged(self) -> bool:
-        return True
-
-    @property
-    def pad(self) -> int:
-        return self.whole.pad
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        return self.stops - self.starts
-
-    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """The windows at `indices`, shape (B, L), padded to the longest: only the last one of a text can be shorter."""
-        assert self.whole.offsets is not None
-        starts, stops = self.starts[indices], self.stops[indices]
-        batch = np.full((len(indices), max(1, int((stops - starts).max(initial=1)))), self.pad, self.whole.data.dtype)
-        for row, start, stop in zip(batch, starts, stops, strict=True):
-            row[: stop - start] = self.whole.data[start:stop]
-        goes_on = starts > self.whole.offsets[self.owner[indices]]
-        batch[goes_on, 0] = only_read(batch[goes_on, 0])
-        return batch
+def spread(values: Sequence[Any], most: int) -> Iterator[Any]:
+    """At most so many of the values, spread evenly over all of them, one at a time."""
+    return (values[i] for i in np.linspace(0, len(values) - 1, min(len(values), most)).astype(int))
 
 
 @dataclass(frozen=True)
@@ -134,17 +63,16 @@ class View:
 
 
 class Modality(ABC):
-    """What was learned from a user's files (sizes, vocabulary, statistics), and the way between values and tensors.
+    """What all encodings of a field's values have in common, learned from a user's files (sizes, columns, classes).
 
-    An instance is immutable. Its state is JSON, is saved with the run, and is all that is needed to decode.
+    An instance is immutable. Its state is JSON and is saved with the run.
     """
 
-    # Class attributes, but of what is seen through an autoencoder, which has those of the modality within.
-    name: str
+    name: ClassVar[str]
     part_kind: ClassVar[str] = "modality"
     Settings: ClassVar[type[ModalitySettings]]
-    #: what the items can become, the most natural first
-    encodings: tuple[Encoding, ...]
+    #: the encoding whose arrays real data are kept as beside the weights; None where they are kept as JSON
+    storage: ClassVar[str | None] = None
     #: ".png" where each sample is a file of its own; None where samples stand in the table of samples
     suffix: str | None = None
     #: what samples may be written as beside that, see `written`
@@ -160,33 +88,22 @@ class Modality(ABC):
     page_style: Literal["figures", "texts", "rows"] = "texts"
     #: what a likelihood is divided by: "byte" of text, "dimension" of a picture, "column" of a table
     likelihood_unit: str = "dimension"
-    #: of `token_bytes`: what the first token of a text writes at its beginning, and the text leaves out
-    lead: bytes = b""
     #: what a user should know of how the data were taken, for example how many texts had to be cut
     notes: tuple[str, ...] = ()
     #: whether it is for what is given alone: values are read, and none are made
     condition_only: ClassVar[bool] = False
     #: of one that is, the modality that makes such values
     base_modality: ClassVar[str] = ""
-    #: whether a drawn value may go on beyond the space's first dimension, which is time (see `sampling.outpainting`)
-    extendable: bool = False
-    #: whether values can be longer than the space's length; `windows` has all of them
-    windowed: bool = False
 
     @classmethod
-    @abstractmethod
     def fit(cls, values: Sequence[Any], settings: Any, seed: int = 0) -> Modality:
         """Learn from the training values (never the held-out ones). Raises ValueError that says what to do."""
+        return cls.from_state({})
 
     @classmethod
     def given_settings(cls, settings: Any) -> Any:
         """The settings of a field that is given, so only read, where a user leaves something open: as they are."""
         return settings
-
-    @classmethod
-    def default_family(cls, encoding: Encoding | None = None) -> str:
-        """The family that is tried where a user names none; encoding: other than the first of `encodings`."""
-        return {"continuous": "flow", "tokens": "autoregressive"}[encoding or cls.encodings[0]]
 
     @classmethod
     def find_files(cls, folder: Path, names: Sequence[str], asked: bool) -> FoundFiles | None:
@@ -211,50 +128,13 @@ class Modality(ABC):
         """What a user should know who gives these values, of the field `name`, to a model of `target`."""
         return ()
 
-    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Everything `from_state` needs, as JSON."""
-
-    @classmethod
-    @abstractmethod
-    def from_state(cls, state: dict[str, Any]) -> Modality: ...
-
-    @abstractmethod
-    def space(self, encoding: Encoding) -> Space: ...
-
-    @abstractmethod
-    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
-        """Read the values into compact arrays. Raises BadValue for one that cannot be read."""
-
-    def in_windows(self) -> Modality:
-        """The same for a family that learns what is longer than the space's length window by window.
-
-        Itself where nothing is, or where a user does not want it.
-        """
-        return self
-
-    def windows(self, values: Sequence[Any], encoding: Encoding) -> Windows:
-        """The values whole, and their windows; only where it is `windowed`."""
-        raise NotImplementedError(f"{self.name} has no windows")
-
-    def packed_bytes(self, encoding: Encoding) -> int | None:
-        """How many bytes an item takes when it is packed; None where that depends on the item."""
-        return None
-
-    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
-        """Which of the values hold what `fit` never saw and no model can make, by index: what that is."""
         return {}
 
-    @abstractmethod
-    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        """A batch taken from `Packed` as a tensor of the space; `draws` for dequantisation.
-
-        Without draws the encoding is deterministic (the middle of each bin).
-        """
-
-    @abstractmethod
-    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        """A batch of the space as values: what `read` would give for the user's own files."""
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Modality:
+        return cls(**state)
 
     @classmethod
     def views(cls) -> dict[str, View]:
@@ -369,32 +249,6 @@ class Modality(ABC):
         """
         raise BadValue(f"what is to be kept of a {self.name} is not read from a file; of a picture it is")
 
-    def token_bytes(self) -> list[bytes]:
-        """What each token writes, in UTF-8, by number; `end` writes nothing. Raises ValueError if there is no text."""
-        raise ValueError(f"prompts, stops, streams, patterns and surprisal pages are for text, and this is {self.name}")
-
-    def tokens_of(self, value: Any) -> list[int]:
-        """The tokens of one text, without `end`; only where there are `token_bytes`."""
-        raise NotImplementedError(f"{self.name} is no text")
-
-    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
-        """The parts of one encoded item that words can name: a text's tokens, a row's columns; [] of a picture.
-
-        x: shape (*shape) or (L,). What is behind an `end` is left out.
-        """
-        return []
-
-    @abstractmethod
-    def heatmap_html(
-        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
-    ) -> str:
-        """One encoded item as HTML in which each part is coloured by its weight, which is in [0, 1].
-
-        x, weights: shape (*shape) or (L,); of several numbers of one part (a pixel's channels) the largest weight
-        counts. titles: what is to be said of each piece, one for each of `pieces`. The style of a coloured part is
-        the class "piece", whose variable --heat is its weight.
-        """
-
     def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         """What a user may give instead of `value`, by mistake or to try it: (what was done, the other value).
 
@@ -427,14 +281,10 @@ class Modality(ABC):
     def num_units(self, value: Any) -> int:
         """How many units (`unit`) a value has: what its likelihood is divided by."""
 
-    def uncounted(self, encoding: Encoding) -> str | None:
-        """What the encoding loses of a value, so that a likelihood does not count it; None if nothing."""
-        return None
-
     def task(self, given: Sequence[str]) -> str | None:
         """What model hubs call making such values from values of the modalities `given`; None if they have no word."""
         return None
 
     def describe(self) -> str:
-        """What was learned, in a few words: "28x28 grey"."""
+        """What was learned of the values, in a few words: "28x28 grey"."""
         return self.name

@@ -1,4 +1,4 @@
-"""A picture: 8-bit channels as numbers in [-1, 1], or as tokens, one for each patch (Chen et al., iGPT, 2020)."""
+"""A picture: 8-bit channels, of one size and mode."""
 
 from __future__ import annotations
 
@@ -13,22 +13,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageFilter, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from pydantic import Field, field_validator
-from torch import Tensor
 
 from likewise.data.records import FoundFiles
-from likewise.draws import Draws
-from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
+from likewise.modalities.base import Modality, ModalitySettings, View, spread
 from likewise.modalities.frame_names import look_like_frames
 from likewise.modalities.image_io import PICTURES, Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
 from likewise.modalities.palette import main_colours
-from likewise.modalities.patches import Patches
-from likewise.spaces import Continuous, Space, Tokens, Unfit
 
 #: pixels a side, at most
 _LARGEST = 1024
@@ -36,6 +31,8 @@ _LARGEST = 1024
 _DESCRIBED = 32
 #: the colour of what weighs most where a picture is shaded, as the page's --heat-colour
 _HEAT = (226, 84, 26)
+#: pictures that say how large all are, and of which patches are learned
+LOOKED_AT = 500
 #: how much smaller the view "small" is, a side
 _SMALLER = 4
 
@@ -73,139 +70,63 @@ class Image(Modality):
 
     name = "image"
     Settings = ImageSettings
-    encodings = ("continuous", "tokens")
     item = "picture"
     reads = tuple(sorted(PICTURES))
     forms = ("picture",)
     page_style = "figures"
+    storage = "pixels"
     suffix = ".png"
 
-    def __init__(
-        self,
-        size: int | str,
-        mode: Mode,
-        patch: int,
-        codebook: list[list[int]] | None,
-        crop: Crop = "centre",
-        flip: bool = False,
-    ) -> None:
-        """size: of a square, or "WIDTHxHEIGHT". codebook: (codes, patch * patch * C) in [0, 255]; None where a token is
-        simply a grey level."""
-        self.size, self.patch, self.codebook, self.flip = size, patch, codebook, flip
+    def __init__(self, size: int | str, mode: Mode, crop: Crop = "centre", flip: bool = False) -> None:
+        """size: of a square, or "WIDTHxHEIGHT". crop, flip: how training sees each picture."""
+        self.size, self.flip = size, flip
         self.mode: Mode = mode
         self.crop: Crop = crop
         self.width, self.height = _sides(size)
         self.channels = len(mode)
-        self.patches = Patches((len(mode), self.height, self.width), (patch, patch), codebook)
-        # What is read of a file: with a random crop, a margin around what is seen at a time.
-        self._room = (_room(self.width), _room(self.height)) if crop == "random" else (self.width, self.height)
+        #: width and height of what is read of a file: with a random crop, a margin around what is seen at a time
+        self.room = (_room(self.width), _room(self.height)) if crop == "random" else (self.width, self.height)
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: ImageSettings, seed: int = 0) -> Image:
-        chosen = np.linspace(0, len(values) - 1, min(len(values), 500)).astype(int)
         seen, sides, deep = set(), [], False
-        for i in chosen:  # one at a time: photographs are large
-            picture = open_picture(values[i])
+        for value in spread(values, LOOKED_AT):  # one at a time: photographs are large
+            picture = open_picture(value)
             seen.add(mode_of(picture))
             sides.append(max(picture.size))
             deep = deep or picture.info.get("bits") == 16
         size = settings.size or (min(sides) if min(sides) <= 64 else 64)
-        width, height = _sides(size)
         mode = settings.mode or ("RGBA" if "RGBA" in seen else "RGB" if "RGB" in seen else "L")
-        patch = settings.patch or (2 if max(width, height) > 16 and width % 2 == height % 2 == 0 else 1)
-        found = cls(size, mode, patch, None, settings.crop, settings.flip)
-        if patch > 1 or mode != "L":
-            codes = found._learned([values[i] for i in chosen], settings.codes, seed)
-            found = cls(size, mode, patch, codes, settings.crop, settings.flip)
+        found = cls(size, mode, settings.crop, settings.flip)
         if deep:
             found.notes = ("pictures of 16 bits a channel are read as 8 bits",)
         return found
 
-    def _learned(self, values: Sequence[Any], most: int, seed: int) -> list[list[int]]:
-        """At most so many patches that stand for all."""
-        plain = self._middle(np.stack([self._array(v) for v in values]))
-        return self.patches.learn(plain, most, seed)
-
     def state(self) -> dict[str, Any]:
-        state = {"size": self.size, "mode": self.mode, "patch": self.patch, "codebook": self.codebook}
-        return {**state, "crop": self.crop, "flip": self.flip}
+        return {"size": self.size, "mode": self.mode, "crop": self.crop, "flip": self.flip}
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Image:
-        return cls(**state)
-
-    def space(self, encoding: Encoding) -> Space:
-        if encoding == "continuous":
-            return Continuous((self.channels, self.height, self.width), levels=256)
-        if self.flip or self.crop == "random":
-            what = "target.flip" if self.flip else "target.crop=random"
-            raise Unfit(
-                f"{what} changes pixels from step to step, and tokens are made once; flow, gan and vae learn pixels"
-            )
-        return Tokens(self.patches.count, self.patches.kinds, grid=self.patches.grid)
-
-    def packed_bytes(self, encoding: Encoding) -> int | None:
-        if encoding == "continuous" or self.patches.plain:
-            return self.channels * self._room[0] * self._room[1]
-        return 2 * self.patches.count
-
-    def _array(self, value: Any) -> NDArray[np.uint8]:
+    def array(self, value: Any) -> NDArray[np.uint8]:
         """A raw value as pixels, shape (C, H, W), with the margin of a random crop."""
-        picture = converted(open_picture(value, max(self._room)), self.mode)
+        picture = converted(open_picture(value, max(self.room)), self.mode)
         seen = (self.width, self.height)
         if self.crop == "random" and picture.size == seen:  # as `read` gives it: its edge is repeated around it
-            margins = [(n - m) // 2 for n, m in zip(self._room, seen, strict=True)]
+            margins = [(n - m) // 2 for n, m in zip(self.room, seen, strict=True)]
             picture = bleed(picture) if self.mode == "RGBA" else picture
             pixels = np.asarray(picture, np.uint8).reshape(self.height, self.width, -1)
-            around = [(m, n - s - m) for m, n, s in zip(margins[::-1], self._room[::-1], seen[::-1], strict=True)]
+            around = [(m, n - s - m) for m, n, s in zip(margins[::-1], self.room[::-1], seen[::-1], strict=True)]
             return np.pad(pixels, (*around, (0, 0)), mode="edge").transpose(2, 0, 1)
-        picture = fitted(picture, self._room, self.crop)
+        picture = fitted(picture, self.room, self.crop)
         if self.mode == "RGBA":
             picture = bleed(picture)
-        return np.asarray(picture, np.uint8).reshape(*self._room[::-1], -1).transpose(2, 0, 1)
+        return np.asarray(picture, np.uint8).reshape(*self.room[::-1], -1).transpose(2, 0, 1)
 
-    def _middle(self, pixels: NDArray[Any]) -> NDArray[Any]:
+    def middle(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Of packed pixels, shape (B, C, *room), what is seen where nothing is drawn: (B, C, H, W)."""
-        top, left = (self._room[1] - self.height) // 2, (self._room[0] - self.width) // 2
+        top, left = (self.room[1] - self.height) // 2, (self.room[0] - self.width) // 2
         return pixels[..., top : top + self.height, left : left + self.width]
 
-    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
-        pixels = np.stack([self._array(v) for v in values])
-        if encoding == "continuous":
-            return Packed(pixels)
-        return Packed(self.patches.tokens(self._middle(pixels)))
-
-    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        if encoding == "tokens":
-            return torch.from_numpy(batch.astype(np.int64))
-        x = torch.from_numpy(np.ascontiguousarray(self._middle(batch)) if draws is None else batch)
-        if draws is not None and (self.flip or self.crop == "random"):
-            x = self._augmented(x, draws.branch("aside").to("cpu"))
-        return x.float() / 127.5 - 1
-
-    def _augmented(self, x: Tensor, draws: Draws) -> Tensor:
-        """Packed pixels, shape (B, C, *room), as training sees them: a window of each, and some of them mirrored.
-
-        The draws are aside from others, so that a condition that is a view of the target is turned as it is.
-        """
-        turned = (draws.bits() >> 31 if self.flip else torch.zeros(len(x))).tolist()
-        down, right = (draws.integers(n - m + 1).tolist() for n, m in zip(
-            self._room[::-1], (self.height, self.width), strict=True))  # fmt: skip
-        seen = [
-            one[:, top : top + self.height, left : left + self.width]
-            for one, top, left in zip(x, down, right, strict=True)
-        ]
-        return torch.stack([one.flip(-1) if flip else one for one, flip in zip(seen, turned, strict=True)])
-
-    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        if encoding == "continuous":
-            pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-        else:
-            pixels = self.patches.pixels(x.cpu().numpy())
-        return [_picture(a) for a in pixels]
-
     def read(self, value: Any) -> Any:
-        return _picture(self._middle(self._array(value)))
+        return to_picture(self.middle(self.array(value)))
 
     @classmethod
     def views(cls) -> dict[str, View]:
@@ -228,12 +149,12 @@ class Image(Modality):
                 f"--given {name}: it is of the middle of a picture, and target.crop=random learns any part"
             )
         if name == "grey":
-            return {"size": self.size, "mode": "L", "crop": self.crop, "flip": self.flip, "patch": 1}
+            return {"size": self.size, "mode": "L", "crop": self.crop, "flip": self.flip}
         sides = [-(-n // _SMALLER) for n in (self.width, self.height)]
-        return {"size": f"{sides[0]}x{sides[1]}", "mode": self.mode, "crop": self.crop, "flip": self.flip, "patch": 1}
+        return {"size": f"{sides[0]}x{sides[1]}", "mode": self.mode, "crop": self.crop, "flip": self.flip}
 
     def to_given(self, value: Any) -> Any:
-        return inline(_picture(self._array(value)))
+        return inline(to_picture(self.array(value)))
 
     def caption(self, value: Any) -> str:
         return f"a picture, {self.width} by {self.height} pixels"
@@ -287,18 +208,11 @@ class Image(Modality):
         """True where the picture is rather white than black; what is transparent is not white."""
         mask = open_picture(path).convert("RGBA")
         ground = PILImage.new("RGBA", mask.size, "black")
-        [levels] = Image(self.size, "L", 1, None)._array(PILImage.alpha_composite(ground, mask))
+        [levels] = Image(self.size, "L").array(PILImage.alpha_composite(ground, mask))
         return levels >= 128
 
-    def heatmap_html(
-        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
-    ) -> str:
-        """The picture in pale grey, and over it a colour as dense as the weight."""
-        if encoding == "continuous":
-            heat = weights.max(0)
-        else:
-            heat = np.kron(weights.reshape(self.patches.grid), np.ones((self.patch, self.patch)))
-        [value] = self.decode(x[None], encoding)
+    def shaded(self, value: Any, heat: NDArray[np.float64]) -> str:
+        """The picture in pale grey, and over it a colour as dense as `heat`, with shape (H, W), in [0, 1]."""
         if self.mode == "RGBA":
             value = PILImage.alpha_composite(PILImage.new("RGBA", value.size, "white"), value)
         grey = 96 + 0.6 * np.asarray(value.convert("L"), np.float64)[..., None]
@@ -354,11 +268,6 @@ class Image(Modality):
     def num_units(self, value: Any) -> int:
         return self.channels * self.width * self.height
 
-    def uncounted(self, encoding: Encoding) -> str | None:
-        if encoding == "continuous" or self.codebook is None:
-            return None
-        return f"of {self.patch}x{self.patch} patches, each as the nearest of {len(self.codebook)}: not of every pixel"
-
     def task(self, given: Sequence[str]) -> str | None:
         return "text-to-image" if "text" in given else "unconditional-image-generation"
 
@@ -383,6 +292,6 @@ def _room(side: int) -> int:
     return side + max(1, side // 8)
 
 
-def _picture(pixels: NDArray[Any]) -> PILImage.Image:
+def to_picture(pixels: NDArray[Any]) -> PILImage.Image:
     """Shape (C, H, W), uint8, as a picture."""
     return PILImage.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))

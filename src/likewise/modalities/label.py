@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
-from likewise.spaces import MISSING_TOKEN, Space, Tokens
+from likewise.modalities.base import BadValue, Modality, ModalitySettings
+from likewise.modalities.encoding import Encoding
+from likewise.modalities.packed import Packed
+from likewise.spaces import MISSING_TOKEN, Tokens
 
 
 class LabelSettings(ModalitySettings):
@@ -32,12 +34,11 @@ class Label(Modality):
 
     name = "label"
     Settings = LabelSettings
-    encodings = ("tokens",)
     likelihood_unit = "label"
 
     def __init__(self, classes: list[str]) -> None:
         self.classes = classes
-        self._index = {name: i for i, name in enumerate(classes)}
+        self.index = {name: i for i, name in enumerate(classes)}
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: LabelSettings, seed: int = 0) -> Label:
@@ -49,33 +50,9 @@ class Label(Modality):
     def state(self) -> dict[str, Any]:
         return {"classes": self.classes}
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Label:
-        return cls(list(state["classes"]))
-
-    def space(self, encoding: Encoding) -> Space:
-        return Tokens(1, len(self.classes))
-
-    def packed_bytes(self, encoding: Encoding) -> int | None:
-        return 4
-
-    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
-        """A label not seen in training is missing: the model can say nothing of it."""
-        codes = [MISSING_TOKEN if v is None else self._index.get(str(v), MISSING_TOKEN) for v in values]
-        return Packed(np.array(codes, np.int32).reshape(-1, 1))
-
-    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
-        return {i: f"label {v!r}" for i, v in enumerate(values) if v is None or str(v) not in self._index}
-
-    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        return torch.from_numpy(batch.astype(np.int64))
-
-    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        return [None if i < 0 else self.classes[i] for i in x[:, 0].tolist()]
-
     def read(self, value: Any) -> str:
         text = str(value)
-        if text not in self._index:
+        if text not in self.index:
             nearest = get_close_matches(text, self.classes, 1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(self.classes[:12])}"
             raise BadValue(f"no label {text!r}; {hint}")
@@ -84,14 +61,8 @@ class Label(Modality):
     def to_html(self, value: Any) -> str:
         return f"<span>{html.escape(str(value))}</span>"
 
-    def heatmap_html(
-        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
-    ) -> str:
-        [label] = self.decode(x[None], encoding)
-        return f'<span class="piece" style="--heat:{weights.max():.2f}">{html.escape(str(label))}</span>'
-
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        return np.eye(len(self.classes))[[self._index[str(v)] for v in values]]
+        return np.eye(len(self.classes))[[self.index[str(v)] for v in values]]
 
     def labels(self, values: Sequence[Any]) -> dict[str, list[str | None]]:
         return {"": [None if v is None else str(v) for v in values]}
@@ -101,3 +72,39 @@ class Label(Modality):
 
     def describe(self) -> str:
         return f"{len(self.classes)} labels"
+
+
+class LabelIndex(Encoding):
+    """One token: the place of the name among the classes."""
+
+    modality_name = "label"
+    name = "index"
+    default_family = "autoregressive"
+    modality: Label
+
+    @property
+    def space(self) -> Tokens:
+        return Tokens(1, len(self.modality.classes))
+
+    @property
+    def packed_bytes(self) -> int:
+        return 4
+
+    def pack(self, values: Sequence[Any]) -> Packed:
+        """A label not seen in training is missing: the model can say nothing of it."""
+        index = self.modality.index
+        codes = [MISSING_TOKEN if v is None else index.get(str(v), MISSING_TOKEN) for v in values]
+        return Packed(np.array(codes, np.int32).reshape(-1, 1))
+
+    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
+        return {i: f"label {v!r}" for i, v in enumerate(values) if v is None or str(v) not in self.modality.index}
+
+    def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
+        return torch.from_numpy(batch.astype(np.int64))
+
+    def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
+        return [None if i < 0 else self.modality.classes[i] for i in x[:, 0].tolist()]
+
+    def heatmap_html(self, x: Tensor, weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
+        [label] = self.decode(x[None])
+        return f'<span class="piece" style="--heat:{weights.max():.2f}">{html.escape(str(label))}</span>'

@@ -9,22 +9,22 @@ transformers for high-resolution image synthesis", 2021). None of them needs to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PILImage
 from torch import Tensor
 
+from likewise import catalog
 from likewise.draws import Draws, derive_seed
-from likewise.families.base import Model, Sampling
 from likewise.modalities import char_features
-from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed
-from likewise.spaces import Continuous, Space, Tokens
+from likewise.modalities.base import Modality
+from likewise.modalities.encoding import Encoding
+from likewise.modalities.packed import Packed
+from likewise.spaces import Continuous, Tokens
 
 #: items that are read at once, and encoded at once
 _READ, _ENCODED = 4096, 64
@@ -32,48 +32,95 @@ _READ, _ENCODED = 4096, 64
 _MEASURED = 4096
 
 
+class AutoencoderModel(Protocol):
+    """What is needed of a trained model (see `families.base.Model`, which says what each of these does)."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def posterior(self, x: Tensor, c: None) -> tuple[Tensor, Tensor]: ...
+
+    def from_latent(self, z: Tensor, c: None, draws: Draws, settings: Any) -> Tensor: ...
+
+    def codes(self, x: Tensor) -> Tensor: ...
+
+    def from_codes(self, codes: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Autoencoder:
     """A trained model of p(x), as far as it is needed here, and how its items are read.
 
-    load: the model, in eval mode, with a `posterior`; asked for when the first item is encoded or decoded.
-    latents: what it finds of an item. codes: what it makes of one; None where it has no codes.
+    encoding: of its items. load: the model, in eval mode, with a `posterior`; asked for when the first item is encoded
+    or decoded. sampling: the settings of `from_latent`. latents: what it finds of an item. codes: what it makes of one;
+    None where it has no codes.
     """
 
-    modality: Modality
     encoding: Encoding
-    load: Callable[[], Model]
-    sampling: Sampling
+    load: Callable[[], AutoencoderModel]
+    sampling: Any
     latents: Continuous
     codes: Tokens | None
 
 
-class Latents(Modality):
-    """The latents of an autoencoder, each unit shifted and scaled to mean 0 and variance 1, or its codes, as tokens.
+class Through(Encoding):
+    """An encoding over an autoencoder, which is kept beside the run; its modality is that of the autoencoder."""
 
-    The units of a map are its channels: what lies at one place may lie at another. Codes come first where there are.
-    Everything that concerns values, how they are read, shown, written and described, is the inner modality's.
+    modality_name = catalog.ANY
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__(autoencoder.encoding.modality)
+        self.autoencoder = autoencoder
+
+    @classmethod
+    def from_state(cls, modality: Modality, state: dict[str, Any]) -> Encoding:
+        raise NotImplementedError(f"{cls.name} are opened beside their autoencoder: {cls.__name__}(autoencoder, ...)")
+
+    def of(self, modality: Modality) -> Encoding:
+        return self.over(replace(self.autoencoder, encoding=self.autoencoder.encoding.of(modality)))
+
+    def over(self, autoencoder: Autoencoder) -> Encoding:
+        """The same over another autoencoder, such as one that draws otherwise."""
+        return type(self)(autoencoder, **self.state())
+
+    def decoded_by(self, model: AutoencoderModel) -> Encoding:
+        """The same, of which `model` makes items instead of the autoencoder's own."""
+        return self.over(replace(self.autoencoder, load=lambda: model))
+
+    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
+        return self.autoencoder.encoding.unseen(values)
+
+    def heatmap_html(self, x: Tensor, weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
+        return char_features.heatmap_html(self.pieces(x), weights.ravel(), titles)
+
+    def uncounted(self) -> str | None:
+        return self.autoencoder.encoding.uncounted()
+
+    def view_settings(self, name: str) -> dict[str, Any]:
+        """As the modality's, but never mirrored: latents are found once, of items as they are."""
+        return {key: value for key, value in self.modality.view_settings(name).items() if key != "flip"}
+
+    def _shown(self, x: Tensor, draws: Draws) -> list[Any]:
+        """What the autoencoder's encoding decodes, of what its model made."""
+        return self.autoencoder.encoding.decode(x.cpu(), draws.to("cpu"))
+
+
+class Latents(Through):
+    """The latents of an autoencoder, each unit shifted and scaled to mean 0 and variance 1.
+
+    The units of a map are its channels: what lies at one place may lie at another.
     """
 
-    Settings = ModalitySettings
+    name = "latents"
 
     def __init__(self, autoencoder: Autoencoder, shift: Sequence[float], scale: Sequence[float]) -> None:
         """shift, scale: of each unit, so that (z - shift) / scale is standardised."""
-        self.encodings = ("continuous",) if autoencoder.codes is None else ("tokens", "continuous")
-        inner = autoencoder.modality
-        self.autoencoder, self.inner = autoencoder, inner
+        super().__init__(autoencoder)
         wide = [1] * len(autoencoder.latents.positions)
         self.shift, self.scale = (torch.tensor(each).view(-1, *wide) for each in (shift, scale))
-        self.name, self.suffix, self.likelihood_unit, self.notes = (
-            inner.name,
-            inner.suffix,
-            inner.likelihood_unit,
-            inner.notes,
-        )
-        self.suffixes, self.forms, self.page_style = inner.suffixes, inner.forms, inner.page_style
 
     @classmethod
-    def fit(cls, values: Sequence[Any], settings: Autoencoder, seed: int = 0) -> Latents:
+    def fit(cls, modality: Modality, values: Sequence[Any], settings: Autoencoder, seed: int = 0) -> Latents:
         """Where the latents of training values lie. settings: the autoencoder."""
         chosen = range(len(values))
         if len(values) > _MEASURED:
@@ -89,185 +136,117 @@ class Latents(Modality):
         """As JSON; the autoencoder is kept beside it."""
         return {"shift": self.shift.flatten().tolist(), "scale": self.scale.flatten().tolist()}
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Latents:
-        raise NotImplementedError("latents are opened beside their autoencoder: Latents(autoencoder, **state)")
-
-    def space(self, encoding: Encoding) -> Space:
-        return self._tokens if encoding == "tokens" else self.autoencoder.latents
+    @property
+    def space(self) -> Continuous:
+        return self.autoencoder.latents
 
     @property
-    def _tokens(self) -> Tokens:
-        assert self.autoencoder.codes is not None
-        return self.autoencoder.codes
+    def packed_bytes(self) -> int:
+        return 8 * self.autoencoder.latents.size
 
-    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
-        """Encode the values, once: codes, shape (N, length), int32; or the mean and the scale of each one's posterior,
-        shape (N, 2, *latents.shape), float32."""
-        return Packed(_each(self.autoencoder, values, _codes if encoding == "tokens" else _posterior))
+    def pack(self, values: Sequence[Any]) -> Packed:
+        """The mean and the scale of each one's posterior, found once: shape (N, 2, *latents.shape), float32."""
+        return Packed(_each(self.autoencoder, values, _posterior))
 
-    def packed_bytes(self, encoding: Encoding) -> int:
-        return 4 * self._tokens.length if encoding == "tokens" else 8 * self.autoencoder.latents.size
-
-    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        """A draw from each item's posterior, as the decoder was trained on; without draws, its mean. Or its codes."""
-        if encoding == "tokens":
-            return torch.from_numpy(batch).long()
+    def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
+        """A draw from each item's posterior, as the decoder was trained on; without draws, its mean."""
         mean, spread = torch.from_numpy(batch).unbind(1)
         z = mean if draws is None else mean + spread * draws.normal(*self.autoencoder.latents.shape).cpu()
         return (z - self.shift) / self.scale
 
-    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        """What the autoencoder makes of latents or codes; without draws, with noise of its own, always the same."""
-        model = self.autoencoder.load()
-        noise = draws or Draws(derive_seed(0, "decode"), torch.arange(len(x)))
-        there = noise.to(model.device)
-        if encoding == "tokens":
-            drawn = model.from_codes(x.to(model.device)).cpu()
-        else:
-            z = (x.float() * self.scale + self.shift).to(model.device)
-            drawn = model.from_latent(z, None, there, self.autoencoder.sampling).cpu()
-        return self.inner.decode(drawn, self.autoencoder.encoding, there.to("cpu"))
+    def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
+        """What the autoencoder makes of latents; without draws, with noise of its own, always the same."""
+        model, there = self.autoencoder.load(), _noise(x, draws)
+        z = (x.float() * self.scale + self.shift).to(model.device)
+        noise = there.to(model.device)
+        return self._shown(model.from_latent(z, None, noise, self.autoencoder.sampling), noise)
 
-    def decoded_by(self, model: Model) -> Latents:
-        """The same latents, of which `model` makes items instead of the autoencoder's own."""
-        return Latents(replace(self.autoencoder, load=lambda: model), **self.state())
-
-    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
-        """Each unit with its value, or each code: what is at a place is not what the item has there alone."""
-        if encoding == "tokens":
-            return [f"{code} " for code in x.tolist()]
+    def pieces(self, x: Tensor) -> list[str]:
+        """Each unit with its value: what is at a place is not what the item has there alone."""
         return [f"{i}: {value:+.1f} " for i, value in enumerate(x.flatten().tolist())]
 
-    def heatmap_html(
-        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
-    ) -> str:
-        return char_features.heatmap_html(self.pieces(x, encoding), weights.ravel(), titles)
-
     def describe(self) -> str:
-        latents, codes = self.autoencoder.latents, self.autoencoder.codes
-        if codes is not None:
-            grid = "x".join(map(str, codes.grid))
-            return f"{self.inner.describe()}, seen through {grid} codes of {codes.vocabulary:,}"
+        latents, within = self.autoencoder.latents, self.autoencoder.encoding.describe()
         grid = f" at each of {'x'.join(map(str, latents.positions))} places" if latents.positions else ""
-        return f"{self.inner.describe()}, seen through {latents.channels} latents{grid}"
+        return f"{within}, seen through {latents.channels} latents{grid}"
 
-    # What concerns values alone.
 
-    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
-        return self.inner.unseen(values)
+class Codes(Through):
+    """The codes of an autoencoder that has them, as tokens."""
 
-    def view(self, value: Any, name: str) -> Any:
-        return self.inner.view(value, name)
+    name = "codes"
+    default_family = "autoregressive"
 
-    def view_settings(self, name: str) -> dict[str, Any]:
-        """As the inner modality's, but never mirrored: latents are found once, of items as they are."""
-        return {key: value for key, value in self.inner.view_settings(name).items() if key != "flip"}
-
-    def to_given(self, value: Any) -> Any:
-        return self.inner.to_given(value)
-
-    def read(self, value: Any) -> Any:
-        return self.inner.read(value)
-
-    def parse(self, text: str) -> Any:
-        return self.inner.parse(text)
-
-    def write(self, value: Any, path: Path, provenance: dict[str, Any]) -> None:
-        self.inner.write(value, path, provenance)
-
-    def written(self, changes: Mapping[str, Any]) -> Latents:
-        changed = replace(self.autoencoder, modality=self.inner.written(changes))
-        return Latents(changed, self.shift.tolist(), self.scale.tolist())
-
-    def to_json(self, value: Any) -> Any:
-        return self.inner.to_json(value)
-
-    def caption(self, value: Any) -> str:
-        return self.inner.caption(value)
-
-    def to_html(self, value: Any) -> str:
-        return self.inner.to_html(value)
-
-    def text_of(self, value: Any) -> str:
-        return self.inner.text_of(value)
-
-    def row_of(self, value: Any) -> Mapping[str, Any]:
-        return self.inner.row_of(value)
-
-    def picture_of(self, value: Any) -> PILImage.Image:
-        return self.inner.picture_of(value)
-
-    def frames_of(self, value: Any) -> NDArray[np.uint8]:
-        return self.inner.frames_of(value)
-
-    def still(self, value: Any) -> PILImage.Image | None:
-        return self.inner.still(value)
-
-    def content(self, value: Any) -> bytes:
-        return self.inner.content(value)
-
-    def sheet(self, values: Sequence[Any]) -> bytes | None:
-        return self.inner.sheet(values)
-
-    def moving_sheet(self, values: Sequence[Any]) -> bytes | None:
-        return self.inner.moving_sheet(values)
-
-    def read_file(self, path: Path) -> Any:
-        return self.inner.read_file(path)
-
-    def read_mask(self, path: Path) -> NDArray[np.bool_]:
-        return self.inner.read_mask(path)
-
-    def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
-        return self.inner.perturbations(value, rng)
-
-    def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
-        return self.inner.properties(values)
-
-    def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        return self.inner.features(values)
+    @classmethod
+    def fit(cls, modality: Modality, values: Sequence[Any], settings: Autoencoder, seed: int = 0) -> Codes:
+        """settings: the autoencoder."""
+        return cls(settings)
 
     @property
-    def resize(self) -> str:
-        return self.inner.resize
+    def space(self) -> Tokens:
+        assert self.autoencoder.codes is not None
+        return self.autoencoder.codes
 
-    def labels(self, values: Sequence[Any]) -> dict[str, list[str | None]]:
-        return self.inner.labels(values)
+    @property
+    def packed_bytes(self) -> int:
+        return 4 * self.space.length
 
-    def without(self, values: Sequence[Any], name: str) -> list[Any]:
-        return self.inner.without(values, name)
+    def pack(self, values: Sequence[Any]) -> Packed:
+        """The codes of each value, found once: shape (N, length), int32."""
+        return Packed(_each(self.autoencoder, values, _codes))
 
-    def num_units(self, value: Any) -> int:
-        return self.inner.num_units(value)
+    def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
+        return torch.from_numpy(batch).long()
 
-    def uncounted(self, encoding: Encoding) -> str | None:
-        return self.inner.uncounted(self.autoencoder.encoding)
+    def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
+        """What the autoencoder makes of codes; without draws, with noise of its own, always the same."""
+        model, there = self.autoencoder.load(), _noise(x, draws)
+        return self._shown(model.from_codes(x.to(model.device)), there.to(model.device))
 
-    def task(self, given: Sequence[str]) -> str | None:
-        return self.inner.task(given)
+    def pieces(self, x: Tensor) -> list[str]:
+        return [f"{code} " for code in x.tolist()]
+
+    def describe(self) -> str:
+        grid = "x".join(map(str, self.space.grid))
+        return f"{self.autoencoder.encoding.describe()}, seen through {grid} codes of {self.space.vocabulary:,}"
 
 
-def _posterior(model: Model, x: Tensor) -> Tensor:
+def through(autoencoder: Autoencoder) -> list[type[Encoding]]:
+    """The encodings over an autoencoder: codes first where it has them."""
+    return [Latents] if autoencoder.codes is None else [Codes, Latents]
+
+
+def opened(name: str, autoencoder: Autoencoder, state: dict[str, Any]) -> Encoding:
+    """The encoding over an autoencoder that is called `name`, with its state."""
+    return Latents(autoencoder, **state) if name == Latents.name else Codes(autoencoder)
+
+
+def _noise(x: Tensor, draws: Draws | None) -> Draws:
+    return draws or Draws(derive_seed(0, "decode"), torch.arange(len(x)))
+
+
+def _posterior(model: AutoencoderModel, x: Tensor) -> Tensor:
     """The mean and the scale of each item's posterior, shape (B, 2, *latents.shape)."""
     return torch.stack(model.posterior(x, None), 1).float()
 
 
-def _codes(model: Model, x: Tensor) -> Tensor:
+def _codes(model: AutoencoderModel, x: Tensor) -> Tensor:
     return model.codes(x).int()
 
 
-def _each(autoencoder: Autoencoder, values: Sequence[Any], find: Callable[[Model, Tensor], Tensor]) -> NDArray[Any]:
+def _each(
+    autoencoder: Autoencoder, values: Sequence[Any], find: Callable[[AutoencoderModel, Tensor], Tensor]
+) -> NDArray[Any]:
     """What the model finds of each value, shape (N, ...)."""
-    model, inner, encoding = autoencoder.load(), autoencoder.modality, autoencoder.encoding
+    model, inner = autoencoder.load(), autoencoder.encoding
     found: list[NDArray[Any]] = []
     for start in range(0, len(values), _READ):
-        packed = inner.pack([values[i] for i in range(start, min(start + _READ, len(values)))], encoding)
+        packed = inner.pack([values[i] for i in range(start, min(start + _READ, len(values)))])
         # by length, as short items would wait for long ones
         order = np.arange(len(packed)) if packed.lengths is None else np.argsort(packed.lengths, kind="stable")
         parts = []
         for first in range(0, len(order), _ENCODED):
-            x = inner.encode(packed.take(order[first : first + _ENCODED]), encoding)
+            x = inner.encode(packed.take(order[first : first + _ENCODED]))
             with torch.no_grad():
                 parts.append(find(model, x.to(model.device)).cpu().numpy())
         whole = np.concatenate(parts)

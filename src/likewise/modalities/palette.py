@@ -18,8 +18,10 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from likewise.draws import Draws
-from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
-from likewise.spaces import Continuous, Space
+from likewise.modalities.base import BadValue, Modality, ModalitySettings
+from likewise.modalities.encoding import Encoding
+from likewise.modalities.packed import Packed
+from likewise.spaces import Continuous
 
 #: colours of a palette, at most
 MOST = 5
@@ -69,57 +71,24 @@ def main_colours(picture: PILImage.Image) -> str:
     return written([tuple(table[i].tolist()) for i in order[:count]])
 
 
+def _packed(values: Sequence[Any]) -> NDArray[np.int16]:
+    """Shape (N, 5, 4): colours in [0, 255] and a 1, or zeros; -1 all over where a value is missing."""
+    out = np.zeros((len(values), MOST, 4), np.int16)
+    for place, value in zip(out, values, strict=True):
+        if value is None:
+            place[:] = -1
+            continue
+        found = colours(value)
+        place[: len(found), :3], place[: len(found), 3] = found, 1
+    return out
+
+
 class Palette(Modality):
-    """One to five colours, as a vector: of each place, red, green and blue in [-1, 1], and whether there is one."""
+    """One to five colours."""
 
     name = "palette"
     Settings = PaletteSettings
-    encodings = ("continuous",)
     likelihood_unit = "palette"
-
-    @classmethod
-    def fit(cls, values: Sequence[Any], settings: PaletteSettings, seed: int = 0) -> Palette:
-        return cls()
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Palette:
-        return cls()
-
-    def space(self, encoding: Encoding) -> Space:
-        return Continuous((4 * MOST,))
-
-    def packed_bytes(self, encoding: Encoding) -> int | None:
-        return 8 * MOST
-
-    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
-        """Shape (N, 5, 4), int16: colours in [0, 255] and a 1, or zeros; -1 all over where a value is missing."""
-        out = np.zeros((len(values), MOST, 4), np.int16)
-        for place, value in zip(out, values, strict=True):
-            if value is None:
-                place[:] = -1
-                continue
-            found = colours(value)
-            place[: len(found), :3], place[: len(found), 3] = found, 1
-        return Packed(out)
-
-    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        x = torch.from_numpy(batch.astype(np.float32))
-        there = x[..., 3:]
-        x = torch.cat(((x[..., :3] / 127.5 - 1) * there.clamp(min=0), 2 * there - 1), -1)
-        return torch.where(there < 0, torch.nan, x).flatten(1)
-
-    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        parts = x.float().view(-1, MOST, 4).cpu().numpy()
-        found = []
-        for part in parts:
-            there = part[:, 3] > 0
-            there[0] = True  # a palette of none is none
-            rgb = ((part[there, :3] + 1) * 127.5).round().clip(0, 255).astype(int)
-            found.append(written([tuple(colour) for colour in rgb.tolist()]))
-        return found
 
     def read(self, value: Any) -> str:
         return written(colours(value))
@@ -143,28 +112,60 @@ class Palette(Modality):
         picture.crop((0, 0, 16 * max(map(len, rows)), picture.height)).save(buffer, "PNG")
         return buffer.getvalue()
 
-    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
-        [value] = self.decode(x[None], encoding)
-        return value.split(",")
-
-    def heatmap_html(
-        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
-    ) -> str:
-        heat = weights.reshape(MOST, 4).max(1)
-        parts = zip(self.pieces(x, encoding), heat, strict=False)
-        return "".join(f'<span class="piece" style="--heat:{h:.2f}">{html.escape(p)} </span>' for p, h in parts)
-
     def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         found = colours(value)
         turned = [((r + 24) % 256, g, b) for r, g, b in found]
         return [("a little redder", written(turned)), ("the other way round", written(found[::-1]))]
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        packed = self.pack(values, "continuous").data
-        return packed.reshape(len(values), -1).astype(np.float64) / 255
+        return _packed(values).reshape(len(values), -1).astype(np.float64) / 255
 
     def num_units(self, value: Any) -> int:
         return 1
 
     def describe(self) -> str:
         return f"1 to {MOST} colours"
+
+
+class PaletteColours(Encoding):
+    """A vector: of each place, red, green and blue in [-1, 1], and whether there is a colour."""
+
+    modality_name = "palette"
+    name = "colours"
+    modality: Palette
+
+    @property
+    def space(self) -> Continuous:
+        return Continuous((4 * MOST,))
+
+    @property
+    def packed_bytes(self) -> int:
+        return 8 * MOST
+
+    def pack(self, values: Sequence[Any]) -> Packed:
+        return Packed(_packed(values))
+
+    def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
+        x = torch.from_numpy(batch.astype(np.float32))
+        there = x[..., 3:]
+        x = torch.cat(((x[..., :3] / 127.5 - 1) * there.clamp(min=0), 2 * there - 1), -1)
+        return torch.where(there < 0, torch.nan, x).flatten(1)
+
+    def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
+        parts = x.float().view(-1, MOST, 4).cpu().numpy()
+        found = []
+        for part in parts:
+            there = part[:, 3] > 0
+            there[0] = True  # a palette of none is none
+            rgb = ((part[there, :3] + 1) * 127.5).round().clip(0, 255).astype(int)
+            found.append(written([tuple(colour) for colour in rgb.tolist()]))
+        return found
+
+    def pieces(self, x: Tensor) -> list[str]:
+        [value] = self.decode(x[None])
+        return value.split(",")
+
+    def heatmap_html(self, x: Tensor, weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
+        heat = weights.reshape(MOST, 4).max(1)
+        parts = zip(self.pieces(x), heat, strict=False)
+        return "".join(f'<span class="piece" style="--heat:{h:.2f}">{html.escape(p)} </span>' for p, h in parts)

@@ -36,6 +36,11 @@ class Patches:
     def kinds(self) -> int:
         return 256 if self._codes is None else len(self._codes)
 
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of an item as `tokens` gives it."""
+        return math.prod(self.shape) if self.plain else 2 * self.count
+
     def cut(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
         """(N, C, *positions) as (N, count, C * prod(sides))."""
         dims = len(self.grid)
@@ -50,6 +55,10 @@ class Patches:
         order = [0, 1 + dims, *(axis for d in range(dims) for axis in (1 + d, 2 + dims + d))]
         whole = blocks.reshape(-1, *self.grid, self.shape[0], *self.sides).transpose(order)
         return whole.reshape(-1, *self.shape)
+
+    def spread(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The weight of each block, shape (count,), at each of its positions, shape (*positions)."""
+        return np.kron(weights.reshape(self.grid), np.ones(self.sides)).astype(np.float64, copy=False)
 
     def learn(self, pixels: NDArray[np.uint8], codes: int, seed: int, most: int = 1_000_000) -> list[list[int]]:
         """A codebook of at most `codes` blocks for items of shape (N, C, *positions).

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from likewise.draws import Draws
 from likewise.modalities import char_features, sentence_embeddings
-from likewise.modalities.base import Encoding, ModalitySettings, Packed
+from likewise.modalities.base import Modality, ModalitySettings
+from likewise.modalities.encoding import Encoding
+from likewise.modalities.packed import Packed
 from likewise.modalities.text_values import Written
-from likewise.spaces import Continuous, Space
+from likewise.spaces import Continuous
 
 
 class SentenceSettings(ModalitySettings):
@@ -26,39 +28,47 @@ class SentenceSettings(ModalitySettings):
 
 
 class Sentence(Written):
-    """384 numbers of about unit variance, see `sentence_embeddings`; NaN where a text is missing."""
+    """A text that is read for its meaning."""
 
     name = "sentence"
     Settings = SentenceSettings
-    encodings = ("continuous",)
     condition_only = True
     base_modality = "text"
 
-    def __init__(self, network: str) -> None:
+    def describe(self) -> str:
+        return f"what a text means, {sentence_embeddings.SIZE} numbers"
+
+
+class SentenceEmbedding(Encoding):
+    """384 numbers of about unit variance, see `sentence_embeddings`; NaN where a text is missing."""
+
+    modality_name = "sentence"
+    name = "embedding"
+
+    def __init__(self, modality: Modality, network: str) -> None:
         """network: hash of the weights that read."""
+        super().__init__(modality)
         self.network = network
 
     @classmethod
-    def fit(cls, values: Sequence[Any], settings: SentenceSettings, seed: int = 0) -> Sentence:
+    def fit(cls, modality: Modality, values: Sequence[Any], settings: Any, seed: int = 0) -> SentenceEmbedding:
         try:
-            return cls(sentence_embeddings.digest())
+            return cls(modality, sentence_embeddings.digest())
         except sentence_embeddings.Missing as error:
             raise ValueError(f"modality=sentence: {error}") from None
 
     def state(self) -> dict[str, Any]:
         return {"network": self.network}
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Sentence:
-        return cls(**state)
-
-    def space(self, encoding: Encoding) -> Space:
+    @property
+    def space(self) -> Continuous:
         return Continuous((sentence_embeddings.SIZE,))
 
-    def packed_bytes(self, encoding: Encoding) -> int | None:
+    @property
+    def packed_bytes(self) -> int:
         return 4 * sentence_embeddings.SIZE
 
-    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
+    def pack(self, values: Sequence[Any]) -> Packed:
         """Shape (N, 384), float32. Raises ValueError where the network is missing, or is another one."""
         out = np.full((len(values), sentence_embeddings.SIZE), np.nan, np.float32)
         there = [i for i, value in enumerate(values) if value is not None]
@@ -70,19 +80,14 @@ class Sentence(Written):
             raise ValueError(f"modality=sentence: {error}") from None
         return Packed(out)
 
-    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
+    def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
         return torch.from_numpy(batch)
 
-    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        raise NotImplementedError("what a text means cannot be spelt; only_given says so")
+    def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
+        raise NotImplementedError("a text cannot be written from its embedding: a sentence is only given")
 
-    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
+    def pieces(self, x: Tensor) -> list[str]:
         return ["what it means "]
 
-    def heatmap_html(
-        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
-    ) -> str:
-        return char_features.heatmap_html(self.pieces(x, encoding), weights.max(keepdims=True).ravel(), titles)
-
-    def describe(self) -> str:
-        return f"what a text means, {sentence_embeddings.SIZE} numbers"
+    def heatmap_html(self, x: Tensor, weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
+        return char_features.heatmap_html(self.pieces(x), weights.max(keepdims=True).ravel(), titles)

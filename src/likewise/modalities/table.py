@@ -1,8 +1,4 @@
-"""A row of a table: numbers and categories, as a vector or as one token a column.
-
-A number becomes the normal score of its place in the training data's distribution, spread evenly over ties, so that
-every column of a vector is standard normal and decoding gives back the column's own values.
-"""
+"""A row of a table: numbers and categories."""
 
 from __future__ import annotations
 
@@ -18,13 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from likewise.draws import Draws
-from likewise.modalities.base import BadValue, Encoding, Modality, ModalitySettings, Packed
-from likewise.spaces import MISSING_TOKEN, Continuous, Space, Tokens
+from likewise.modalities.base import BadValue, Modality, ModalitySettings
 
-_BINS = 64
 _MOST_CATEGORIES = 256
 _OTHER = "(other)"
 #: a column of numbers may hold this share of cells that are not
@@ -42,21 +34,6 @@ def number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return found if np.isfinite(found) else None
-
-
-def _bin_edges(knots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where each bin of a sorted column begins: about equal shares, and a bin of its own for every frequent value.
-
-    A value spread over several bins would cost bits that nobody could save.
-    """
-    values, counts = np.unique(knots, return_counts=True)
-    if len(values) <= _BINS:
-        return values
-    atoms = values[counts >= len(knots) / _BINS]
-    even = np.quantile(knots, np.linspace(0, 1, _BINS, endpoint=False), method="nearest")
-    edges = np.unique(np.concatenate([even, atoms, np.nextafter(atoms, np.inf)]))
-    filled = np.diff(np.append(np.searchsorted(knots, edges), len(knots))) > 0
-    return edges[filled]
 
 
 def _above(name: str, limit: float, row: Any) -> bool:
@@ -115,15 +92,14 @@ class Table(Modality):
 
     name = "table"
     Settings = TableSettings
-    encodings = ("continuous", "tokens")
     forms = ("row",)
     page_style = "rows"
     likelihood_unit = "column"
 
     def __init__(self, columns: list[dict[str, Any]]) -> None:
         self.columns = columns
-        self._knots = [np.array(c.get("values", ()), np.float64) for c in columns]
-        self._edges = [_bin_edges(knots) if len(knots) else knots for knots in self._knots]
+        #: of each column of numbers, quantiles of the training data, sorted; empty of a category
+        self.knots = [np.array(c.get("values", ()), np.float64) for c in columns]
         self._codes = [{_key(level): i for i, level in enumerate(c.get("levels", ()))} for c in columns]
 
     @classmethod
@@ -140,33 +116,7 @@ class Table(Modality):
     def state(self) -> dict[str, Any]:
         return {"columns": self.columns}
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Table:
-        return cls(state["columns"])
-
-    def _sizes(self, encoding: Encoding) -> list[int]:
-        """How many channels, or tokens, each column has."""
-        return [
-            len(c["levels"]) if c["kind"] == "category"
-            else (3 if c["missing"] else 1) if encoding == "continuous"
-            else len(edges) + c["missing"]
-            for c, edges in zip(self.columns, self._edges, strict=True)
-        ]  # fmt: skip
-
-    def space(self, encoding: Encoding) -> Space:
-        sizes = self._sizes(encoding)
-        stops = np.cumsum(sizes).tolist()
-        spans = [(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
-        if encoding == "tokens":
-            return Tokens(len(sizes), stops[-1], ranges=tuple(spans))
-        chosen = [
-            (start if c["kind"] == "category" else start + 1, stop)
-            for (start, stop), c in zip(spans, self.columns, strict=True)
-            if c["kind"] == "category" or c["missing"]
-        ]
-        return Continuous((stops[-1],), choices=tuple(chosen))
-
-    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
+    def cells(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """Numbers as they are and inf for a missing one, categories as codes; NaN for what is unknown.
 
         Shape (N, columns), float64.
@@ -181,77 +131,50 @@ class Table(Modality):
             else:
                 rare = len(codes) - 1 if column["other"] else np.nan
                 out[:, j] = [codes.get(_key(row[name]), rare) if name in row else np.nan for row in values]
-        return Packed(out)
+        return out
 
-    def unseen(self, values: Sequence[Any]) -> dict[int, str]:
-        packed = self.pack(values, "continuous").data
+    def unknown(self, values: Sequence[Any]) -> dict[int, str]:
+        """Which of the rows have a cell that `cells` cannot tell, by index: which and what it is."""
+        packed = self.cells(values)
         found: dict[int, str] = {}
         for i, j in np.argwhere(np.isnan(packed)).tolist():
             name = self.columns[j]["name"]
             found.setdefault(i, f"{name} {values[i].get(name)!r}")
         return found
 
-    def _place(self, column: int, cells: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def places(self, column: int, cells: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where numbers stand in the training distribution, in (0, 1), evenly over ties by u in (0, 1)."""
-        knots = self._knots[column]
+        knots = self.knots[column]
         low, high = np.searchsorted(knots, cells, "left"), np.searchsorted(knots, cells, "right")
         return ((low + u * np.maximum(high - low, 1)) / (len(knots) + 1)).clip(1e-4, 1 - 1e-4)
 
-    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        u = np.full(batch.shape, 0.5) if draws is None else draws.uniform(batch.shape[1]).cpu().double().numpy()
+    def scores(self, cells: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Rows as vectors, (N, channels): of each number its normal score, of each category one channel a level.
+
+        A number that can be missing has two more channels: whether it is there, and whether it is not. cells, u: shape
+        (N, columns); u in (0, 1) spreads ties evenly. NaN where a cell is unknown.
+        """
         parts: list[NDArray[Any]] = []
-        offset = 0
-        for j, (column, size) in enumerate(zip(self.columns, self._sizes(encoding), strict=True)):
-            unknown, missing = np.isnan(batch[:, j]), np.isinf(batch[:, j])
-            cells = np.where(unknown | missing, 0.0, batch[:, j])
-            if encoding == "tokens":
-                code = cells.astype(np.int64)
-                if column["kind"] == "number":
-                    bins = np.searchsorted(self._edges[j], cells, "right") - 1
-                    code = np.where(missing, size - 1, bins.clip(0, len(self._edges[j]) - 1))
-                parts.append(np.where(unknown, MISSING_TOKEN, code + offset)[:, None])
-                offset += size
-                continue
+        for j, column in enumerate(self.columns):
+            unknown, missing = np.isnan(cells[:, j]), np.isinf(cells[:, j])
+            known = np.where(unknown | missing, 0.0, cells[:, j])
             if column["kind"] == "category":
-                value = np.eye(size)[cells.astype(np.int64)]
+                value = np.eye(len(column["levels"]))[known.astype(np.int64)]
             else:  # where there is no number, noise stands in for it, which is what the family would draw anyway
-                place = np.where(missing, u[:, j].clip(1e-4, 1 - 1e-4), self._place(j, cells, u[:, j]))
+                place = np.where(missing, u[:, j].clip(1e-4, 1 - 1e-4), self.places(j, known, u[:, j]))
                 value = torch.special.ndtri(torch.from_numpy(place[:, None])).numpy()
                 if column["missing"]:
                     value = np.concatenate([value, ~missing[:, None], missing[:, None]], 1)
             value[unknown] = np.nan
             parts.append(value)
-        both = torch.from_numpy(np.concatenate(parts, 1))
-        return both.float() if encoding == "continuous" else both
+        return np.concatenate(parts, 1)
 
-    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        u = np.full((len(x), len(self.columns)), 0.5)
-        if draws is not None:
-            u = draws.uniform(len(self.columns)).cpu().double().numpy()
-        found = x.cpu().double().numpy()
-        columns: dict[str, list[Any]] = {}
-        start = 0
-        for j, (column, size) in enumerate(zip(self.columns, self._sizes(encoding), strict=True)):
-            part = found[:, start : start + size] if encoding == "continuous" else found[:, j] - start
-            start += size
-            if column["kind"] == "category":
-                code = part.argmax(1) if encoding == "continuous" else part.astype(int).clip(0, size - 1)
-                columns[column["name"]] = [column["levels"][i] for i in code]
-                continue
-            knots = self._knots[j]
-            if encoding == "continuous":
-                missing = part[:, 2] > part[:, 1] if column["missing"] else np.zeros(len(x), bool)
-                place = torch.special.ndtr(torch.from_numpy(part[:, 0])).numpy() * (len(knots) + 1)
-            else:  # one of the training values in the bin
-                count = len(self._edges[j])
-                missing = part >= count
-                starts = np.append(np.searchsorted(knots, self._edges[j]), len(knots))
-                chosen = part.astype(int).clip(0, count - 1)
-                place = starts[chosen] + u[:, j] * (starts[chosen + 1] - starts[chosen])
-            cells = knots[place.astype(int).clip(0, len(knots) - 1)]
-            numbers = [int(v) for v in cells] if column["whole"] else cells.tolist()
-            columns[column["name"]] = [None if gone else v for v, gone in zip(numbers, missing, strict=True)]
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def numbers(self, column: int, knots: NDArray[np.float64], missing: NDArray[np.bool_]) -> list[Any]:
+        """Values of a column of numbers by the place of their knot, shape (N,); None where they are missing."""
+        known = self.knots[column]
+        cells = known[knots.astype(int).clip(0, len(known) - 1)]
+        found = [int(v) for v in cells] if self.columns[column]["whole"] else cells.tolist()
+        return [None if gone else v for v, gone in zip(found, missing, strict=True)]
 
     @classmethod
     def summary(cls, value: Any) -> tuple[str, str]:
@@ -287,25 +210,18 @@ class Table(Modality):
             raise BadValue(f"expected one object whose names are columns: {', '.join(known)}")
         return row
 
-    def pieces(self, x: Tensor, encoding: Encoding) -> list[str]:
-        return [f"{name}={value}" for name, value in self.decode(x[None], encoding)[0].items()]
-
-    def heatmap_html(
-        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
-    ) -> str:
-        out, start = [], 0
-        [row] = self.decode(x[None], encoding)
-        for i, ((name, value), size) in enumerate(zip(row.items(), self._sizes(encoding), strict=True)):
-            width = size if encoding == "continuous" else 1
+    def shaded(self, row: Any, heat: Sequence[float], titles: Sequence[str] = ()) -> str:
+        """The row, each cell coloured by its heat in [0, 1], with a title where there are any."""
+        out = []
+        for i, (name, value) in enumerate(row.items()):
             title = f' title="{html.escape(titles[i])}"' if titles else ""
-            heat = f'class="piece" style="--heat:{weights[start : start + width].max():.2f}"{title}'
-            start += width
-            out.append(f"<dt>{html.escape(str(name))}</dt><dd {heat}>{html.escape(str(value))}</dd>")
+            attributes = f'class="piece" style="--heat:{heat[i]:.2f}"{title}'
+            out.append(f"<dt>{html.escape(str(name))}</dt><dd {attributes}>{html.escape(str(value))}</dd>")
         return f"<dl>{''.join(out)}</dl>"
 
     def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
         found = []
-        for column, knots in zip(self.columns, self._knots, strict=True):
+        for column, knots in zip(self.columns, self.knots, strict=True):
             name = column["name"]
             if name not in value:
                 continue
@@ -332,8 +248,9 @@ class Table(Modality):
         return found
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        filled = self.encode(self.pack(values, "continuous").data, "continuous").double().numpy()
-        return np.nan_to_num(filled)
+        cells = self.cells(values)
+        # rounded as the network's own input is
+        return np.nan_to_num(self.scores(cells, np.full(cells.shape, 0.5)).astype(np.float32).astype(np.float64))
 
     def labels(self, values: Sequence[Any]) -> dict[str, list[str | None]]:
         """The columns of categories."""
@@ -345,11 +262,6 @@ class Table(Modality):
 
     def num_units(self, value: Any) -> int:
         return len(self.columns)
-
-    def uncounted(self, encoding: Encoding) -> str | None:
-        if encoding == "continuous" or all(c["kind"] == "category" for c in self.columns):
-            return None
-        return "of the bins that numbers lie in, not of where in them they lie"
 
     def describe(self) -> str:
         numbers = sum(c["kind"] == "number" for c in self.columns)

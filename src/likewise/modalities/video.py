@@ -1,7 +1,4 @@
-"""A clip: frames of 8-bit channels as numbers in [-1, 1], or as tokens, one for each block of space and time.
-
-Blocks of space-time as tokens are VideoGPT's (Yan et al., "VideoGPT", 2021), here with a codebook by k-means.
-"""
+"""A clip: frames of 8-bit channels, of one size, length and mode."""
 
 from __future__ import annotations
 
@@ -12,26 +9,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageOps
 from pydantic import Field
-from torch import Tensor
 
 from likewise.data.records import FoundFiles
-from likewise.draws import Draws
 from likewise.modalities import video_io
-from likewise.modalities.base import Encoding, Modality, ModalitySettings, Packed, View
+from likewise.modalities.base import Modality, ModalitySettings, View, spread
 from likewise.modalities.clip_files import clip_files, frame_folders
-from likewise.modalities.patches import Patches
 from likewise.modalities.video_io import About, Clip
-from likewise.spaces import Continuous, Space, Tokens
 
-#: files that say how large and how long clips are, spread evenly
-_LOOKED_AT = 200
-#: tokens of a clip, from which on blocks are made larger; blocks that a codebook is learned of, in some seconds
-_MOST_TOKENS, _BLOCKS = 512, 20_000
+#: files that say how large and how long clips are, and of which blocks are learned
+LOOKED_AT = 200
 #: what metrics see without a network: frames, pixels a side of them, and a side of the grid of their changes
 _SEEN_FRAMES, _SEEN_SIDE, _CHANGE_SIDE = 8, 8, 4
 #: the colour of what weighs most where a clip is shaded, as the page's --heat-colour
@@ -66,29 +56,23 @@ class Video(Modality):
 
     name = "video"
     Settings = VideoSettings
-    encodings = ("continuous", "tokens")
     item = "clip"
     reads = tuple(video_io.FILMS)
     forms = ("frames",)
     page_style = "figures"
+    storage = "frames"
     suffixes = tuple(f".{kind}" for kind in video_io.WRITTEN)
-    extendable = True
 
-    def __init__(
-        self, size: Sequence[int], frames: int, stride: int, mode: str, fps: float, format: str,
-        block: Sequence[int], codebook: list[list[int]] | None,
-    ) -> None:  # fmt: skip
-        """size: (height, width). block: frames, height and width of a token's block. codebook: see `Patches`."""
+    def __init__(self, size: Sequence[int], frames: int, stride: int, mode: str, fps: float, format: str) -> None:
+        """size: (height, width)."""
         self.height, self.width = size
         self.frames, self.stride, self.mode, self.fps, self.format = frames, stride, mode, fps, format
-        self.block, self.codebook = tuple(block), codebook
         self.shape = (len(mode), frames, *size)
-        self.patches = Patches(self.shape, self.block, codebook)
         self.suffix = f".{format}"
 
     @classmethod
     def fit(cls, values: Sequence[Any], settings: VideoSettings, seed: int = 0) -> Video:
-        some = [values[i] for i in np.linspace(0, len(values) - 1, min(len(values), _LOOKED_AT)).astype(int)]
+        some = [*spread(values, LOOKED_AT)]
         seen = [video_io.about(value) for value in some]
         lengths = sorted(-(-each.frames // settings.stride) for each in seen)
         usual = Counter(lengths).most_common(1)[0]
@@ -102,23 +86,15 @@ class Video(Modality):
         mode = settings.mode or next(m for m in ("RGBA", "RGB", "L") if m in modes)
         fps = settings.fps or float(np.median([each.fps for each in seen])) / settings.stride
         format_ = settings.format or _format(some)
-        block = _block((frames, *size), settings)
-        made = cls(size, frames, settings.stride, mode, round(fps, 3), format_, block, None)
-        if (mode, block) != ("L", (1, 1, 1)):
-            codebook = made.patches.learn(np.stack([made._array(v) for v in some]), settings.codes, seed, _BLOCKS)
-            made = cls(size, frames, settings.stride, mode, made.fps, format_, block, codebook)
+        made = cls(size, frames, settings.stride, mode, round(fps, 3), format_)
         made.notes = _notes(lengths, frames, settings.stride)
         return made
 
     def state(self) -> dict[str, Any]:
         return {
             "size": [self.height, self.width], "frames": self.frames, "stride": self.stride, "mode": self.mode,
-            "fps": self.fps, "format": self.format, "block": list(self.block), "codebook": self.codebook,
+            "fps": self.fps, "format": self.format,
         }  # fmt: skip
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Video:
-        return cls(**state)
 
     def written(self, changes: Mapping[str, Any]) -> Video:
         allowed = VideoSettings.model_fields.keys() & {"format", "fps"}
@@ -128,17 +104,7 @@ class Video(Modality):
         state = self.state()
         return Video(**{**state, "format": chosen.format or self.format, "fps": chosen.fps or self.fps})
 
-    def space(self, encoding: Encoding) -> Space:
-        if encoding == "continuous":
-            return Continuous(self.shape, levels=256)
-        return Tokens(self.patches.count, self.patches.kinds, grid=self.patches.grid)
-
-    def packed_bytes(self, encoding: Encoding) -> int | None:
-        if encoding == "continuous" or self.patches.plain:
-            return int(np.prod(self.shape))
-        return 2 * self.patches.count
-
-    def _array(self, value: Any) -> NDArray[np.uint8]:
+    def array(self, value: Any) -> NDArray[np.uint8]:
         """The frames that are learned of a raw value, shape (C, T, H, W)."""
         if isinstance(value, Clip) and self._fits(value):
             return value.frames.transpose(3, 0, 1, 2)
@@ -163,24 +129,12 @@ class Video(Modality):
             picture = ImageOps.fit(picture, (self.width, self.height), PILImage.Resampling.LANCZOS)
         return np.asarray(picture, np.uint8).reshape(self.height, self.width, -1)
 
-    def pack(self, values: Sequence[Any], encoding: Encoding) -> Packed:
-        clips = np.stack([self._array(v) for v in values])
-        return Packed(clips if encoding == "continuous" else self.patches.tokens(clips, 16))
-
-    def encode(self, batch: NDArray[Any], encoding: Encoding, draws: Draws | None = None) -> Tensor:
-        if encoding == "tokens":
-            return torch.from_numpy(batch.astype(np.int64))
-        return torch.from_numpy(batch).float() / 127.5 - 1
-
-    def decode(self, x: Tensor, encoding: Encoding, draws: Draws | None = None) -> list[Any]:
-        if encoding == "continuous":
-            clips = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-        else:
-            clips = self.patches.pixels(x.cpu().numpy())
-        return [Clip(np.ascontiguousarray(clip.transpose(1, 2, 3, 0)), self.fps) for clip in clips]
+    def clip(self, array: NDArray[np.uint8]) -> Clip:
+        """Frames with shape (C, T, H, W) as a clip."""
+        return Clip(np.ascontiguousarray(array.transpose(1, 2, 3, 0)), self.fps)
 
     def read(self, value: Any) -> Any:
-        return Clip(np.ascontiguousarray(self._array(value).transpose(1, 2, 3, 0)), self.fps)
+        return self.clip(self.array(value))
 
     def frames_of(self, value: Any) -> NDArray[np.uint8]:
         return value.frames
@@ -204,7 +158,7 @@ class Video(Modality):
         return self.read(value).picture(0 if name == "first" else -1)
 
     def view_settings(self, name: str) -> dict[str, Any]:
-        return {"size": f"{self.width}x{self.height}", "mode": self.mode, "patch": 1}
+        return {"size": f"{self.width}x{self.height}", "mode": self.mode}
 
     @classmethod
     def find_files(cls, folder: Path, names: Sequence[str], asked: bool) -> FoundFiles | None:
@@ -242,15 +196,8 @@ class Video(Modality):
     def moving_sheet(self, values: Sequence[Any]) -> bytes | None:
         return video_io.moving_sheet(values)
 
-    def heatmap_html(
-        self, x: Tensor, weights: NDArray[np.float64], encoding: Encoding, titles: Sequence[str] = ()
-    ) -> str:
-        """The clip in pale grey, and over each frame a colour as dense as the weight."""
-        if encoding == "continuous":
-            heat = weights.max(0)
-        else:
-            heat = np.kron(weights.reshape(self.patches.grid), np.ones(self.block))
-        [clip] = self.decode(x[None], encoding)
+    def shaded(self, clip: Clip, heat: NDArray[np.float64]) -> str:
+        """The clip in pale grey, and over each frame a colour as dense as `heat`, with shape (T, H, W), in [0, 1]."""
         grey = np.stack([np.asarray(p.convert("L"), np.float64) for p in clip.pictures(mode="RGB")])[..., None]
         pale = 96 + 0.6 * grey
         mixed = pale + 0.9 * heat[..., None] * (np.array(_HEAT) - pale)
@@ -294,15 +241,6 @@ class Video(Modality):
     def num_units(self, value: Any) -> int:
         return int(np.prod(self.shape))
 
-    def uncounted(self, encoding: Encoding) -> str | None:
-        if encoding == "continuous" or self.patches.plain:
-            return None
-        frames, height, width = self.block
-        return (
-            f"of blocks of {frames} frames of {height}x{width} pixels, each as the nearest of {self.patches.kinds}: "
-            "not of every pixel"
-        )
-
     def task(self, given: Sequence[str]) -> str | None:
         return "text-to-video" if "text" in given else "image-to-video" if "image" in given else None
 
@@ -331,20 +269,6 @@ def _format(some: Sequence[Any]) -> str:
     if usual in video_io.FILMS:
         return "webm" if usual == ".webm" else "mp4"
     return "gif" if usual == ".gif" else "webp"
-
-
-def _block(shape: tuple[int, int, int], settings: VideoSettings) -> tuple[int, int, int]:
-    """Frames, height and width of a token's block: as small as makes at most _MOST_TOKENS of a clip."""
-    frames, height, width = shape
-    sides = [p for p in range(1, 17) if height % p == 0 and width % p == 0]
-    times = [p for p in (1, 2, 4) if frames % p == 0]
-    sides = [settings.patch] if settings.patch else sides
-    times = [settings.patch_frames] if settings.patch_frames else times
-    # Time is cut last: a block of four frames that differ is hardly ever one of a codebook.
-    both = sorted(((t, p) for t in times for p in sides), key=lambda both: (both[0] * both[1] ** 2, both[0]))
-    fit = [both for both in both if (frames // both[0]) * (height // both[1]) * (width // both[1]) <= _MOST_TOKENS]
-    t, p = (fit or both[-1:])[0]
-    return t, p, p
 
 
 def _notes(lengths: Sequence[int], frames: int, stride: int) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from likewise import catalog
 from likewise.data.columns import Stream, Where
 from likewise.data.records import Records
 from likewise.modalities.base import Modality, ModalitySettings
+from likewise.modalities.encoding import Encoding
 
 
 class Viewed(Stream):
@@ -70,7 +71,7 @@ def seen(values: Sequence[Any], modality: Modality, name: str) -> Viewed:
     return Viewed(values, lambda value: modality.view(value, name))
 
 
-def settings(modality: Modality, name: str, own: ModalitySettings) -> ModalitySettings:
+def settings(encoding: Encoding, name: str, own: ModalitySettings) -> ModalitySettings:
     """How the view `name` is read: as the target has it, but for what the user has set. Raises ValueError."""
     stated = {key: getattr(own, key) for key in own.model_fields_set}
-    return type(own).model_validate({**modality.view_settings(name), **stated})
+    return type(own).model_validate({**encoding.view_settings(name), **stated})

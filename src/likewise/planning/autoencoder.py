@@ -41,12 +41,11 @@ def inherited(run: Run, as_: str | None, own: Mapping[str, Any]) -> dict[str, An
     kind = plan["target"]["modality"]
     if as_ not in (None, kind):
         raise ValueError(f"--as {as_}: {run.path} was trained on {kind}")
-    if "target" in own:
-        raise ValueError(
-            f"--set target.{next(iter(own['target']))}: items are read as {run.path} reads them; leave it out"
-        )
+    chosen = own.get("target", {})
+    if other := [key for key in chosen if key != "encoding"]:
+        raise ValueError(f"--set target.{other[0]}: items are read as {run.path} reads them; leave it out")
     return {
         "data": {key: value for key, value in plan["data"].items() if key != "path"},
-        "target": plan["target"],
+        "target": {**{key: value for key, value in plan["target"].items() if key != "encoding"}, **chosen},
         "target_field": plan["target_field"],
     }

@@ -170,12 +170,10 @@ def begin(plan: Plan) -> tuple[Learner, Batches]:
     """An untrained learner of the plan, and some of its data."""
     some = plan.train.subset(range(min(len(plan.train), _TRIED)))
 
-    def field_data(name: str, modality: Any, encoding: Any, windows: bool = False) -> FieldData:
-        return FieldData.of(modality, encoding, some.columns[name], windows=windows)
-
+    columns = some.columns
     batches = Batches(
-        field_data(plan.scan.records.target, plan.modality, plan.encoding, windows=True),
-        {k: field_data(k, m, m.encodings[0]) for k, m in plan.conditions.items()},
+        FieldData.of(plan.encoding, columns[plan.scan.records.target], windows=True),
+        {name: FieldData.of(encoding, columns[name]) for name, encoding in plan.conditions.items()},
     )
     settings = plan.experiment.training
     torch.manual_seed(derive_seed(settings.seed, "weights") >> 1)

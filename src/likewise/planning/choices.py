@@ -15,6 +15,7 @@ from likewise.modalities import views
 from likewise.modalities.base import Modality
 from likewise.planning import huggingface
 from likewise.planning.autoencoder import backbone_over
+from likewise.planning.encodings import default_family
 from likewise.planning.presets import Settings, merge, preset_if_any, preset_names, read_preset
 from likewise.planning.request import Request
 
@@ -82,8 +83,8 @@ def choose(request: Request, kind: str) -> Choice:
         pretrained = huggingface.settings(request.origin, rank)
     seen = request.autoencoder.as_autoencoder() if request.autoencoder else None
     modality: type[Modality] = catalog.find("modality", kind)
-    latents = ("tokens" if seen.codes else "continuous") if seen else None
-    family = request.family or modality.default_family(latents)
+    encoding = request.own.get("target", {}).get("encoding") or request.preset.get("target", {}).get("encoding")
+    family = request.family or default_family(kind, encoding, seen)
     settings = catalog.find("family", family)
     if request.own.get("family", {}).get("few_step") and "few_step" not in settings.model_fields:
         raise ValueError(f"--few-step: {family} takes no steps from noise to data that could be fewer; flow does")

@@ -1,4 +1,4 @@
-"""Fits the modalities of the target and of the given fields to the training records."""
+"""Fits the modality and the encoding of the target and of each given field to the training records."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ from likewise import catalog
 from likewise.config import Experiment
 from likewise.data.records import Records
 from likewise.modalities import views
-from likewise.modalities.base import Modality
-from likewise.modalities.latents import Latents
-from likewise.planning.split import plain
+from likewise.modalities.encoding import Encoding
+from likewise.planning import encodings
 from likewise.runs.run import Run
 
 
 def fit_fields(
     train: Records, experiment: Experiment, encoder: Run | None
-) -> tuple[Modality, dict[str, Modality], list[str]]:
-    """The target's modality (or its latents), that of each given field, and notes for the user.
+) -> tuple[Encoding, dict[str, Encoding], list[str]]:
+    """The encoding of the target, that of each given field, and notes for the user.
 
     encoder: the autoencoder whose latents are learned. Raises ValueError for values that cannot be learned.
     """
-    modality, notes = _fit_target(train, experiment, encoder)
-    conditions: dict[str, Modality] = {}
+    target, notes = _fit_target(train, experiment, encoder)
+    conditions: dict[str, Encoding] = {}
     for name, settings in experiment.condition.items():
         if name in train.columns:
             column = train.columns[name]
         else:
-            column = views.seen(train.columns[train.target], plain(modality), name)
-            settings = views.settings(modality, name, settings)
+            column = views.seen(train.columns[train.target], target.modality, name)
+            settings = views.settings(target, name, settings)
         kind = catalog.find("modality", train.modalities[name])
-        conditions[name] = kind.fit(column, kind.given_settings(settings), experiment.training.seed)
-        notes += conditions[name].given_notes(name, column, modality)
-    return modality, conditions, notes
+        conditions[name] = encodings.of_given(
+            name, kind, column, kind.given_settings(settings), experiment.training.seed
+        )
+        notes += conditions[name].modality.given_notes(name, column, target.modality)
+    return target, conditions, notes
 
 
-def _fit_target(train: Records, experiment: Experiment, encoder: Run | None) -> tuple[Modality, list[str]]:
+def _fit_target(train: Records, experiment: Experiment, encoder: Run | None) -> tuple[Encoding, list[str]]:
     seed, values = experiment.training.seed, train.columns[train.target]
     if encoder is not None:
         if train.fingerprint() != encoder.info.get("fingerprint"):
@@ -42,13 +43,14 @@ def _fit_target(train: Records, experiment: Experiment, encoder: Run | None) -> 
                 "have seen those that are held out; give the path and the split it had "
                 f"({encoder.experiment.data.path}), or train it again on these data"
             )
-        return Latents.fit(values, encoder.as_autoencoder(), seed), []
-    modality = catalog.find("modality", train.modalities[train.target]).fit(values, experiment.target, seed)
-    if experiment.family.windows and (whole := modality.in_windows()) is not modality:
+        return encodings.over(encoder.as_autoencoder(), values, experiment.target, experiment.family, seed), []
+    kind = catalog.find("modality", train.modalities[train.target])
+    fitted = encodings.of_target(kind, values, experiment.target, experiment.family, seed)
+    if experiment.family.windows and (whole := fitted.in_windows()) is not fitted:
         if not train.streamed:
             return whole, []
-        return modality, [
+        return fitted, [
             "long texts are cut, not read in windows, as the data are read piece by piece: a larger data.memory (MiB) "
             "reads them whole"
         ]
-    return modality, []
+    return fitted, []

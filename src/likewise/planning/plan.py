@@ -10,17 +10,19 @@ from typing import Unpack
 
 import torch
 
-from likewise.assemble import assemble, choose_encoding
+from likewise.assemble import assemble
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import Experiment, Training
 from likewise.data.records import Records
 from likewise.families.base import Family, Model
 from likewise.modalities import views
-from likewise.modalities.base import BadValue, Encoding, Modality
+from likewise.modalities.base import BadValue, Modality
+from likewise.modalities.encoding import Encoding
+from likewise.planning import encodings
 from likewise.planning.choices import choose, read_fields, settle
 from likewise.planning.fields import fit_fields
 from likewise.planning.request import PlanOptions, Request, read_request
-from likewise.planning.split import plain, representable
+from likewise.planning.split import representable
 from likewise.quality.scan import Scan, scan
 from likewise.runs.run import Run
 from likewise.spaces import Space, Tokens
@@ -37,9 +39,9 @@ class Plan:
     scan: Scan
     train: Records
     held_out: Records
-    modality: Modality
-    conditions: dict[str, Modality]
+    #: of the target, and of each given field
     encoding: Encoding
+    conditions: dict[str, Encoding]
     preset: str
     #: the folder of the model that training starts from; None if from nothing
     origin: Path | None = None
@@ -47,9 +49,24 @@ class Plan:
     through: Run | None = None
 
     def untrained(self) -> Model:
-        spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
-        target = self.modality.space(self.encoding)
-        return assemble(target, spaces, self.experiment.family, self.experiment.backbone)
+        spaces = {name: encoding.space for name, encoding in self.conditions.items()}
+        return assemble(self.encoding.space, spaces, self.experiment.family, self.experiment.backbone)
+
+    @property
+    def modality(self) -> Modality:
+        """Of the target's values, whatever is learned of them."""
+        return self.encoding.modality
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the target is read and encoded."""
+        return (*self.modality.notes, *self.encoding.notes)
+
+    @property
+    def encodings(self) -> dict[str, str]:
+        """The name of each field's encoding, the target's first."""
+        fields = {self.scan.records.target: self.encoding, **self.conditions}
+        return {field: encoding.name for field, encoding in fields.items()}
 
     @property
     def has_networks(self) -> bool:
@@ -58,12 +75,14 @@ class Plan:
     def guess(self) -> str:
         """What will be learned and how, and what changes each of these."""
         records, experiment = self.scan.records, self.experiment
-        given = f" given {', '.join(records.given)} (--given)" if records.given else ""
+        each = [f"{name} as {self.conditions[name].name}" for name in records.given]
+        given = f", given {', '.join(each)} (--given, condition.FIELD.encoding)" if each else ""
         origin = f"\n{self._begins()}" if self.origin else ""
         return (
             f"{records.path}: {records.layout}, {self.scan.count:,} records\n"
-            f"learning {records.target} (--target) as {self.modality.name} (--as): {self.modality.describe()}"
+            f"learning {records.target} (--target) as {self.modality.name} (--as): {self.encoding.describe()}"
             + (f" of {self.through.path} (--through)" if self.through else "")
+            + f", as {self.encoding.name} (target.encoding)"
             + f"{given}\n"
             f"with {getattr(experiment.family, 'name', '')} (--family)"
             + (f" on {getattr(experiment.backbone, 'name', '')} (--backbone)" if self.has_networks else ", no network")
@@ -94,9 +113,8 @@ def make_plan(
     choice = choose(request, records.modalities[records.target])
     experiment = settle(request, records, choice)
     parts = _fit_and_split(request, experiment, scan(records, tell))
-    experiment, encoding = _fitted(request, experiment, parts)
     plan = Plan(
-        experiment, parts.scan, parts.train, parts.held_out, parts.modality, parts.conditions, encoding,
+        _fitted(request, experiment, parts), parts.scan, parts.train, parts.held_out, parts.encoding, parts.conditions,
         choice.preset, request.origin, request.autoencoder,
     )  # fmt: skip
     with torch.device("meta") if request.origin else nullcontext():  # a pretrained model may be large
@@ -106,47 +124,47 @@ def make_plan(
 
 @dataclass(frozen=True)
 class _Parts:
-    """The records of each split, and the modalities as fitted to those of training."""
+    """The records of each split, and the encodings as fitted to those of training."""
 
     scan: Scan
     train: Records
     held_out: Records
-    modality: Modality
-    conditions: dict[str, Modality]
+    encoding: Encoding
+    conditions: dict[str, Encoding]
 
 
 def _fit_and_split(request: Request, experiment: Experiment, scanned: Scan) -> _Parts:
-    """Divide the records, fit the modalities to the training records, and add to the notes of the scan."""
+    """Divide the records, fit the encodings to the training records, and add to the notes of the scan."""
     rows, held = scanned.records.split(experiment.data.val_fraction, experiment.data.split)
     train = scanned.records.subset(rows)
     try:
-        modality, conditions, said = fit_fields(train, experiment, request.autoencoder)
+        encoding, conditions, said = fit_fields(train, experiment, request.autoencoder)
     except BadValue as error:
         raise ValueError(f"{request.path}: {error}") from None
     scanned.notes.extend(said)
-    scanned = replace(scanned, records=views.add(scanned.records, plain(modality)))
-    train = views.add(train, plain(modality))
-    held_out, said = representable(scanned.records.subset(held), modality, conditions)
+    scanned = replace(scanned, records=views.add(scanned.records, encoding.modality))
+    train = views.add(train, encoding.modality)
+    held_out, said = representable(scanned.records.subset(held), encoding, conditions)
     scanned.notes.extend(said)
     if not len(held_out):
         held_out = train
         scanned.notes.append("too few different records to hold any out: held-out figures are of the training data")
-    return _Parts(scanned, train, held_out, modality, conditions)
+    return _Parts(scanned, train, held_out, encoding, conditions)
 
 
-def _fitted(request: Request, experiment: Experiment, parts: _Parts) -> tuple[Experiment, Encoding]:
-    """The experiment with all that the fitted modalities decide: encoding, batch and settings of the family."""
-    encoding = choose_encoding(parts.modality, experiment.family)
-    space = parts.modality.space(encoding)
+def _fitted(request: Request, experiment: Experiment, parts: _Parts) -> Experiment:
+    """The experiment with all that the fitted encodings decide: their names, batch and settings of the family."""
+    space = parts.encoding.space
     training = _by_tokens(experiment.training, space, request.states_batch)
     family, said = _settled(experiment.family, space, parts.conditions, len(parts.train))
     parts.scan.notes.extend(said)
-    return experiment.model_copy(update={"encoding": encoding, "training": training, "family": family}), encoding
+    named = encodings.named(experiment, parts.encoding, parts.conditions)
+    return named.model_copy(update={"training": training, "family": family})
 
 
-def _settled(family: Family, target: Space, conditions: Mapping[str, Modality], items: int) -> tuple[Family, list[str]]:
+def _settled(family: Family, target: Space, conditions: Mapping[str, Encoding], items: int) -> tuple[Family, list[str]]:
     """The family's settings with what they leave to the data decided, and what was chosen."""
-    settled = family.settled(target, {k: m.space(m.encodings[0]) for k, m in conditions.items()}, items)
+    settled = family.settled(target, {name: encoding.space for name, encoding in conditions.items()}, items)
     before, after = family.model_dump(), settled.model_dump()
     chosen = [key for key in after if after[key] != before[key] and after[key] not in (False, "none")]
     return settled, [

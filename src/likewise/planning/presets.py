@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.config import read_toml
+from likewise.runs import migrate
 
 Settings = dict[str, Any]
 _PRESETS = files("likewise") / "presets"
@@ -25,7 +26,7 @@ def preset_names() -> list[str]:
 def read_preset(name: str) -> Settings:
     """A preset of this package by name, or a user's own by path. Raises ValueError that lists the names."""
     if name.endswith(".toml"):
-        return read_toml(Path(name))
+        return migrate.experiment(read_toml(Path(name)))
     if name not in preset_names():
         raise ValueError(f"no preset {name!r}; there are {', '.join(preset_names())}, or give a .toml file")
     return read_toml(Path(str(_PRESETS / f"{name}.toml")))

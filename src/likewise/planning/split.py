@@ -9,23 +9,17 @@ from likewise.config import Experiment
 from likewise.data.read import read_records
 from likewise.data.records import Records
 from likewise.modalities import views
-from likewise.modalities.base import Modality
-from likewise.modalities.latents import Latents
+from likewise.modalities.encoding import Encoding
 from likewise.quality.scan import scan
 
 #: held-out records whose given fields are checked, at most
 _MOST_CHECKED = 100_000
 
 
-def plain(modality: Modality) -> Modality:
-    """The modality of the items themselves, where latents of them are learned."""
-    return modality.inner if isinstance(modality, Latents) else modality
-
-
 def representable(
-    held_out: Records, modality: Modality, conditions: Mapping[str, Modality]
+    held_out: Records, encoding: Encoding, conditions: Mapping[str, Encoding]
 ) -> tuple[Records, list[str]]:
-    """The held-out records whose target the fitted modality can encode, and notes on values unseen in training."""
+    """The held-out records whose target can be encoded, and notes on values unseen in training."""
     notes = []
     for name, given in conditions.items():
         if isinstance(held_out.columns[name], views.Viewed):
@@ -35,7 +29,7 @@ def representable(
             notes.append(
                 f"held out: {len(new):,} records have an unknown {name}, the first is {next(iter(new.values()))}"
             )
-    new = modality.unseen(held_out.columns[held_out.target])
+    new = encoding.unseen(held_out.columns[held_out.target])
     if not new:
         return held_out, notes
     first = next(iter(new.values()))
@@ -44,7 +38,7 @@ def representable(
 
 
 def records_again(
-    experiment: Experiment, modality: Modality, conditions: Mapping[str, Modality]
+    experiment: Experiment, encoding: Encoding, conditions: Mapping[str, Encoding]
 ) -> tuple[Records, Records]:
     """The training and held-out records of an existing run, read again as `make_plan` found them."""
     data = experiment.data
@@ -52,8 +46,8 @@ def records_again(
         data.path, unit=data.unit, as_=getattr(experiment.target, "modality", None), target=experiment.target_field,
         given=tuple(experiment.condition), memory=data.memory, views=views.kinds,
     )  # fmt: skip
-    found = views.add(scan(read).records, plain(modality))
+    found = views.add(scan(read).records, encoding.modality)
     rows, held = found.split(data.val_fraction, data.split)
     train = found.subset(rows)
-    held_out, _ = representable(found.subset(held), modality, conditions)
+    held_out, _ = representable(found.subset(held), encoding, conditions)
     return train, held_out if len(held_out) else train

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from likewise.data.records import Records
 from likewise.metrics.intervals import generator
 from likewise.modalities.base import Modality
+from likewise.modalities.encoding import Encoding
 from likewise.quality import duplicates, labels, pairs
 from likewise.quality.diversity import Diversity, diversity
 from likewise.quality.items import MOST, Items, components, features, neighbours, standardise, take
@@ -123,7 +124,7 @@ class Quality:
 
 
 def assess(
-    scan: Scan, modality: Modality, conditions: Mapping[str, Modality], seed: int = 0, most: int = MOST
+    scan: Scan, modality: Modality, conditions: Mapping[str, Encoding], seed: int = 0, most: int = MOST
 ) -> Quality | None:
     """Check the readable records. None where there are no two different ones."""
     started = time.perf_counter()
@@ -147,7 +148,8 @@ def assess(
             continue
         values = [records.columns[name][i] for i in items.where.tolist()]
         here = np.array([v is not None for v in values])
-        read = features([v for v in values if v is not None], given) if here.any() else np.zeros((0, 1), np.float32)
+        known = [v for v in values if v is not None]
+        read = features(known, given.modality) if known else np.zeros((0, 1), np.float32)
         found = pairs.match(standardise(read), items.standard[here], seed) if len(read) else None
         if found is not None:
             matched[name] = found
@@ -175,8 +177,8 @@ def assess(
     )  # fmt: skip
 
 
-def _is_label(modality: Modality) -> bool:
-    space = modality.space(modality.encodings[0])
+def _is_label(encoding: Encoding) -> bool:
+    space = encoding.space
     return isinstance(space, Tokens) and space.length == 1
 
 
@@ -203,7 +205,7 @@ def _repeats(groups: list[list[int]], equal: list[list[int]]) -> list[Suspect]:
 
 
 def _labels(
-    records: Records, modality: Modality, conditions: Mapping[str, Modality], items: Items, equal: list[list[int]],
+    records: Records, modality: Modality, conditions: Mapping[str, Encoding], items: Items, equal: list[list[int]],
     seed: int,
 ) -> tuple[list[Labelled], list[Suspect]]:  # fmt: skip
     """Fields of labels are judged by the features of the target; columns of a table by all the others."""
@@ -216,7 +218,7 @@ def _labels(
         # a stream's labels are read for the items only: to read all of them is to read all of the data
         column = records.columns[name]
         all_of = {i: column[i] for i in which} if records.streamed else dict(enumerate(column))
-        names = dict(zip(all_of, given.labels([*all_of.values()])[""], strict=True))
+        names = dict(zip(all_of, given.modality.labels([*all_of.values()])[""], strict=True))
         judged = labels.judge(items.x, items.nearest, [names[i] for i in which], seed)
         labelled.append(Labelled(name, labels.balance([*names.values()]), judged))
         suspects += _doubts(name, judged, items, np.arange(len(items)))

@@ -79,7 +79,7 @@ def _show(got: Evidence, shown: Shown) -> None:
     if got.held_out.given:
         fields = got.run.conditions
         shown.captions = [
-            ", ".join(fields[name].to_html(value) for name, value in asked.items() if name in fields)
+            ", ".join(fields[name].modality.to_html(value) for name, value in asked.items() if name in fields)
             for asked in given[: len(shown.fakes)]
         ]
     shown.curves = _curves(got.run.metrics())
@@ -109,9 +109,11 @@ def _about(run: Run) -> dict[str, Any]:
     lines = run.metrics()
     return {
         "name": run.name,
-        "what": run.modality.describe(),
-        "given": {name: modality.describe() for name, modality in run.conditions.items()},
+        "what": run.encoding.describe(),
+        "given": {name: encoding.describe() for name, encoding in run.conditions.items()},
         "modality": run.modality.name,
+        "encoding": run.encoding.name,
+        "given_encodings": {name: encoding.name for name, encoding in run.conditions.items()},
         "family": plan["family"]["name"],
         "backbone": plan["backbone"]["name"],
         "steps": max((int(line.get("step", 0)) for line in lines), default=0),

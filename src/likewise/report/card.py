@@ -81,7 +81,7 @@ def card(run: Run, report: Mapping[str, Any], sheet: str | None = None) -> str:
 def header(run: Run, report: Mapping[str, Any]) -> str:
     """The YAML between the card's dashes: licence, library, tags, and the lead measures as a model-index."""
     about = report["run"]
-    task = run.modality.task([modality.base_modality or modality.name for modality in run.conditions.values()])
+    task = run.modality.task([e.modality.base_modality or e.modality.name for e in run.conditions.values()])
     digest = str(about["info"].get("fingerprint", "unknown"))[:12]
     results = [
         EvalResult(

@@ -12,6 +12,7 @@ from likewise.metrics.agreement import unclear
 from likewise.metrics.intervals import generator, proportion
 from likewise.metrics.matching import AMONG, Matcher, picked_right
 from likewise.metrics.modes import Clusters, modes
+from likewise.modalities.encoding import stored
 from likewise.report.evidence import Evidence, Row, numbers
 from likewise.report.page import Shown
 from likewise.spaces import Continuous
@@ -98,13 +99,10 @@ def _field(got: Evidence, name: str) -> Iterator[Row]:
 
 def _seen(got: Evidence, part: str, picked: Sequence[int]) -> Tensor:
     """Items of a part of the evidence as the matching network sees them: with positions where they have some."""
-    modality = got.run.plain
-    if "continuous" in modality.encodings:
-        space = modality.space("continuous")
-        if isinstance(space, Continuous) and space.positions:
-            values = {"train": got.train.values, "held_out": got.held_out.values, "fake": got.fakes}[part]
-            packed = modality.pack([values[i] for i in picked], "continuous")
-            return modality.encode(packed.data, "continuous")
+    arrays = stored(got.run.modality)
+    if arrays is not None and isinstance(arrays.space, Continuous) and arrays.space.positions:
+        values = {"train": got.train.values, "held_out": got.held_out.values, "fake": got.fakes}[part]
+        return arrays.encode(arrays.pack([values[i] for i in picked]).data)
     if part == "held_out":  # features are of the picked ones, in their order
         place = {int(i): row for row, i in enumerate(got.pick_held_out)}
         picked = [place[i] for i in picked]

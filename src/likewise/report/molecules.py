@@ -43,7 +43,7 @@ def _training(got: Evidence) -> tuple[Sequence[str], str]:
     run = got.run
     count = run.info.get("train")
     try:
-        train, _ = records_again(run.experiment, run.modality, run.conditions)
+        train, _ = records_again(run.experiment, run.encoding, run.conditions)
         if train.fingerprint() == run.info.get("fingerprint"):
             values = [run.modality.read(value) for value in train.columns[train.target]]
             return run.modality.as_form(values, "text"), f"beside all {len(train):,} training molecules"

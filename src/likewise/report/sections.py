@@ -174,7 +174,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     how, density = got.run.model.likelihood_how, None
     if isinstance(space, Continuous) and not levels:
         density = "of a density in standardised units: compare runs on the same data only, and it can be negative"
-    note = "; ".join(filter(None, (how, density, got.run.modality.uncounted(got.run.encoding)))) or None
+    note = "; ".join(filter(None, (how, density, got.run.encoding.uncounted()))) or None
     passes = got.run.model.likelihood_passes
     scored = max(64, min(MOST_SCORED, MOST_PASSES // passes))
     if scored < min(MOST_SCORED, got.compared):
@@ -200,7 +200,7 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
             return
         if isinstance(space, Tokens) and space.end is not None and not long:
             for i in (x != space.end).all(1).nonzero().flatten().tolist():  # too long: as far as the model read it
-                values[i] = got.run.modality.decode(x[i : i + 1], got.run.encoding)[0]
+                values[i] = got.run.encoding.decode(x[i : i + 1])[0]
         amounts = np.array([got.run.modality.num_units(value) for value in values], np.float64)
         baseline = None
         if name == "bits":

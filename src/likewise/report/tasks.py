@@ -94,7 +94,7 @@ def endings(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row
 def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     """Text given text: the sample for a held-out source beside that source's own target."""
     # Texts, not messages: one source has one translation, or nearly, and what was said before has many replies.
-    from_text = [name for name, modality in got.run.conditions.items() if "text" in modality.forms]
+    from_text = [name for name, e in got.run.conditions.items() if "text" in e.modality.forms]
     if not from_text or "text" not in got.forms:
         return
     m = min(got.compared, MOST_TRANSLATED)

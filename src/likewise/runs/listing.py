@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from likewise import catalog
+from likewise.runs import migrate
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -40,9 +43,8 @@ def summary(path: Path) -> Summary:
         lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
     except ValueError as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
-    losses = [
-        line["best"] for line in lines if line["split"] in ("val", "held_out")
-    ]  # the latter in runs of earlier versions
+    # "held_out" in runs of earlier versions
+    losses = [line["best"] for line in lines if line["split"] in ("val", "held_out")]
     family, backbone = (settings.get(part, {}).get("name", "") for part in ("family", "backbone"))
     return Summary(
         path, learns, family, backbone, info.get("steps"), info.get("seconds", 0.0), losses[-1] if losses else None
@@ -54,6 +56,9 @@ def _json(file: Path) -> Any:
 
 
 def _learns(state: dict[str, Any]) -> str:
-    what = state["target"][0] + (" as latents" if "latents" in state else "")
+    state = migrate.modality(state)
+    what, encoding = (state["target"][part]["name"] for part in ("modality", "encoding"))
+    if encoding in catalog.encodings(catalog.ANY):
+        what = f"{what} as {encoding}"
     given = ", ".join(state["condition"])
     return f"{what} given {given}" if given else what

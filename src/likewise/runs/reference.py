@@ -13,6 +13,7 @@ from torch import Tensor
 
 from likewise.modalities import views
 from likewise.modalities.base import Modality
+from likewise.modalities.encoding import Encoding, stored
 from likewise.training.batches import FieldData
 
 
@@ -29,8 +30,8 @@ class Reference:
 class Kept(Sequence[Any]):
     """Values that are kept as one array, each decoded when it is asked for."""
 
-    def __init__(self, file: Path, modality: Modality) -> None:
-        self._batch, self._modality = np.load(file, mmap_mode="r", allow_pickle=False), modality
+    def __init__(self, file: Path, encoding: Encoding) -> None:
+        self._batch, self._encoding = np.load(file, mmap_mode="r", allow_pickle=False), encoding
 
     def __len__(self) -> int:
         return len(self._batch)
@@ -38,38 +39,39 @@ class Kept(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        first = self._modality.encodings[0]
         batch = np.array(self._batch[index])[None]
-        return self._modality.decode(self._modality.encode(batch, first), first)[0]
+        return self._encoding.decode(self._encoding.encode(batch))[0]
 
 
 def keep(
-    folder: Path, split: str, plain: Modality, values: Sequence[Any], given: Mapping[str, Sequence[Any]],
-    conditions: Mapping[str, Modality],
+    folder: Path, split: str, target: Modality, values: Sequence[Any], given: Mapping[str, Sequence[Any]],
+    conditions: Mapping[str, Encoding],
 ) -> None:  # fmt: skip
     """Keep real data in a folder: pictures as arrays, anything else as JSON lines, and views not at all."""
     folder.mkdir(exist_ok=True)
-    told: dict[str, Any] = {} if plain.suffix is not None else {"": list(values)}
-    if plain.suffix is not None:
-        _save(folder / f"{split}.npy", plain, values)
-    for number, (name, modality) in enumerate(conditions.items()):
+    told: dict[str, Any] = {}
+    if (arrays := stored(target)) is not None:
+        _save(folder / f"{split}.npy", arrays, values)
+    else:
+        told[""] = list(values)
+    for number, (name, encoding) in enumerate(conditions.items()):
         column = given[name]
         if isinstance(column, views.Viewed):
             continue
-        if modality.suffix is not None:
-            _save(folder / f"{split}.{number}.npy", modality, column)
+        if (arrays := stored(encoding.modality)) is not None:
+            _save(folder / f"{split}.{number}.npy", arrays, column)
         else:
             told[name] = list(column)
     (folder / f"{split}.json").write_text(json.dumps(told, ensure_ascii=False, default=str), encoding="utf-8")
 
 
-def _save(file: Path, modality: Modality, values: Sequence[Any]) -> None:
-    packed = FieldData.of(modality, modality.encodings[0], values).packed
+def _save(file: Path, encoding: Encoding, values: Sequence[Any]) -> None:
+    packed = FieldData.of(encoding, values).packed
     np.save(file, packed.take(np.arange(len(values))), allow_pickle=False)
 
 
 def kept(
-    folder: Path, split: str, plain: Modality, conditions: Mapping[str, Modality]
+    folder: Path, split: str, target: Modality, conditions: Mapping[str, Encoding]
 ) -> tuple[Sequence[Any], dict[str, Sequence[Any]]]:
     """The values, and what was given with each, by field. Raises ValueError if they are not there."""
     file = folder / f"{split}.json"
@@ -79,12 +81,18 @@ def kept(
             "sample of which nobody says what it is --given"
         )
     told = json.loads(file.read_text(encoding="utf-8"))
-    values = told.pop("") if "" in told else Kept(folder / f"{split}.npy", plain)
+    values = told.pop("") if "" in told else _arrays(folder / f"{split}.npy", target)
     given: dict[str, Sequence[Any]] = {}
-    for number, (name, modality) in enumerate(conditions.items()):
+    for number, (name, encoding) in enumerate(conditions.items()):
         array = folder / f"{split}.{number}.npy"
         if name in told:
             given[name] = told[name]
         else:
-            given[name] = Kept(array, modality) if array.is_file() else views.seen(values, plain, name)
+            given[name] = _arrays(array, encoding.modality) if array.is_file() else views.seen(values, target, name)
     return values, given
+
+
+def _arrays(file: Path, modality: Modality) -> Kept:
+    encoding = stored(modality)
+    assert encoding is not None
+    return Kept(file, encoding)

@@ -19,15 +19,16 @@ from likewise.assemble import assemble
 from likewise.config import Experiment, parts_of, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
 from likewise.families.base import Model
-from likewise.modalities.base import Encoding, Modality
-from likewise.modalities.latents import Autoencoder, Latents
-from likewise.runs import reference
+from likewise.modalities.base import Modality
+from likewise.modalities.encoding import Encoding
+from likewise.modalities.latents import Autoencoder
+from likewise.runs import fitted, migrate, reference
 from likewise.runs.reference import Reference
 from likewise.sampling.editing import Edit
 from likewise.sampling.prompting import Prompting
 from likewise.sampling.sampler import Sampler, SampleRequest
 from likewise.sampling.samples import Samples
-from likewise.spaces import Continuous, Tokens, fill_up, without_end
+from likewise.spaces import Continuous, Space, Tokens, fill_up, without_end
 from likewise.training import checkpoint, distributed, hardware
 from likewise.training.batches import Batches, FieldData, scored_together
 from likewise.training.metrics_log import read_metrics
@@ -43,58 +44,59 @@ class Run:
         if not (path / "experiment.toml").is_file():
             raise ValueError(f"{path}: not a run (it has no experiment.toml)")
         self.path, self.name = path, path.name
-        plan = read_toml(path / "experiment.toml")
+        plan = migrate.experiment(read_toml(path / "experiment.toml"))
         if why := catalog.missing(parts_of(plan), lambda: self.info.get("parts", {})):
             raise ValueError(f"{path}: {why}")
         self.experiment: Experiment = validate(plan)
-        state = json.loads((path / "modality.json").read_text(encoding="utf-8"))
-        self.encoding: Encoding = state["encoding"]
-        #: of the values; what is learned of them, which is their latents where there is an autoencoder
-        self.plain: Modality = catalog.find("modality", state["target"][0]).from_state(state["target"][1])
-        self.modality = self.plain
-        self.autoencoder: Run | None = None
-        if "latents" in state:
-            self.autoencoder = Run(path / "autoencoder")
-            self.modality = Latents(self.autoencoder.as_autoencoder(), **state["latents"])
-        self.conditions: dict[str, Modality] = {
-            k: catalog.find("modality", kind).from_state(s) for k, (kind, s) in state["condition"].items()
-        }
+        state = migrate.modality(json.loads((path / "modality.json").read_text(encoding="utf-8")))
+        through = state["target"]["encoding"]["name"] in catalog.encodings(catalog.ANY)
+        self.autoencoder: Run | None = Run(path / "autoencoder") if through else None
+        within = self.autoencoder.as_autoencoder() if self.autoencoder is not None else None
+        #: of the target's values, and of those of each given field
+        self.encoding: Encoding = fitted.load(state["target"], within)
+        self.conditions: dict[str, Encoding] = {name: fitted.load(each) for name, each in state["condition"].items()}
 
     @classmethod
     def create(
-        cls, path: Path, experiment: Experiment, modality: Modality, encoding: Encoding,
-        conditions: dict[str, Modality], autoencoder: Run | None = None,
+        cls, path: Path, experiment: Experiment, encoding: Encoding, conditions: dict[str, Encoding],
+        autoencoder: Run | None = None,
     ) -> Run:  # fmt: skip
         """Lay out a new run folder, with a copy of the autoencoder. Raises ValueError if it holds something already."""
         if path.exists() and any(path.iterdir()):
             raise ValueError(f"{path}: already holds something; give another --out, or --resume it")
         path.mkdir(parents=True, exist_ok=True)
         (path / "experiment.toml").write_text(to_toml(experiment.to_dict()), encoding="utf-8")
-        plain = modality.inner if isinstance(modality, Latents) else modality
-        state: dict[str, Any] = {
-            "encoding": encoding,
-            "target": [plain.name, plain.state()],
-            "condition": {k: [m.name, m.state()] for k, m in conditions.items()},
-        }
-        if isinstance(modality, Latents):
-            assert autoencoder is not None
-            state["latents"] = modality.state()
+        if autoencoder is not None:
             autoencoder._copy(path / "autoencoder")
+        state = {
+            "target": fitted.dump(encoding),
+            "condition": {name: fitted.dump(each) for name, each in conditions.items()},
+        }
         checkpoint.write_json(path / "modality.json", state)
         return cls(path)
 
+    @property
+    def modality(self) -> Modality:
+        """Of the target's values, whatever is learned of them."""
+        return self.encoding.modality
+
+    @property
+    def space(self) -> Space:
+        """Of what is learned."""
+        return self.encoding.space
+
     def _copy(self, path: Path) -> None:
         """Lay out a run that draws as this one does, and has nothing else: no real data, no optimizer."""
-        copied = Run.create(path, self.experiment, self.modality, self.encoding, self.conditions)
+        copied = Run.create(path, self.experiment, self.encoding, self.conditions)
         checkpoint.write_json(path / "run.json", self.info)
         weights, _, state = checkpoint.load(self.checkpoint())
         checkpoint.save(copied.path / "checkpoints", state["step"], weights, {}, {"of": self.weights_hash})
 
     def as_autoencoder(self) -> Autoencoder:
         """What latents need of this run; its weights are read when they are first needed."""
-        space, family = self.modality.space(self.encoding), self.experiment.family
-        found = family.latents(space), family.codebook(space)
-        return Autoencoder(self.modality, self.encoding, lambda: self.model, self.sampler.settings(), *found)
+        family = self.experiment.family
+        found = family.latents(self.space), family.codebook(self.space)
+        return Autoencoder(self.encoding, lambda: self.model, self.sampler.settings(), *found)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -104,9 +106,8 @@ class Run:
     def untrained(self, but: Container[str] = ()) -> Model:
         """The model before its first step: a pretrained one if training started from one. but: weights not needed."""
         torch.manual_seed(derive_seed(self.experiment.training.seed, "weights") >> 1)
-        spaces = {k: m.space(m.encodings[0]) for k, m in self.conditions.items()}
-        space = self.modality.space(self.encoding)
-        model = assemble(space, spaces, self.experiment.family, self.experiment.backbone)
+        spaces = {name: encoding.space for name, encoding in self.conditions.items()}
+        model = assemble(self.space, spaces, self.experiment.family, self.experiment.backbone)
         if (self.path / PRETRAINED).is_file():
             checkpoint.fill(model, self.path / PRETRAINED, but)
         if self.autoencoder is not None:
@@ -150,13 +151,12 @@ class Run:
 
     def field_data(self, values: Sequence[Any], name: str | None = None, windows: bool = False) -> FieldData:
         """The values of a field, the target unless named. windows: of the target, what is too long is not cut."""
-        modality = self.modality if name is None else self.conditions[name]
-        encoding = self.encoding if name is None else modality.encodings[0]
-        return FieldData.of(modality, encoding, values, self.experiment.data.memory, windows)
+        encoding = self.encoding if name is None else self.conditions[name]
+        return FieldData.of(encoding, values, self.experiment.data.memory, windows)
 
     def keep_reference(self, split: str, values: Sequence[Any], given: Mapping[str, Sequence[Any]]) -> None:
         """Keep real data in the run; given: the column of each given field."""
-        reference.keep(self.path / "reference", split, self.plain, values, given, self.conditions)
+        reference.keep(self.path / "reference", split, self.modality, values, given, self.conditions)
 
     def reference(self, split: str) -> Reference:
         stored, columns = self._kept(split)
@@ -166,8 +166,8 @@ class Run:
         index = torch.arange(len(values))
         draws = None if self.autoencoder is None else Draws(derive_seed(0, "reference"), index)
         x, c = batches.take(index.numpy(), draws)
-        if isinstance(space := self.modality.space(self.encoding), Continuous):
-            x = fill_up(x, space)  # as samples are, which it is compared with
+        if isinstance(self.space, Continuous):
+            x = fill_up(x, self.space)  # as samples are, which it is compared with
         return Reference(values, given, x, c)
 
     def reference_given(self, split: str, most: int) -> list[dict[str, Any]]:
@@ -177,13 +177,13 @@ class Run:
         return [self.sampler.given_json({name: column[i] for name, column in columns.items()}) for i in range(count)]
 
     def _kept(self, split: str) -> tuple[Sequence[Any], dict[str, Sequence[Any]]]:
-        return reference.kept(self.path / "reference", split, self.plain, self.conditions)
+        return reference.kept(self.path / "reference", split, self.modality, self.conditions)
 
     @property
     def sampler(self) -> Sampler:
         """What draws from this run; its weights are read when they are first needed."""
         return Sampler(
-            str(self.path.resolve()), self.modality, self.encoding, self.conditions, self.experiment.family,
+            str(self.path.resolve()), self.encoding, self.conditions, self.experiment.family,
             self.experiment.backbone, lambda: self.model, lambda: self._kept("train")[1], lambda: self.weights_hash,
             self.experiment.data.path, None if self.autoencoder is None else self.autoencoder.sampler,
         )  # fmt: skip
@@ -232,7 +232,7 @@ class Run:
                 z = model.encode(part, given, settings)
                 parts.append(model.from_latent(z, given, draws, settings).cpu())
         made = torch.cat(parts)
-        return self.modality.decode(made, self.encoding), made
+        return self.encoding.decode(made), made
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, seed: int = 0) -> np.ndarray | None:
         """log p(x|c) in nats, shape (n,); None if the model has none."""
@@ -246,16 +246,16 @@ class Run:
     def log_likelihood_of(self, values: Sequence[Any], c: dict[str, Tensor] | None) -> np.ndarray:
         """log p(text|c) in nats, shape (n,), of all of each text however long it is, without its end.
 
-        Only of a run whose modality is `windowed`. Those of about one length are scored together.
+        Only of a run whose encoding is `windowed`. Those of about one length are scored together.
         """
-        whole = self.modality.windows(values, self.encoding).whole
+        whole = self.encoding.windows(values).whole
         assert whole.lengths is not None
         order = np.argsort(whole.lengths, kind="stable")
         found, size, device = np.zeros(len(values)), scored_together(self.model.target), self.model.device
         assert isinstance(self.model.target, Tokens)
         for at in range(0, len(order), size):
             index = order[at : at + size]
-            x = self.modality.encode(whole.take(index), self.encoding).to(device)
+            x = self.encoding.encode(whole.take(index)).to(device)
             given = None if c is None else {k: v[torch.from_numpy(index)].to(device) for k, v in c.items()}
             with torch.no_grad():
                 nats = self.model.log_likelihood(

@@ -16,7 +16,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from likewise.modalities.base import Modality
+from likewise.modalities.encoding import Encoding
 from likewise.sampling.samples import Samples
 
 #: pixels of a cell's longer side at least, of a caption's letters, and around cells
@@ -39,7 +39,7 @@ _WIDE = re.compile(
 Face = ImageFont.FreeTypeFont
 
 
-def write_sheet(drawn: Samples, conditions: Mapping[str, Modality], path: Path, font: str | None = None) -> str:
+def write_sheet(drawn: Samples, conditions: Mapping[str, Encoding], path: Path, font: str | None = None) -> str:
     """Write the sheet of samples; returns what is to be said of its letters, "" if all is well.
 
     Of a clip its middle frame is shown. Samples that were given the same stand in one row. Given pictures and palettes
@@ -61,7 +61,7 @@ def write_sheet(drawn: Samples, conditions: Mapping[str, Modality], path: Path, 
 
 
 def _picture(
-    drawn: Samples, stills: Sequence[PILImage.Image], conditions: Mapping[str, Modality], letters: Letters
+    drawn: Samples, stills: Sequence[PILImage.Image], conditions: Mapping[str, Encoding], letters: Letters
 ) -> PILImage.Image:
     """stills: a picture of each sample."""
     alike: dict[str, list[int]] = {}  # in the order in which each was first given
@@ -95,13 +95,13 @@ def _picture(
     return sheet
 
 
-def _shown(given: Mapping[str, Any], conditions: Mapping[str, Modality]) -> tuple[list[PILImage.Image], str]:
+def _shown(given: Mapping[str, Any], conditions: Mapping[str, Encoding]) -> tuple[list[PILImage.Image], str]:
     """What was given, as pictures where it is one, and as words."""
     pictures, words = [], []
     for name, value in given.items():
         if value is None:
             continue
-        modality = conditions[name]
+        modality = conditions[name].modality
         found = modality.sheet([modality.read(value)])
         if found is not None:
             pictures.append(PILImage.open(io.BytesIO(found)))

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.families.editing import Edited
-from likewise.modalities.base import BadValue, Encoding, Modality
+from likewise.modalities.base import BadValue
+from likewise.modalities.encoding import Encoding
 from likewise.spaces import Continuous
 
 #: how much is drawn anew where nobody says: of a whole item, and of the part that is not kept
@@ -29,7 +30,7 @@ _STRENGTH, _STRENGTH_BESIDE = 0.6, 1.0
 class Edit:
     """What a user asks for.
 
-    item: the item to edit, packed as its modality does, shape (*any). keep: True where it stays as it is, with the
+    item: the item to edit, packed as its encoding does, shape (*any). keep: True where it stays as it is, with the
     shape of its positions; None if nowhere. strength: how much is drawn anew, in [0, 1].
     """
 
@@ -38,9 +39,7 @@ class Edit:
     strength: float
 
     @classmethod
-    def read(
-        cls, modality: Modality, encoding: Encoding, item: str | None, keep: str | None, strength: float | None
-    ) -> Edit | None:
+    def read(cls, encoding: Encoding, item: str | None, keep: str | None, strength: float | None) -> Edit | None:
         """What the words of a command line ask for: files, and a number; None if nothing."""
         if item is None:
             if keep is not None:
@@ -48,17 +47,17 @@ class Edit:
             if strength is not None:
                 raise ValueError("--strength: of which picture? give it too, --from-image FILE")
             return None
-        space = modality.space(encoding)
+        space, modality = encoding.space, encoding.modality
         if not isinstance(space, Continuous) or not space.positions:
             raise ValueError(
-                f"--from-image: this run learned {modality.describe()}, as {space}, and what is edited are real values "
+                f"--from-image: this run learned {encoding.describe()}, as {space}, and what is edited are real values "
                 "with positions, such as a picture's pixels"
             )
         if strength is None:
             strength = _STRENGTH if keep is None else _STRENGTH_BESIDE
         if not 0 <= strength <= 1:
             raise ValueError(f"--strength {strength:g}: from 0, the picture as it is, to 1, nothing of it")
-        packed = _of(item, lambda path: modality.pack([modality.read_file(path)], encoding))
+        packed = _of(item, lambda path: encoding.pack([modality.read_file(path)]))
         return cls(packed.take(np.zeros(1, np.int64))[0], _of(keep, modality.read_mask) if keep else None, strength)
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,9 +73,9 @@ class Edit:
             return None
         return cls(_from_text(asked["item"]), _from_text(asked["keep"]) if "keep" in asked else None, asked["strength"])
 
-    def batch(self, modality: Modality, encoding: Encoding, count: int, device: torch.device) -> Edited:
+    def batch(self, encoding: Encoding, count: int, device: torch.device) -> Edited:
         """What `Model.sample` is given for `count` items."""
-        start = modality.encode(self.item[None], encoding).to(device)
+        start = encoding.encode(self.item[None]).to(device)
         keep: Tensor | None = None
         if self.keep is not None:
             keep = torch.from_numpy(self.keep).to(device)[None, None]

@@ -46,7 +46,9 @@ def walk(
         raise UserError(Message("a walk is between two samples at least; ", Setting("n", n)), setting="walk", value=out)
     if "picture" not in sampler.modality.forms:
         raise UserError(
-            f"a moving picture is made of pictures, and this run draws {sampler.plain.name}", setting="walk", value=out
+            f"a moving picture is made of pictures, and this run draws {sampler.modality.name}",
+            setting="walk",
+            value=out,
         )
     values, asked = _frames(sampler, n, seed, given, settings, tile)
     provenance = {
@@ -102,9 +104,9 @@ def _frames(
 ) -> tuple[list[Any], dict[str, Any]]:
     """The pictures, `FRAMES` from each of the n samples to the next, and what all are given."""
     asked = given or (sampler.some_given(1, seed)[0] if sampler.conditions else {})
-    model, chosen, modality = sampler.model, sampler.settings(settings), sampler.decoder(settings)
+    model, chosen, encoding = sampler.model, sampler.settings(settings), sampler.decoder(settings)
     if tile:
-        model, modality = sampler.seamless(model, modality)
+        model, encoding = sampler.seamless(model, encoding)
     device = model.device
     try:
         ends = model.latent(Draws(derive_seed(seed, "sample"), torch.arange(n), device))
@@ -122,8 +124,8 @@ def _frames(
         model.latent(draws)
         with torch.no_grad(), sampler.autocast(chosen, device):
             x = model.from_latent(whole, sampler.condition([asked] * block, device), draws, chosen).cpu()
-        decoded = modality.decode(x, sampler.encoding, Draws(derive_seed(seed, "decode"), same))
-        values += modality.as_form(decoded[: len(part)], "picture")
+        decoded = encoding.decode(x, Draws(derive_seed(seed, "decode"), same))
+        values += encoding.modality.as_form(decoded[: len(part)], "picture")
     return values, sampler.given_json(asked)
 
 

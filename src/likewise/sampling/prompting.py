@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from likewise.modalities.base import Modality
+from likewise.modalities.encoding import Encoding
 from likewise.sampling.grammar import Grammar
 from likewise.sampling.streaming import Live
 from likewise.spaces import Tokens
@@ -57,12 +57,12 @@ class Prompting:
 class PromptedDecoding:
     """A steering, made ready for the tokens of a run: what a prompt is in tokens, and the grammar."""
 
-    def __init__(self, prompting: Prompting, modality: Modality, space: Tokens, longest: int) -> None:
+    def __init__(self, prompting: Prompting, encoding: Encoding, space: Tokens, longest: int) -> None:
         """longest: tokens of a sample at most."""
         assert space.end is not None
         self.prompting, self.end, self.vocabulary = prompting, space.end, space.vocabulary
-        self.pieces, self.lead = modality.token_bytes(), modality.lead
-        ids = modality.tokens_of(prompting.prompt)
+        self.pieces, self.lead = encoding.token_bytes(), encoding.lead
+        ids = encoding.tokens_of(prompting.prompt)
         if len(ids) >= longest:
             raise ValueError(
                 f"--prompt: it has {len(ids)} tokens and the run's texts at most {longest}, so that nothing is "
@@ -70,7 +70,7 @@ class PromptedDecoding:
             )
         self.grammar = None
         if prompting.constrained:
-            self.grammar = Grammar(self.pieces, modality.tokens_of, self.end, prompting.regex, prompting.json_schema)
+            self.grammar = Grammar(self.pieces, encoding.tokens_of, self.end, prompting.regex, prompting.json_schema)
         self.healing: Tensor | None = None
         if ids and self.grammar is None:
             # A grammar says what follows the prompt, byte by byte: no token may be of both.

@@ -19,15 +19,16 @@ from likewise.draws import Draws, derive_seed
 from likewise.errors import Command, Message, Setting, UserError
 from likewise.families.base import Family, Model, Sampling
 from likewise.families.precision import autocast, choose_precision
-from likewise.modalities.base import Encoding, Modality
-from likewise.modalities.latents import Latents
+from likewise.modalities.base import Modality
+from likewise.modalities.encoding import Encoding, encode_items
+from likewise.modalities.latents import Through
 from likewise.sampling.editing import Edit
 from likewise.sampling.outpainting import go_on
 from likewise.sampling.pooling import PooledRow, in_any_place, in_their_places, pools
 from likewise.sampling.prompting import PromptedBatch, PromptedDecoding, Prompting
 from likewise.sampling.samples import Samples
 from likewise.sampling.tiling import seamless
-from likewise.spaces import Continuous, Tokens, add_mask, missing
+from likewise.spaces import Continuous, Tokens, missing
 
 #: prefixes of sampling settings that are for the autoencoder's decoder, and for how samples are written
 _DECODER, _TARGET = "decoder.", "target."
@@ -73,7 +74,7 @@ class _Prepared:
     request: SampleRequest
     model: Model
     settings: Sampling
-    decoder: Modality
+    decoder: Encoding
     prompted: PromptedDecoding | None
     #: positions of the first dimension to go on to; None where samples are as long as the model's own
     length: int | None
@@ -121,16 +122,15 @@ class _Block:
 class Sampler:
     """Draws from one trained model.
 
-    modality, encoding: of what the model learned; of its latents where there is an autoencoder. load: the model in
+    encoding: of what the model learned; over the autoencoder, where there is one. load: the model in
     eval mode, on its device, called when it is first needed. pool: the given values of training items, by field.
     path, weights_hash: name the run and its weights in provenance; no hash where the weights are not the run's own.
     block_size: samples computed together; None for the usual number.
     """
 
     path: str
-    modality: Modality
     encoding: Encoding
-    conditions: Mapping[str, Modality]
+    conditions: Mapping[str, Encoding]
     family: Family
     backbone: Backbone
     load: Callable[[], Model]
@@ -145,9 +145,9 @@ class Sampler:
         return self.load()
 
     @property
-    def plain(self) -> Modality:
-        """The modality of the values, whatever the model sees them through."""
-        return self.modality.inner if isinstance(self.modality, Latents) else self.modality
+    def modality(self) -> Modality:
+        """The modality of the values, whatever is learned of them."""
+        return self.encoding.modality
 
     def draw(self, request: SampleRequest) -> Samples:
         """Draw what is requested. Raises UserError for what the model cannot do.
@@ -181,15 +181,15 @@ class Sampler:
         prompted = self._prompted(request, model, settings)
         if request.edit is not None and not model.editable:
             raise UserError(
-                f"{self._family} of {self.modality.describe()} cannot edit; a flow of what has positions, such as "
+                f"{self._family} of {self.encoding.describe()} cannot edit; a flow of what has positions, such as "
                 "pictures, can",
                 setting="from_image",
             )
         whole_items = isinstance(model.target, Continuous) and not model.target.ragged
         length = getattr(settings, "length", None) if whole_items else None
-        if length and not self.modality.extendable:
+        if length and not self.encoding.extendable:
             raise UserError(
-                f"only texts and clips go on; this run learned {self.modality.describe()}",
+                f"only texts and clips go on; this run learned {self.encoding.describe()}",
                 setting="sampling.length",
                 value=length,
             )
@@ -201,7 +201,7 @@ class Sampler:
             return self.block_size
         if self.autoencoder is not None:
             return self.autoencoder.block()  # what is decoded together is larger than its latents
-        space = self.modality.space(self.encoding)
+        space = self.encoding.space
         if isinstance(space, Tokens):
             return 64
         return int(2 ** np.clip(np.round(np.log2(2**16 / space.size)), 4, 8))
@@ -225,30 +225,31 @@ class Sampler:
         decoder = {k: v for k, v in (changes or {}).items() if k.startswith(_DECODER)}
         return {k: v for k, v in chosen.items() if v != usual[k]} | decoder
 
-    def decoder(self, changes: Mapping[str, Any] | None = None) -> Modality:
+    def decoder(self, changes: Mapping[str, Any] | None = None) -> Encoding:
         """What decodes and writes samples, with the `changes` that are called decoder.NAME and target.NAME."""
-        modality = self.modality
-        if self.autoencoder is not None:
-            assert isinstance(modality, Latents)
+        encoding = self.encoding
+        if isinstance(encoding, Through):
+            assert self.autoencoder is not None
             own = self.autoencoder.settings(_called(_DECODER, changes))
-            modality = Latents(dataclasses.replace(modality.autoencoder, sampling=own), **modality.state())
+            encoding = encoding.over(dataclasses.replace(encoding.autoencoder, sampling=own))
         if writing := _called(_TARGET, changes):
             try:
-                return modality.written(writing)
+                return encoding.of(self.modality.written(writing))
             except ValidationError as error:
-                raise UserError(f"target: {explain(error, self.plain.Settings)}") from None
-        return modality
+                raise UserError(f"target: {explain(error, self.modality.Settings)}") from None
+        return encoding
 
     def condition(self, rows: Sequence[Given], device: torch.device) -> dict[str, Tensor] | None:
         """What is given in each of the rows, by field, as tensors; a field that a row leaves out is missing there."""
         if not self.conditions or not any(rows):
             return None
         out = {}
-        for name, modality in self.conditions.items():
+        for name, encoding in self.conditions.items():
             known = [i for i, row in enumerate(rows) if row.get(name) is not None]
-            tensor = missing(modality.space(modality.encodings[0]), len(rows))
+            tensor = missing(encoding.space, len(rows))
             if known:
-                tensor[known] = _encoded(modality, [modality.read(rows[i][name]) for i in known])
+                packed = encoding.pack([encoding.modality.read(rows[i][name]) for i in known])
+                tensor[known] = encode_items(encoding, packed, np.arange(len(known)))
             out[name] = tensor.to(device)
         return out
 
@@ -261,7 +262,7 @@ class Sampler:
 
     def given_json(self, given: Mapping[str, Any]) -> Given:
         """What a sample is given as JSON, which `sample` takes wherever the run is: a picture is whole in it."""
-        return {k: None if v is None else self.conditions[k].to_given(v) for k, v in given.items()}
+        return {k: None if v is None else self.conditions[k].modality.to_given(v) for k, v in given.items()}
 
     def origin(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The part of a sample's provenance that all samples of a seed and of settings share."""
@@ -274,13 +275,13 @@ class Sampler:
         """In this context products are computed as precisely as `settings` have samples drawn."""
         return autocast(device, choose_precision(settings.precision, device))
 
-    def seamless(self, model: Model, decoder: Modality) -> tuple[Model, Modality]:
+    def seamless(self, model: Model, decoder: Encoding) -> tuple[Model, Encoding]:
         """A model, and what decodes its samples, whose pictures go on with themselves at their edges (see `tiling`)."""
         if self.autoencoder is None:
-            return seamless(model, self.backbone, self.plain.name), decoder
-        assert isinstance(decoder, Latents)  # the pixels are the autoencoder's
+            return seamless(model, self.backbone, self.modality.name), decoder
+        assert isinstance(decoder, Through)  # the pixels are the autoencoder's
         painter = self.autoencoder
-        return model, decoder.decoded_by(seamless(painter.model, painter.backbone, self.plain.name))
+        return model, decoder.decoded_by(seamless(painter.model, painter.backbone, self.modality.name))
 
     @property
     def _family(self) -> str:
@@ -317,8 +318,8 @@ class Sampler:
         prompting, live = request.prompting, request.live is not None
         if not prompting.to_dict() and not live:
             return None
-        space = self.modality.space(self.encoding)
-        self.modality.token_bytes()  # which says so where there is no text
+        space = self.encoding.space
+        self.encoding.token_bytes()  # which says so where there is no text
         if not model.steerable or not isinstance(space, Tokens):
             raise UserError(
                 f"{self._family} does not draw a text from its first token to its last; autoregressive does",
@@ -330,7 +331,7 @@ class Sampler:
                 setting="stream",
                 fix=Message("give ", Setting("n", 1)),
             )
-        return PromptedDecoding(prompting, self.modality, space, model.longest(settings))
+        return PromptedDecoding(prompting, self.encoding, space, model.longest(settings))
 
     def _job(self, request: SampleRequest) -> _Job:
         """A request, checked, in the parts that are computed together. Raises UserError."""
@@ -350,9 +351,10 @@ class Sampler:
             values += [block.values[place] for place in part.inside]
             tensors.append(block.x[part.inside])
             cut += [i for i, whole in zip(part.indices, block.complete, strict=True) if not whole]
+        provenance = self.origin(request.seed, request.settings) | request.provenance()
         return Samples(
-            values, torch.cat(tensors), [self.given_json(row) for row in job.rows], request.seed, job.prepared.decoder,
-            request.start, self.origin(request.seed, request.settings) | request.provenance(), cut,
+            values, torch.cat(tensors), [self.given_json(row) for row in job.rows], request.seed,
+            job.prepared.decoder.modality, request.start, provenance, cut,
         )  # fmt: skip
 
     def _draw_pooled(self, jobs: Sequence[_Job]) -> dict[int, list[Tensor]]:
@@ -418,7 +420,7 @@ class Sampler:
         with torch.no_grad(), self.autocast(prepared.settings, model.device):
             x = self._draw_part(prepared, part, prompted) if x is None else x
             noise = Draws(derive_seed(request.seed, "decode"), torch.tensor(part.indices))
-            values = prepared.decoder.decode(x, self.encoding, noise)
+            values = prepared.decoder.decode(x, noise)
         return _finished(values, x, prompted)
 
     def _draw_part(self, prepared: _Prepared, part: _Part, prompted: PromptedBatch | None) -> Tensor:
@@ -427,7 +429,7 @@ class Sampler:
         device = model.device
         extra: dict[str, Any] = prompted.arguments(device) if prompted else {}
         if request.edit is not None:
-            extra["edited"] = request.edit.batch(prepared.decoder, self.encoding, len(part.given), device)
+            extra["edited"] = request.edit.batch(prepared.decoder, len(part.given), device)
         draws = Draws(derive_seed(request.seed, "sample"), torch.tensor(part.indices), device)
         x = model.sample(self.condition(part.given, device), draws, settings, **extra)
         if prepared.length:
@@ -436,7 +438,7 @@ class Sampler:
 
     def _beyond(self, prepared: _Prepared, given: Sequence[Given]) -> dict[str, Tensor] | None:
         """The condition of all windows but the first: a view, such as the first frame, is of that one alone."""
-        views = prepared.decoder.views()
+        views = prepared.decoder.modality.views()
         rows = [{k: v for k, v in row.items() if k not in views} for row in given]
         return self.condition(rows, prepared.model.device)
 
@@ -448,22 +450,6 @@ def _finished(values: list[Any], x: Tensor, prompted: PromptedBatch | None) -> _
     prompted.finish()
     trimmed = [prompted.decoding.prompting.trim(text) for text in values]
     return _Block(trimmed, x, prompted.complete(x))
-
-
-def _encoded(modality: Modality, values: Sequence[Any]) -> Tensor:
-    """Values of a condition as a tensor, shape (N, *shape), or (N, length) padded with `end`."""
-    encoding = modality.encodings[0]
-    packed, space = modality.pack(values, encoding), modality.space(encoding)
-    batch = packed.take(np.arange(len(values)))
-    ragged = isinstance(space, Continuous) and space.ragged
-    if packed.ragged and (ragged or isinstance(space, Tokens)):
-        most = space.positions[0] if isinstance(space, Continuous) else space.length
-        full = np.full((len(batch), most, *batch.shape[2:]), packed.pad, batch.dtype)
-        full[:, : batch.shape[1]] = batch
-        batch = full
-    encoded = modality.encode(batch, encoding, None)
-    # As `FieldData.encode`: the mask of ragged values is added where their lengths are known.
-    return add_mask(encoded, torch.from_numpy(packed.lengths)) if ragged and packed.lengths is not None else encoded
 
 
 def _called(prefix: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:

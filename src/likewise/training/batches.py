@@ -17,8 +17,10 @@ from torch import Tensor
 
 from likewise.data.columns import Stream
 from likewise.draws import Draws
-from likewise.modalities.base import BadValue, Encoding, Modality, Packed, Windows
-from likewise.spaces import Continuous, Space, Tokens, add_mask
+from likewise.modalities.base import BadValue
+from likewise.modalities.encoding import Encoding, encode_items
+from likewise.modalities.packed import Packed, Windows
+from likewise.spaces import Space, Tokens
 
 #: bytes of packed items that a stream keeps at hand
 _AT_HAND = 64 * 2**20
@@ -26,8 +28,6 @@ _AT_HAND = 64 * 2**20
 _LOGITS = 2**26
 #: more than this share of unreadable items ends training
 _MOST_BROKEN = 0.1
-#: batches of tokens are padded to a multiple of this many, so that few shapes are met: see docs/guide/speed.md
-_WHOLE = 8
 
 
 class Streamed:
@@ -37,9 +37,8 @@ class Streamed:
     same, so that a run repeats.
     """
 
-    def __init__(self, modality: Modality, encoding: Encoding, values: Sequence[Any]) -> None:
-        self.modality, self.values = modality, values
-        self.encoding: Encoding = encoding
+    def __init__(self, encoding: Encoding, values: Sequence[Any]) -> None:
+        self.encoding, self.values = encoding, values
         self._rows: dict[int, NDArray[Any]] = {}
         self._bytes = 0
         self._lock = threading.Lock()
@@ -48,7 +47,7 @@ class Streamed:
         #: which items could not be read, and why
         self.broken: dict[int, str] = {}
         self._seen = 0
-        space = modality.space(encoding)
+        space = encoding.space
         self.ragged = space.end is not None if isinstance(space, Tokens) else space.ragged
         self.pad = space.end or 0 if isinstance(space, Tokens) else 0
 
@@ -124,7 +123,7 @@ class Streamed:
     def _pack(self, values: list[Any]) -> list[NDArray[Any]]:
         if not values:
             return []
-        packed = self.modality.pack(values, self.encoding)
+        packed = self.encoding.pack(values)
         if packed.offsets is None:
             return list(packed.data)
         return [packed.data[a:b].copy() for a, b in itertools.pairwise(packed.offsets)]
@@ -155,53 +154,26 @@ class _StreamedLengths:
 class FieldData:
     """One field of the records, ready to be encoded."""
 
-    modality: Modality
     encoding: Encoding
     packed: Packed | Streamed | Windows
 
     @classmethod
-    def of(
-        cls,
-        modality: Modality,
-        encoding: Encoding,
-        values: Sequence[Any],
-        memory: int = 128,
-        windows: bool = False,
-    ) -> FieldData:
+    def of(cls, encoding: Encoding, values: Sequence[Any], memory: int = 128, windows: bool = False) -> FieldData:
         """values: a column of records. memory: MiB of it that may be packed at once; more are packed batch by batch.
 
         windows: what is too long is all there, in windows, and the items are these; else it is cut.
         """
-        if windows and modality.windowed:
-            return cls(modality, encoding, modality.windows(values, encoding))
-        each = modality.packed_bytes(encoding)
+        if windows and encoding.windowed:
+            return cls(encoding, encoding.windows(values))
+        each = encoding.packed_bytes
         # a stream's files were not all tried: what cannot be read is found, and left out, when its turn comes
         unknown = isinstance(values, Stream) and (each is None or values.unread or isinstance(values[0], Path))
         if unknown or (each or 0) * len(values) > memory * 2**20:
-            return cls(modality, encoding, Streamed(modality, encoding, values))
-        return cls(modality, encoding, modality.pack(values, encoding))
+            return cls(encoding, Streamed(encoding, values))
+        return cls(encoding, encoding.pack(values))
 
     def encode(self, indices: NDArray[np.int64], draws: Draws | None, trim: bool) -> Tensor:
-        """The values at `indices` in the encoding's space. trim: those of different lengths are cut to the longest.
-
-        Of a ragged space the encoding gives the values, shape (B, C - 1, L, *rest), and the mask is added here, where
-        the lengths are known: a packed value has one entry for each of its first positions.
-        """
-        batch = self.packed.take(indices)
-        space = self.modality.space(self.encoding)
-        ragged = isinstance(space, Continuous) and space.ragged
-        if self.packed.ragged and (ragged or isinstance(space, Tokens)):
-            most = space.positions[0] if isinstance(space, Continuous) else space.length
-            length = min(most, -(-batch.shape[1] // _WHOLE) * _WHOLE) if trim else most
-            full = np.full((len(batch), length, *batch.shape[2:]), self.packed.pad, batch.dtype)
-            full[:, : batch.shape[1]] = batch
-            batch = full
-        encoded = self.modality.encode(batch, self.encoding, draws)
-        if not ragged:
-            return encoded
-        lengths = self.packed.lengths
-        assert lengths is not None
-        return add_mask(encoded, torch.from_numpy(lengths[indices]))
+        return encode_items(self.encoding, self.packed, indices, draws, trim)
 
 
 @dataclass(frozen=True)

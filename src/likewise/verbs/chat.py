@@ -17,7 +17,7 @@ class Chat:
 
     def __init__(self, run: Run, seed: int = 0, settings: dict[str, Any] | None = None, system: str = "") -> None:
         """Raises ValueError if the run does not reply to what was said, or knows no such settings."""
-        field = next((name for name, m in run.conditions.items() if "messages" in m.forms), None)
+        field = next((name for name, e in run.conditions.items() if "messages" in e.modality.forms), None)
         if field is None or "text" not in run.modality.forms:
             raise ValueError(
                 f"{run.path}: not a run to chat with, as it does not make text given a dialogue; train one on "

@@ -173,11 +173,11 @@ def _sheet(run: Run, name: str, seed: int, count: int = 32) -> Sheet:
     """A sheet of samples; runs of the same data are asked for the same things."""
     held_out = run.reference("held_out")
     if not run.experiment.family.generates:
-        return Sheet(name, run.modality.describe(), *shown_items(run.modality, run.reconstruct(held_out.x[:count])[0]))
+        return Sheet(name, run.encoding.describe(), *shown_items(run.modality, run.reconstruct(held_out.x[:count])[0]))
     given = None
     if held_out.given:
         order = generator(seed, "compare").permutation(len(held_out.values))
         given = [{key: part[order[i % len(order)]] for key, part in held_out.given.items()} for i in range(count)]
     return Sheet(
-        name, run.modality.describe(), *shown_items(run.modality, run.sample(count, seed=seed, given=given).values)
+        name, run.encoding.describe(), *shown_items(run.modality, run.sample(count, seed=seed, given=given).values)
     )

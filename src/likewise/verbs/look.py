@@ -86,7 +86,7 @@ class Look:
         return "\n".join(lines)
 
     def notes(self) -> list[str]:
-        return [*self.plan.scan.notes, *self.plan.modality.notes, *(self.quality.notes if self.quality else [])]
+        return [*self.plan.scan.notes, *self.plan.notes, *(self.quality.notes if self.quality else [])]
 
     def findings(self) -> list[str]:
         """What the checks of quality found, a line each."""
@@ -132,7 +132,8 @@ class Look:
             "train": len(plan.train),
             "held_out": len(plan.held_out),
             "target": scan.records.target,
-            "modality": plan.modality.describe(),
+            "modality": plan.encoding.describe(),
+            "encodings": plan.encodings,
             "given": list(scan.records.given),
             "family": getattr(experiment.family, "name", ""),
             "backbone": getattr(experiment.backbone, "name", ""),
@@ -152,7 +153,8 @@ class Look:
         page.write(Path(folder), self.to_json(), self.findings(), self.quality, self._namer())
 
     def _namer(self) -> page.Namer:
-        return page.Namer(self.plan.scan.records, self.plan.modality, self.plan.conditions)
+        given = {name: encoding.modality for name, encoding in self.plan.conditions.items()}
+        return page.Namer(self.plan.scan.records, self.plan.modality, given)
 
 
 def _balance(name: str, found: labels.Balance) -> str:
@@ -210,7 +212,7 @@ def look(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     fields = {k: m for k, m in plan.conditions.items() if not isinstance(plan.train.columns[k], Viewed)}
     quality = assess(plan.scan, plan.modality, fields, settings.seed)
-    space, items = plan.modality.space(plan.encoding), budget.items(plan, batches)
+    space, items = plan.encoding.space, budget.items(plan, batches)
     facts = Facts(
         path=str(path), train=len(plan.train), held_out=len(plan.held_out),
         tokens=(space.mean_length or space.length) * items / len(plan.train) if isinstance(space, Tokens) else None,

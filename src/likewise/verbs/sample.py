@@ -85,7 +85,7 @@ def read_given(run: Run, files: Sequence[str], given: dict[str, Any]) -> tuple[l
 
 def _only_field(run: Run, item: str) -> str:
     """The field that a file without a field's name is for."""
-    texts = [name for name, modality in run.conditions.items() if "text" in modality.forms]
+    texts = [name for name, encoding in run.conditions.items() if "text" in encoding.modality.forms]
     names = texts or list(run.conditions)
     if len(names) != 1:
         known = f"one of {', '.join(names)}" if names else "nothing"

@@ -18,6 +18,7 @@ from likewise.backbones.pretrained import Pretrained
 from likewise.config import spelled_out
 from likewise.data.records import Records
 from likewise.families.base import Model
+from likewise.modalities.encoding import stored
 from likewise.planning import budget, huggingface
 from likewise.planning.plan import Plan, make_plan
 from likewise.planning.split import records_again
@@ -73,7 +74,7 @@ def train(
         if failed := world.gather("")[0]:
             raise ValueError(f"the first process could not begin: {failed}")
         run = TrainedRun(folder)
-        train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
+        train_part, held_out = records_again(run.experiment, run.encoding, run.conditions)
     with locks.training(run, world):
         _fit(run, train_part, held_out, resume=False, say=say, world=world)
     return run
@@ -123,14 +124,15 @@ def _begin(
 
 def _lay_out(aside: Path, plan: Plan) -> None:
     """Write all of the run that is there before its first step."""
-    run = Run.create(aside, plan.experiment, plan.modality, plan.encoding, plan.conditions, plan.through)
+    run = Run.create(aside, plan.experiment, plan.encoding, plan.conditions, plan.through)
     if plan.origin is not None:
         assert isinstance(plan.experiment.backbone, Pretrained)
         huggingface.keep(plan.origin, plan.experiment.backbone, aside / PRETRAINED.parent)
-    records = plan.scan.records
+    records, arrays = plan.scan.records, stored(run.modality)
+    size = (arrays.packed_bytes if arrays is not None else None) or 1
     for split, part in (("train", plan.train), ("held_out", plan.held_out)):
         # Drawn from all of them: the first ones of a folder of classes are all of one class.
-        most = max(500, min(_KEPT, _KEPT_BYTES // (run.plain.packed_bytes(run.plain.encodings[0]) or 1)))
+        most = max(500, min(_KEPT, _KEPT_BYTES // size))
         chosen = np.random.default_rng(0).choice(len(part), min(most, len(part)), replace=False)
         kept = part.subset(np.sort(chosen))
         run.keep_reference(split, kept.columns[records.target], {k: kept.columns[k] for k in records.given})
@@ -144,7 +146,7 @@ def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Traine
     settings = run.experiment.training
     world = _join(settings.device, settings.wait_minutes)
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
-    train_part, held_out = records_again(run.experiment, run.modality, run.conditions)
+    train_part, held_out = records_again(run.experiment, run.encoding, run.conditions)
     with locks.training(run, world):
         _fit(run, train_part, held_out, resume=True, say=say, world=world)
     return run
@@ -184,7 +186,7 @@ _SAME = "of the same plan"
 def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
     """What the preflight found wrong; silent where all is well."""
     scan = plan.scan
-    for note in (*scan.notes, *plan.modality.notes):
+    for note in (*scan.notes, *plan.notes):
         tell(f"note: {note}")
     if scan.broken:
         name, why = scan.broken[0]

@@ -1,0 +1,145 @@
+"""What was said before a reply, as tokens: for each message its role, its text, and the end of the turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from likewise.data.conversations import ROLES, Message
+from likewise.draws import Draws
+from likewise.modalities import char_features
+from likewise.modalities.dialogue import TURN, Dialogue, DialogueSettings, read_messages
+from likewise.modalities.encoding import Encoding
+from likewise.modalities.packed import Packed
+from likewise.modalities.tokenizer import Tokenizer, some
+from likewise.spaces import Tokens
+
+#: tokens of the longest history unless a user asks for more: what is older says little of the next reply
+_LONGEST = 256
+#: what stands for the end of it all, where tokens are shown
+_END = "∎"
+
+
+class DialogueTokens(Encoding):
+    """The tokens of a `Tokenizer`, then one for each of `roles`, then the end of a turn, then `end`.
+
+    The chat template is the state: a message is its role's token, its text, and the end of the turn; all of them end
+    with `end`, which is also the padding and stands nowhere else.
+    """
+
+    modality_name = "dialogue"
+    name = "tokens"
+    default_family = "autoregressive"
+    modality: Dialogue
+
+    def __init__(
+        self, modality: Dialogue, kind: str, known: Any, roles: Sequence[str], length: int, mean_length: float
+    ) -> None:
+        """kind, known: the tokenizer's."""
+        super().__init__(modality)
+        self.tokenizer, self.roles = Tokenizer(kind, known), tuple(roles)
+        self.length, self.mean_length = length, mean_length
+        self.turn = self.tokenizer.size + len(self.roles)
+        self.end = self.turn + 1
+
+    @classmethod
+    def fit(
+        cls, modality: Dialogue, values: Sequence[Any], settings: DialogueSettings, seed: int = 0
+    ) -> DialogueTokens:
+        talks = [read_messages(v) for v in values]
+        said = list(dict.fromkeys(m["content"] for talk in talks for m in talk))
+        learned = Tokenizer.fit(some(said, seed), settings)
+        plain = cls(modality, learned.kind, learned.known, ROLES, 2**31, 1.0)
+        lengths = np.array([len(row) for row in plain._rows(talks)])
+        length = settings.length or int(min(lengths.max(), _LONGEST))
+        fitted = cls(modality, learned.kind, learned.known, ROLES, length, float(np.minimum(lengths, length).mean()))
+        if cut := int((lengths > length).sum()):
+            fitted.notes = (
+                f"{cut:,} histories are longer than {length} tokens: only their newest are kept "
+                "(condition.history.length)",
+            )
+        return fitted
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "kind": self.tokenizer.kind, "known": self.tokenizer.known, "roles": list(self.roles),
+            "length": self.length, "mean_length": self.mean_length,
+        }  # fmt: skip
+
+    @property
+    def space(self) -> Tokens:
+        return Tokens(self.length, self.end + 1, end=self.end, mean_length=self.mean_length)
+
+    def _rows(self, talks: Sequence[list[Message]]) -> list[list[int]]:
+        """The tokens of each, at most `length`. What is too long loses its oldest; a message cut keeps its role."""
+        said = list({m["content"] for talk in talks for m in talk})
+        known = dict(zip(said, self.tokenizer.tokenize(said), strict=True))
+        rows, room = [], self.length - 1
+        for talk in talks:
+            parts: list[list[int]] = []
+            left = room
+            for message in reversed(talk):
+                ids = known[message["content"]]
+                if left < 3:  # a role, something said, and the end of the turn
+                    break
+                ids = ids[max(0, len(ids) - (left - 2)) :]
+                parts.append([self.tokenizer.size + self.roles.index(message["role"]), *ids, self.turn])
+                left -= len(ids) + 2
+            rows.append([*chain.from_iterable(reversed(parts)), self.end])
+        return rows
+
+    def pack(self, values: Sequence[Any]) -> Packed:
+        rows = self._rows([read_messages(v) for v in values])
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return Packed(np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1])), offsets, pad=self.end)
+
+    def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
+        return torch.from_numpy(batch.astype(np.int64))
+
+    def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
+        """What stands outside of any turn is left out: a model may say anything anywhere."""
+        talks = []
+        for row in x.tolist():
+            talk: list[Message] = []
+            role, ids = None, []
+            for i in row:
+                if self.tokenizer.size <= i < self.turn:
+                    role, ids = self.roles[i - self.tokenizer.size], []
+                elif i < self.turn:
+                    ids.append(i)
+                elif role is not None:
+                    talk.append({"role": role, "content": self.tokenizer.join(ids)})
+                    role = None
+                if i == self.end:
+                    break
+            talks.append(talk)
+        return talks
+
+    def pieces(self, x: Tensor) -> list[str]:
+        """A role is shown as "user: ", the end of its turn as a sign."""
+        found: list[str] = []
+        ids: list[int] = []
+        for i in x.tolist():
+            if i < self.tokenizer.size:
+                ids.append(i)
+                continue
+            found += self.tokenizer.pieces(ids)
+            ids = []
+            found.append(
+                f"{self.roles[i - self.tokenizer.size]}: " if i < self.turn else TURN if i == self.turn else _END
+            )
+            if i == self.end:
+                break
+        return found + self.tokenizer.pieces(ids)
+
+    def heatmap_html(self, x: Tensor, weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
+        return char_features.heatmap_html(self.pieces(x), weights, titles)
+
+    def describe(self) -> str:
+        return f"dialogue by {self.tokenizer.kind}, {self.end + 1} tokens, at most {self.length} each"
