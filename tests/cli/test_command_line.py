@@ -41,7 +41,9 @@ def test_list_reads_no_networks(tmp_path):
     run = tmp_path / "digits"
     run.mkdir()
     (run / "experiment.toml").write_text('[family]\nname = "flow"\n[backbone]\nname = "unet"\n')
-    (run / "modality.json").write_text(json.dumps({"target": ["image", {}], "condition": {"label": ["label", {}]}}))
+    (run / "modality.json").write_text(
+        json.dumps({"encoding": "continuous", "target": ["image", {}], "condition": {"label": ["label", {}]}})
+    )
     (run / "run.json").write_text(json.dumps({"steps": 10, "seconds": 90}))
     (run / "metrics.jsonl").write_text('{"split": "held_out", "best": 0.25, "step": 5}\n')
     code = (
