@@ -27,14 +27,17 @@ class Data(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = ""
-    unit: Literal["line", "paragraph", "document"] | None = None
-    memory: int = Field(
-        default=128, ge=0, description="MiB of records kept in memory; of larger data, each is read when it is needed"
+    path: str = Field(default="", description="the file or folder that was read")
+    unit: Literal["line", "paragraph", "document"] | None = Field(
+        default=None, description="what one record of a text file is; by default according to the data"
     )
-    val_fraction: float = Field(default=0.05, gt=0, lt=1, description="share of the records kept out of training")
+    memory: int = Field(
+        default=128, ge=0, description="MiB of records kept in memory; larger data are read record by record"
+    )
+    val_fraction: float = Field(default=0.05, gt=0, lt=1, description="share of the records held out for validation")
     split: Literal["hash", "tail"] = Field(
-        default="hash", description="hash of the content, or the last records of the file"
+        default="hash",
+        description="what decides which records are held out: a hash of the content, or the end of the file",
     )
 
 
@@ -43,51 +46,77 @@ class Training(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = 0
-    minutes: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    steps: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, description="of the weights, the order and the noise")
+    minutes: float = Field(default=5.0, gt=0, allow_inf_nan=False, description="training time")
+    steps: int | None = Field(default=None, ge=1, description="optimizer steps, instead of minutes")
     batch: int = Field(
-        default=64, ge=1, description="items per optimizer step, on average; those of a step have about one length"
+        default=64, ge=1, description="mean number of items per optimizer step; texts of a step have similar lengths"
     )
     tokens: int | None = Field(
-        default=None, ge=1, description="of items of different lengths: as many per optimizer step, which sets batch"
+        default=None, ge=1, description="tokens per optimizer step for items of different lengths; determines batch"
     )
-    accumulate: int = Field(default=1, ge=1, description="parts each batch is computed in, to save memory")
-    optimizer: Literal["adamw", "adam", "rmsprop", "sgd", "muon"] = "adamw"
-    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    muon_lr: float = Field(default=0.02, gt=0, allow_inf_nan=False, description="of the matrices; the rest keep lr")
-    betas: tuple[float, float] = (0.9, 0.99)
+    accumulate: int = Field(
+        default=1, ge=1, description="number of parts in which each batch is computed, to save memory"
+    )
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd", "muon"] = Field(
+        default="adamw", description="muon: Muon for matrices, AdamW for the rest"
+    )
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False, description="learning rate")
+    muon_lr: float = Field(
+        default=0.02, gt=0, allow_inf_nan=False, description="Muon's learning rate for matrices; the rest have lr"
+    )
+    betas: tuple[float, float] = Field(default=(0.9, 0.99), description="of adamw and adam")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd, rmsprop and muon")
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    grad_clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm, per player")
+    grad_clip: float | None = Field(
+        default=1.0, gt=0, description="largest gradient norm, for each player (generator, discriminator) by itself"
+    )
     schedule: Literal["constant", "cosine", "linear", "wsd"] = "wsd"
-    warmup: float = Field(default=0.02, ge=0, le=1, description="share of the steps over which the learning rate rises")
-    decay: float = Field(default=0.5, ge=0, le=1, description="share of the steps over which wsd falls")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights; 0 for none")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False
-    device: str = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    warmup: float = Field(
+        default=0.02, ge=0, le=1, description="share of the steps during which the learning rate rises"
+    )
+    decay: float = Field(
+        default=0.5, ge=0, le=1, description="share of the steps during which the schedule wsd falls, at the end"
+    )
+    ema: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the averaged weights (EMA) that sample; 0: no average"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of products and convolutions; auto: bfloat16 where hardware has it"
+    )
+    compile: bool = Field(default=False, description="compile the networks with torch.compile")
+    device: str = Field(default="auto", description="a device of torch; auto: a GPU if there is one")
+    threads: int | None = Field(default=None, ge=1, description="of torch; by default its own choice")
     evaluate_every: int | None = Field(
-        default=None, ge=1, description="steps between held-out losses; default by run length"
+        default=None, ge=1, description="steps between validations; by default according to the run's length"
     )
     checkpoint_every: int | None = Field(
-        default=None, ge=1, description="steps between checkpoints; default by run length"
+        default=None, ge=1, description="steps between checkpoints; by default according to the run's length"
     )
-    keep_checkpoints: int = Field(default=2, ge=1, description="checkpoints kept beside the best")
-    patience: int | None = Field(default=8, ge=1, description="held-out losses without a new best before stopping")
+    keep_checkpoints: int = Field(
+        default=2, ge=1, description="number of newest checkpoints that are kept, beside the best one"
+    )
+    patience: int | None = Field(
+        default=8, ge=1, description="validations without a new best loss before training stops"
+    )
     on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
-        description="a loss or gradient that is not a number: stop, leave that update out, or go back to a checkpoint",
+        description="if a loss or gradient is not finite: stop, skip the update, or go back to the last checkpoint",
     )
-    nonfinite_limit: int = Field(default=10, ge=1, description="updates left out before stopping after all")
+    nonfinite_limit: int = Field(default=10, ge=1, description="skipped updates after which training stops")
     parallel: Literal["ddp", "fsdp"] = Field(
-        default="ddp", description="under torchrun: every process has all weights, or a shard of them"
+        default="ddp", description="with torchrun: each process holds all weights (ddp) or a shard of them (fsdp)"
     )
-    exact_elastic: bool = Field(default=False, description="bitwise the same weights with 1, 2, 4 or 8 processes")
-    wait_minutes: float = Field(default=10.0, gt=0, description="how long a process waits for another before it ends")
-    checkpoint_activations: bool = Field(default=False, description="compute activations twice to save memory")
-    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    exact_elastic: bool = Field(default=False, description="the same weights, bit for bit, with 1, 2, 4 or 8 processes")
+    wait_minutes: float = Field(
+        default=10.0, gt=0, description="minutes that a process waits for the others before it ends"
+    )
+    checkpoint_activations: bool = Field(
+        default=False, description="compute activations again in the backward pass, to save memory"
+    )
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        default=(), description="where the lines of metrics.jsonl are sent as well"
+    )
 
 
 class Experiment(BaseModel):

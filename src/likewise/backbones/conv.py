@@ -44,11 +44,11 @@ class Conv(Backbone):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in the denoiser's blocks")
     patch: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None,
-        description="positions per side that become one, or a number for each dimension; by default about size / 16, "
-        "of a picture's denoiser size / 32",
+        description="patch size: positions per side that become one, or a number for each dimension; by default about "
+        "size / 16, for the denoiser of pictures size / 32",
     )
     factorised: bool = Field(
-        default=False, description="of clips: convolve in space, then in time, instead of in both at once"
+        default=False, description="for clips: convolve in space, then in time, instead of in both at once"
     )
 
     @classmethod

@@ -28,9 +28,9 @@ class DCGAN(Backbone):
 
     name: Literal["dcgan"] = "dcgan"
     width: int = Field(default=32, ge=1, description="channels at half the size; each halving doubles them")
-    most: int = Field(default=8, ge=1, description="channels at the coarsest scale at most, as a multiple of width")
+    most: int = Field(default=8, ge=1, description="largest number of channels, as a multiple of width")
     norm: Literal["batch", "none"] = Field(default="batch", description="normalisation between the layers")
-    given: int = Field(default=128, ge=1, description="numbers that the condition becomes")
+    given: int = Field(default=128, ge=1, description="numbers in the embedding of the condition")
 
     @classmethod
     def tiny(cls) -> Self:

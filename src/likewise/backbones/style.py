@@ -37,10 +37,10 @@ class Style(Backbone):
         min_length=1,
         description="channels at each scale, as multiples of width; each scale halves the size",
     )
-    style: int = Field(default=128, ge=1, description="numbers of a style")
-    mapping: int = Field(default=4, ge=1, description="layers from noise to style")
+    style: int = Field(default=128, ge=1, description="numbers in a style vector")
+    mapping: int = Field(default=4, ge=1, description="layers of the mapping network")
     patch: int | None = Field(
-        default=None, ge=1, description="positions per side that become one; by default about size / 16"
+        default=None, ge=1, description="patch size: positions per side that become one; by default about size / 16"
     )
 
     @classmethod

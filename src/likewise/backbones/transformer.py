@@ -33,17 +33,17 @@ class Transformer(Backbone):
     depth: int = Field(default=6, ge=1, description="blocks")
     heads: int | None = Field(default=None, ge=1, description="attention heads; by default 64 channels each")
     ffn: Literal["swiglu", "relu2"] = Field(default="swiglu", description="feed-forward layer")
-    qk_norm: bool = Field(default=True, description="normalise queries and keys")
+    qk_norm: bool = Field(default=True, description="normalise queries and keys (QK norm)")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     patch: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None,
-        description="positions per patch side, or a number for each dimension; by default at most 256 patches",
+        description="patch size: positions per side, or a number for each dimension; by default at most 256 patches",
     )
     given: Literal["cross", "prefix"] = Field(
         default="cross",
-        description="how its predictor reads given texts: by attention to an encoder, or in front of the target",
+        description="how given texts are read: by cross-attention to an encoder, or before the target in one sequence",
     )
-    tie_embeddings: bool = Field(default=False, description="the same table reads tokens and predicts them")
+    tie_embeddings: bool = Field(default=False, description="one table for input embeddings and output")
 
     @model_validator(mode="after")
     def _divides(self) -> Transformer:

@@ -32,18 +32,20 @@ class UNet(Backbone):
     """Sizes of a U-Net."""
 
     name: Literal["unet"] = "unet"
-    width: int = Field(default=32, ge=8, multiple_of=8, description="channels that the multipliers multiply")
+    width: int = Field(default=32, ge=8, multiple_of=8, description="base number of channels")
     multipliers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(1, 2, 4),
         min_length=1,
         description="channels at each scale, as multiples of width; each scale halves the size",
     )
-    blocks: int = Field(default=1, ge=1, description="residual blocks at each scale on the way down; one more on it up")
+    blocks: int = Field(
+        default=1, ge=1, description="residual blocks at each scale of the encoder; one more in the decoder"
+    )
     attention: int = Field(
-        default=1, ge=0, description="how many of the coarsest scales have self-attention; 0: nor has the middle"
+        default=1, ge=0, description="number of the coarsest scales with self-attention; 0: none, nor in the middle"
     )
     head: int | None = Field(
-        default=None, ge=1, description="channels of a head of attention; by default there is one head, of all"
+        default=None, ge=1, description="channels of an attention head; by default one head with all channels"
     )
     groups: int = Field(default=8, ge=1, description="groups of channels that are normalised together")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in the blocks")

@@ -25,16 +25,22 @@ class AutoregressiveSampling(TokenSampling):
     """How tokens are drawn."""
 
     guidance_scale: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="above 1: follow the condition more closely (classifier-free guidance)",
     )
     beams: int | None = Field(
-        default=None, ge=1, le=256, description="search for the likeliest item among so many, instead of drawing one"
+        default=None, ge=1, le=256, description="beam search with this many beams, instead of drawing"
     )
     length: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="most tokens of a sample; default: as many as are read together"
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="largest number of tokens of a sample; by default that of the window",
     )
     length_penalty: float = Field(
-        default=0.6, ge=0, le=10, description="of the beam search: 0 prefers short items, 1 is about the mean of tokens"
+        default=0.6, ge=0, le=10, description="of beam search: 0 prefers short items, 1 is about the mean over tokens"
     )
 
     def guidance_of_rows(self) -> float | Tensor:

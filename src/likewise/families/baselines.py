@@ -34,7 +34,9 @@ class Baseline(Family):
     """Settings of a family that keeps data instead of training networks."""
 
     has_networks: ClassVar[bool] = False
-    memory: int = Field(default=32, ge=1, description="MiB of training items that are kept; of more, a random part is")
+    memory: int = Field(
+        default=32, ge=1, description="MiB of training items that are stored; of larger data a random part"
+    )
 
     @abstractmethod
     def unable(self, target: Space) -> str | None:
@@ -143,7 +145,7 @@ class NGram(Baseline):
     """Settings of an n-gram model of tokens, with Kneser-Ney smoothing."""
 
     name: Literal["ngram"] = "ngram"
-    order: int = Field(default=6, ge=1, le=16, description="tokens in a run: the one that is drawn and those before it")
+    order: int = Field(default=6, ge=1, le=16, description="order of the n-grams: the token drawn and those before it")
     sampling: TokenSampling = TokenSampling()
 
     def unable(self, target: Space) -> str | None:

@@ -36,17 +36,15 @@ class Codec(Family):
     quantiser: Literal["fsq", "vq"] = Field(default="fsq", description="fsq rounds to levels, vq learns a codebook")
     levels: tuple[Annotated[int, Field(ge=3, le=4096)], ...] = Field(
         default=(8, 5, 5, 5), min_length=1, max_length=16,
-        description="fsq: levels of each number of a code; their product is how many codes there are",
+        description="fsq: levels of each component of a code; their product is the number of codes",
     )  # fmt: skip
-    codebook_size: int = Field(default=512, ge=2, le=2**16, description="vq: codes in the codebook")
+    codebook_size: int = Field(default=512, ge=2, le=2**16, description="vq: vectors in the codebook")
     code_width: int = Field(default=8, ge=1, description="vq: numbers in a code's vector")
-    commitment: float = Field(
-        default=0.25, ge=0, allow_inf_nan=False, description="vq: weight of how far vectors are from their codes"
-    )
+    commitment: float = Field(default=0.25, ge=0, allow_inf_nan=False, description="vq: weight of the commitment loss")
     stride: Stride | None = Field(
         default=None,
         description="positions a side that become one code, a power of two, or one for each dimension; default 4, 2 "
-        "where less than 16 positions are, and more where there would be more than 256 codes",
+        "below 16 positions, and more where there would be more than 256 codes",
     )
     adversarial: Adversarial = Adversarial()
 

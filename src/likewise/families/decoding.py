@@ -26,15 +26,20 @@ class TokenSampling(Sampling):
     """How tokens are drawn."""
 
     temperature: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="below 1 is safer, 0 takes the likeliest"
+        default=1.0, ge=0, allow_inf_nan=False, description="below 1: prefer likely tokens; 0: always the likeliest"
     )
-    top_k: int | None = Field(default=None, ge=1, description="draw from the k likeliest tokens only")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens that make up this share")
+    top_k: int | None = Field(default=None, ge=1, description="draw from the k likeliest tokens")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="draw from the likeliest tokens with this total probability"
+    )
     min_p: float = Field(
-        default=0.0, ge=0, lt=1, description="drop tokens less likely than this share of the likeliest"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="leave out tokens with less than this share of the likeliest one's probability",
     )
     repetition_penalty: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="above 1 avoids tokens already used"
+        default=1.0, gt=0, allow_inf_nan=False, description="above 1: avoid tokens that occurred before"
     )
 
 

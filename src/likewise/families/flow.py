@@ -51,27 +51,27 @@ class Flow(Family):
     condition_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
     )
-    likelihood_steps: int = Field(default=64, ge=1, description="stops on the way from data to noise for a likelihood")
+    likelihood_steps: int = Field(default=64, ge=1, description="steps from data to noise for a likelihood")
     few_step: bool = Field(
         default=False,
-        description="learn to jump, too, so that 1 to 16 steps draw; with sampling.guidance_scale learned in",
+        description="also learn jumps, so that 1 to 16 steps suffice; guidance is learned in",
     )
     time_sampling: Literal["path", "uniform"] = Field(
-        default="path", description="training times: path: (log-)normal where the path's paper has it so"
+        default="path", description="distribution of training times; path: that of the path's paper"
     )
     loss_weighting: Literal["plain", "min_snr"] = Field(
-        default="plain", description="of the errors at different times; min_snr: Hang et al. (2023)"
+        default="plain", description="weights of the errors by time; min_snr: Hang et al. (2023)"
     )
     shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = Field(
         default=1.0,
-        description="how many times as noisy the times of training are, path=linear (Esser et al., 2024): large "
-        "pictures of plain areas show through more noise; auto: by their size",
+        description="how much noisier the times of training are, for path=linear (Esser et al., 2024), because large "
+        "pictures remain visible through more noise; auto: by the size of the items",
     )
     guide_model: float = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="share of the training whose network is kept, too, for sampling.autoguidance, such as 0.1",
+        description="share of the training after which a weaker network is kept for sampling.autoguidance, such as 0.1",
     )
     sampling: FlowSampling = FlowSampling()
 

@@ -33,20 +33,20 @@ class GAN(Family):
     """Settings of a generative adversarial network."""
 
     name: Literal["gan"] = "gan"
-    latent: int = Field(default=64, ge=1, description="numbers of noise the generator starts from")
-    loss: Loss = Field(default="relativistic", description="what the two players minimize")
+    latent: int = Field(default=64, ge=1, description="numbers in the generator's noise")
+    loss: Loss = Field(default="relativistic", description="of generator and discriminator")
     gamma: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="weight of the gradient penalty; by default right for the loss",
+        description="weight of the gradient penalty; by default according to the loss",
     )
     penalty_every: int = Field(
-        default=1, ge=1, description="steps between gradient penalties, which then weigh as much more"
+        default=1, ge=1, description="steps between gradient penalties, whose weight grows accordingly"
     )
-    spectral_norm: bool = Field(default=False, description="bound the discriminator's slope layer by layer")
+    spectral_norm: bool = Field(default=False, description="spectral normalisation of the discriminator's layers")
     temperature: float = Field(
-        default=0.3, gt=0, allow_inf_nan=False, description="softness of one-hot groups in training"
+        default=0.3, gt=0, allow_inf_nan=False, description="temperature of softmax outputs for categories in training"
     )
     condition_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="share of the items trained without their condition"
@@ -54,13 +54,13 @@ class GAN(Family):
 
     augment: Literal["auto", "none", "diff", "adaptive"] = Field(
         default="auto",
-        description="changes of real and generated items before they are judged, which never show in samples: always "
-        "(diff), as often as overfitting asks for (adaptive), or none; auto: adaptive for small sets with positions",
+        description="augmentation of the discriminator's inputs, which does not leak into samples: always (diff), as "
+        "much as it overfits (adaptive), or none; auto: adaptive for small sets with positions",
     )
     matching: bool | None = Field(
         default=None,
-        description="a real item with another's condition counts as generated too; by default where the condition says "
-        "more than a label or a map does, such as a text",
+        description="real items with the wrong condition count as generated, too; by default if the condition is "
+        "richer than a label or a map, such as a text",
     )
 
     def roles(self, target: Space) -> dict[Role, Space] | str:

@@ -24,8 +24,10 @@ class Adversarial(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    weight: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="of its verdict, per number of an item")
-    start: float = Field(default=0.3, ge=0, le=1, description="share of the steps after which its verdict counts")
+    weight: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="weight of the patch discriminator's loss; 0: none"
+    )
+    start: float = Field(default=0.3, ge=0, le=1, description="share of the steps after which its loss is used")
     gamma: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of its gradient penalty")
 
 

@@ -24,32 +24,35 @@ Ends = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 class FlowSampling(Sampling):
     """How a flow draws."""
 
-    steps: int = Field(default=16, ge=1, description="stops on the way from noise to data")
+    steps: int = Field(default=16, ge=1, description="steps from noise to data")
     sampler: Literal["euler", "heun", "dpm_solver_pp", "jump"] = Field(
-        default="heun", description="heun asks the network twice a step; jump, of a few_step flow, once"
+        default="heun", description="heun evaluates the network twice a step, the others once; jump needs few_step"
     )
     guidance_scale: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="above 1 follows the condition more closely"
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="above 1: follow the condition more closely (classifier-free guidance)",
     )
     autoguidance: float = Field(
         default=1.0,
         ge=0,
         allow_inf_nan=False,
-        description="above 1 keeps away from what the network drew while it was weak (family.guide_model)",
+        description="above 1: move away from a weaker version of the network (family.guide_model)",
     )
     guidance_interval: tuple[float, float] = Field(
-        default=(0.0, 1.0), description="times, noise 0 to data 1, with guidance"
+        default=(0.0, 1.0), description="interval of times with guidance, from noise 0 to data 1"
     )
     resample: int = Field(
         default=4,
         ge=1,
-        description="with --keep, and length: times that each step is taken, so that what is drawn fits what is kept",
+        description="RePaint: repetitions of each step when a part of the sample is kept, so that the rest fits it",
     )
     shift: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="how many times as noisy the stops are; by default as family.shift, and twice that above 1",
+        description="how much noisier the times of the steps are; by default family.shift, or twice that if above 1",
     )
     length: int | None = Field(
         default=None,

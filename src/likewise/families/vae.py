@@ -30,7 +30,7 @@ class VAESampling(TokenSampling):
     """How a VAE draws; temperature and the cuts are for tokens."""
 
     mean: bool | None = Field(
-        default=None, description="show p(x|z)'s mean instead of a draw; by default where x has levels"
+        default=None, description="output the mean of p(x|z) instead of a draw; by default if values have levels"
     )
     length: int | None = Field(
         default=None, ge=1, description="positions of an item that has its own length; by default as in the data"
@@ -45,24 +45,30 @@ class VAE(Family):
     per_row: ClassVar[frozenset[str]] = PER_ROW
 
     name: Literal["vae"] = "vae"
-    latent: int = Field(default=32, ge=1, description="numbers in the latent, with a stride at each of its positions")
+    latent: int = Field(
+        default=32, ge=1, description="numbers in the latent, or with a stride in each of its positions"
+    )
     stride: Stride | None = Field(
         default=None,
-        description="a latent with positions: so many a side become one, a power of two; by default one vector for all",
+        description="positions a side that become one of the latent, a power of two; by default one vector in all",
     )
     beta: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the KL term (beta-VAE)")
     free_bits: float | None = Field(
-        default=None, ge=0, description="nats of each item's whole KL that cost nothing; by default 0, and 8 for tokens"
+        default=None, ge=0, description="nats of an item's KL that are not penalised; by default 0, for tokens 8"
     )
     kl_warmup: float = Field(
-        default=0.2, ge=0, le=1, description="share of the steps over which the KL term's weight rises"
+        default=0.2, ge=0, le=1, description="share of the steps during which the KL term's weight rises"
     )
-    likelihood: Literal["auto"] | Kind = Field(default="auto", description="p(x|z) of real values")
-    word_dropout: float = Field(default=0.3, ge=0, lt=1, description="share of the tokens the decoder must do without")
+    likelihood: Literal["auto"] | Kind = Field(default="auto", description="distribution p(x|z) of real values")
+    word_dropout: float = Field(
+        default=0.3, ge=0, lt=1, description="share of the tokens that are hidden from the decoder in training"
+    )
     condition_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
     )
-    importance_samples: int = Field(default=64, ge=1, description="latents per item in the bound on the likelihood")
+    importance_samples: int = Field(
+        default=64, ge=1, description="latents per item in the importance-weighted bound on the likelihood"
+    )
     adversarial: Adversarial = Adversarial()
     sampling: VAESampling = VAESampling()
 
