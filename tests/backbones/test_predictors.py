@@ -164,6 +164,7 @@ def test_short_batches(name: str) -> None:
     assert net(x[:, :1]).shape == (4, 1, 11)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", BACKBONES)
 def test_learns_a_rule(name: str) -> None:
     """Each token is the one two places before it: certain after two free ones."""

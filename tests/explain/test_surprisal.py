@@ -15,6 +15,8 @@ from likewise.metrics.likelihood import bits
 from likewise.spaces import without_end
 from likewise.verbs.train import train
 
+pytestmark = pytest.mark.full
+
 SMALL = {"backbone.width": 16, "training.threads": 1, "training.batch": 16, "data.val_fraction": 0.3}
 
 

@@ -30,6 +30,7 @@ def exported(request, tmp_path_factory):
     return run, model, AutoTokenizer.from_pretrained(out), request.param
 
 
+@pytest.mark.full
 def test_logits_are_equal(exported):
     run, model, _, name = exported
     assert type(model).__name__ == ("LlamaForCausalLM" if name == "llama" else "Qwen3ForCausalLM")

@@ -26,6 +26,8 @@ from likewise.verbs.look import look
 from likewise.verbs.train import resume, train
 from likewise.verbs.verify import verify
 
+pytestmark = pytest.mark.full
+
 LABEL = {"label": Tokens(1, 3)}
 POINT = Continuous((2,))
 WORD = Tokens(6, 5, end=4)

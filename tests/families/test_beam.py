@@ -15,6 +15,8 @@ from likewise.families.autoregressive import Autoregressive, AutoregressiveSampl
 from likewise.families.beam import normaliser
 from likewise.spaces import MISSING_TOKEN, Tokens
 
+pytestmark = pytest.mark.full
+
 END = 4
 TARGET = Tokens(6, 5, end=END, mean_length=4.0)
 SOURCE = {"source": Tokens(5, 4, end=3)}

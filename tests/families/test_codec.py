@@ -20,6 +20,8 @@ from likewise.spaces import Continuous, Tokens
 from likewise.training.batches import Batches, FieldData
 from likewise.training.learner import Learner
 
+pytestmark = pytest.mark.full
+
 PIXELS = (load_digits().images * 15).astype(np.uint8)[:, None]
 SPACE = Continuous((1, 8, 8), levels=256)
 TINY = Conv(width=16, multipliers=(1, 2))

@@ -29,6 +29,8 @@ from likewise.spaces import (
     position_mask,
 )
 
+pytestmark = pytest.mark.full
+
 LENGTHS = (2, 5, 8, 11)
 WAVE = Continuous((2, 12), ragged=True, lengths=LENGTHS)
 #: one-hot channels beside a number, over a length and a second position

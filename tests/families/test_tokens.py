@@ -46,6 +46,7 @@ def learned():
     return learn(model, lambda step: pattern(64, 1000 + step), 200, 1e-2)
 
 
+@pytest.mark.full
 def test_both_patterns_are_learned(learned):
     found = kinds(learned.sample(None, draws(200, 7), AutoregressiveSampling()))
     assert found.count(None) < 20
@@ -164,6 +165,7 @@ def test_repetition_penalty_spares_what_was_not_used(learned):
     assert not torch.equal(x, plain)
 
 
+@pytest.mark.full
 def test_the_text_vae_uses_its_latent():
     torch.manual_seed(0)
     family = VAE(latent=4, free_bits=2.0, word_dropout=0.5)

@@ -163,6 +163,7 @@ def test_a_window_is_given_the_token_before_it(model):
         assert value == pytest.approx(total, abs=1e-4)
 
 
+@pytest.mark.full
 def test_what_windows_learn_goes_on_for_ever():
     """012345 again and again, as windows that begin anywhere: drawn five windows long, it still is that."""
     torch.manual_seed(0)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from likewise.metrics.frechet import kid
 from likewise.metrics.intervals import groups_of, jackknife_over, mean, proportion, ratio_of_sums
 from likewise.metrics.neighbours import neighbours
+
+pytestmark = pytest.mark.full
 
 
 def share_covered(interval_of, truth: float, trials: int = 100) -> float:

@@ -25,6 +25,8 @@ from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.text import Text, TextSettings
 from likewise.spaces import Continuous, Tokens
 
+pytestmark = pytest.mark.full
+
 LEVELS, SIZE, DEVIATION = 32, 4, 0.3
 SMALL = MLP(width=16, depth=1)
 

@@ -18,6 +18,7 @@ def rejections(trials: int, judges: tuple[str, ...]) -> int:
     return rejected
 
 
+@pytest.mark.full
 def test_rejects_equal_distributions_about_one_time_in_twenty() -> None:
     assert 2 <= rejections(200, ("linear",)) <= 20
 

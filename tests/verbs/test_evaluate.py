@@ -29,7 +29,29 @@ VOID = {"meta", "link", "img", "br", "line", "circle", "rect", "polyline"}
 
 
 class Pictures:
-    name, unit, suffix, resize, like = "image", "dimension", ".png", "none", ""
+    name, likelihood_unit, suffix, resize, base_modality = "image", "dimension", ".png", "none", ""
+    forms, page_style, notes = (), "figures", ()
+
+    def as_form(self, values: list, form: str) -> list:
+        return list(values)
+
+    def read(self, value: Any) -> Any:
+        return value
+
+    def row_of(self, value: Any) -> Any:
+        return value
+
+    def text_of(self, value: Any) -> Any:
+        return value
+
+    def caption(self, value: Any) -> str:
+        return str(value)
+
+    def content(self, value: Any) -> bytes:
+        return repr(value).encode()
+
+    def given_notes(self, *_: Any) -> tuple:
+        return ()
 
     def features(self, values: list) -> np.ndarray:
         return np.stack([value.ravel() / 16 for value in values])
@@ -53,7 +75,8 @@ class Pictures:
 
 
 class Words(Pictures):
-    name, unit, suffix = "text", "byte", None
+    name, likelihood_unit, suffix = "text", "byte", None
+    forms, page_style = ("text",), "texts"
 
     def features(self, values: list) -> np.ndarray:
         return np.stack([np.bincount(list(value.encode()), minlength=256)[:256] for value in values]).astype(float)
@@ -69,7 +92,8 @@ class Words(Pictures):
 
 
 class Rows(Words):
-    name, unit = "table", "column"
+    name, likelihood_unit = "table", "column"
+    forms, page_style = ("row",), "rows"
 
     def features(self, values: list) -> np.ndarray:
         return np.array([[row["size"], row["kind"] == NASTY] for row in values], float)
@@ -116,8 +140,11 @@ class FakeRun:
         self.info = {"parameters": 1234, "device": "cpu", "note": NASTY}
         plan: dict[str, Any] = {"family": {"name": model.get("family", "flow")}, "backbone": {"name": "conv"}}
         plan["training"] = {"seed": model.get("trained", 0)}
-        self.experiment = SimpleNamespace(to_dict=lambda: plan, family=SimpleNamespace(autoencodes=False, draws=True))
+        self.experiment = SimpleNamespace(
+            to_dict=lambda: plan, family=SimpleNamespace(autoencodes=False, generates=True)
+        )
         self.autoencoder = None
+        self.sampler = SimpleNamespace(changed_settings=lambda settings: dict(settings or {}))
 
     def reference(self, part: str) -> Any:
         return self._parts[part]
@@ -129,10 +156,6 @@ class FakeRun:
         real = self._parts["held_out"].x
         x = real[torch.arange(n) % len(real)] if self.encoding.real else ended
         return SimpleNamespace(values=values, given=asked, seed=seed, x=x)
-
-    @property
-    def sampler(self) -> Any:
-        return SimpleNamespace(changed_settings=lambda settings=None: dict(settings or {}))
 
     def log_likelihood(self, x: Any, c: Any, seed: int) -> np.ndarray:
         return np.full(len(x), -64 * np.log(2.0))
