@@ -102,6 +102,7 @@ def test_a_resumed_watch_tells_nothing_twice():
     assert not fed(again, [dead] * 8, 8)
 
 
+@pytest.mark.full
 def test_a_real_run_tells_and_a_healthy_one_does_not(tmp_path):
     digits = lay_out("images", tmp_path / "data")
     common = {"backbone.width": 16, "training.batch": 16, "training.threads": 1, "training.evaluate_every": 5}
