@@ -13,6 +13,7 @@ from likewise.runs.run import Run
 from likewise.sampling.prompting import Prompting
 from likewise.training import checkpoint
 from likewise.training.batches import Batches
+from likewise.verbs.evaluate import evaluate
 from likewise.verbs.train import resume, train
 
 STEPS = {"training.batch": 8, "training.threads": 1, "training.checkpoint_every": 2, "training.keep_checkpoints": 3}
@@ -62,7 +63,7 @@ def test_all_of_a_held_out_text_is_scored(run):
 
 def test_the_report_says_how(run):
     held_out = run.reference("held_out")
-    found = {row["name"]: row for row in run.evaluate(n=24)["metrics"]}["bits"]
+    found = {row["name"]: row for row in evaluate(run, n=24)["metrics"]}["bits"]
     nats = run.log_likelihood_of(held_out.values, held_out.c)
     size = sum(len(text.encode()) for text in held_out.values)
     assert found["value"] == pytest.approx(-nats.sum() / np.log(2) / size, rel=1e-5)

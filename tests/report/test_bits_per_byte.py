@@ -10,6 +10,7 @@ import torch
 from likewise.runs.run import Run
 from likewise.spaces import Tokens, without_end
 from likewise.training import batches
+from likewise.verbs.evaluate import evaluate
 from likewise.verbs.train import train
 
 
@@ -71,7 +72,7 @@ def test_of_a_cut_text_only_what_was_read_counts(lines, tmp_path):
     """All texts are 40 bytes; a model that reads 12 of them must not be told to explain 40."""
     bytes_ = {"target.tokenizer": "bytes", "target.length": 12}
     run = run_of(lines, tmp_path / "run", set_=bytes_)
-    report = run.evaluate(n=20)
+    report = evaluate(run, n=20)
     row = next(row for row in report["metrics"] if row["name"] == "bits")
     assert row["value"] == pytest.approx(math.log2(257), abs=1.5)  # three steps from an even chance for each byte
     x = run.reference("held_out").x

@@ -12,6 +12,7 @@ from PIL import Image as PILImage
 from likewise.cli import main
 from likewise.data.read import read_records
 from likewise.runs.run import Run
+from likewise.verbs.evaluate import evaluate
 from likewise.verbs.train import train
 
 COLOURS = {"red": (220, 40, 30), "green": (40, 190, 60), "blue": (40, 60, 220), "black": (10, 10, 10)}
@@ -89,7 +90,7 @@ def test_the_run_alone_is_enough(run, pictures):
     assert part.c["image"].shape == (len(part.values), 4, 8, 8)
     drawn = run.sample(4, seed=3)
     assert all(given["image"].startswith("data:image/png") for given in drawn.given)
-    report = run.evaluate(n=24)
+    report = evaluate(run, n=24)
     assert report["run"]["given"] == {"image": "8x8 colour with transparency"}
     page = (run.path / "report" / "index.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") >= 12

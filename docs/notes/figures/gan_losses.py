@@ -17,6 +17,7 @@ from torch import Tensor
 import likewise
 from likewise.families import gan
 from likewise.verbs.demo import lay_out
+from likewise.verbs.evaluate import evaluate
 
 STEPS = 3000
 right_d, right_g = gan.discriminator_loss, gan.generator_loss
@@ -57,7 +58,7 @@ def main() -> None:
                 print(f"| {name} | {error} ||||||")
                 continue
             last = [line for line in run.metrics() if line["split"] == "train"][-1]
-            report = {row["name"]: row["value"] for row in run.evaluate(500)["metrics"]}
+            report = {row["name"]: row["value"] for row in evaluate(run, 500)["metrics"]}
             print(
                 f"| {name} | {last['discriminator']:.3f} | {last['generator']:.3f} "
                 f"| {last['_real']:.1f}, {last['_generated']:.1f} "
