@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -24,9 +24,7 @@ from likewise.modalities.encoding import Encoding
 from likewise.modalities.latents import Autoencoder
 from likewise.runs import fitted, migrate, reference
 from likewise.runs.reference import Reference
-from likewise.sampling.editing import Edit
-from likewise.sampling.prompting import Prompting
-from likewise.sampling.sampler import Sampler, SampleRequest
+from likewise.sampling.sampler import HowDrawn, Sampler, SampleRequest
 from likewise.sampling.samples import Samples
 from likewise.spaces import Continuous, Space, Tokens, fill_up, without_end
 from likewise.training import checkpoint, distributed, hardware
@@ -198,24 +196,20 @@ class Run:
         *,
         model: Model | None = None,
         block: int | None = None,
-        prompting: Prompting | None = None,
-        edit: Edit | None = None,
-        live: Callable[[str], None] | None = None,
-        tile: bool = False,
+        **how: Unpack[HowDrawn],
     ) -> Samples:
         """Draw samples start..start + n - 1 of `seed` (see `SampleRequest`).
 
         given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
         each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. model, block:
-        other than the run's own, for previews.
+        other than the run's own, for previews. how: prompting, edit, live, tile.
         """
         sampler = self.sampler
         if model is not None:  # whose weights are not those that the run's hash names
             sampler = dataclasses.replace(sampler, load=lambda: model, weights_hash=None)
         if block is not None:
             sampler = dataclasses.replace(sampler, block_size=block)
-        request = SampleRequest(n, seed, given, start, settings or {}, prompting or Prompting(), edit, live, tile)
-        return sampler.draw(request)
+        return sampler.draw(SampleRequest(n, seed, given, start, settings or {}, **how))
 
     def reconstruct(
         self, x: Tensor, c: dict[str, Tensor] | None = None, model: Model | None = None

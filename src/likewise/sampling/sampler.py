@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -33,6 +33,15 @@ from likewise.spaces import Continuous, Tokens, missing
 #: prefixes of sampling settings that are for the autoencoder's decoder, and for how samples are written
 _DECODER, _TARGET = "decoder.", "target."
 Given = dict[str, Any]
+
+
+class HowDrawn(TypedDict, total=False):
+    """The less usual parts of a `SampleRequest`, as keyword arguments of those who build one."""
+
+    prompting: Prompting
+    edit: Edit | None
+    live: Callable[[str], None] | None
+    tile: bool
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from likewise import catalog
 from likewise.data.tables import read_text
@@ -16,7 +16,7 @@ from likewise.sampling import interpolation
 from likewise.sampling.contact_sheets import write_sheet
 from likewise.sampling.editing import Edit
 from likewise.sampling.prompting import Prompting
-from likewise.sampling.sampler import SampleRequest
+from likewise.sampling.sampler import HowDrawn, SampleRequest
 from likewise.sampling.samples import Samples, finish, json_lines
 from likewise.training import checkpoint
 from likewise.training.distributed import World
@@ -24,15 +24,14 @@ from likewise.training.distributed import World
 
 def sample(
     run: Run, n: int = 16, seed: int = 0, given: Any = None, out: Path | None = None, start: int = 0,
-    settings: dict[str, Any] | None = None, *, prompting: Prompting | None = None,
-    edit: Edit | None = None, live: Callable[[str], None] | None = None, lines: Sequence[str] = (),
-    tile: bool = False,
+    settings: dict[str, Any] | None = None, *, lines: Sequence[str] = (), **how: Unpack[HowDrawn],
 ) -> tuple[Samples, Path]:  # fmt: skip
     """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run).
 
     lines: the fields whose values are the lines of a file; texts are then written in step with it too (samples.txt).
+    how: prompting, edit, live, tile.
     """
-    drawn = run.sample(n, seed, given, start, settings, prompting=prompting, edit=edit, live=live, tile=tile)
+    drawn = run.sampler.draw(SampleRequest(n, seed, given, start, settings or {}, **how))
     drawn = _in_step(drawn, lines)
     folder = out or run.path / "samples"
     drawn.save(folder)
@@ -95,15 +94,14 @@ def _only_field(run: Run, item: str) -> str:
 
 def in_bulk(
     run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[str, Any], world: World,
-    *, prompting: Prompting | None = None, edit: Edit | None = None, lines: Sequence[str] = (),
+    *, lines: Sequence[str] = (), **how: Unpack[HowDrawn],
 ) -> Path:  # fmt: skip
     """Draw many samples, by blocks of indices that the processes of `world` share out; returns their folder.
 
     Each block is a pure function of (weights, settings, seed, index), is written whole or not at all, and is not drawn
     again when it is there: what is written is the same for any number of processes, interrupted or not.
     """
-    prompting = prompting or Prompting()
-    request = SampleRequest(n, seed, given, 0, settings, prompting, edit)
+    request = SampleRequest(n, seed, given, 0, settings, **how)
     run.sampler.prepare(request)  # which says what is wrong before anything is written
     block, parts = run.sampler.block(), out / ".parts"
     asked = run.sampler.origin(seed, settings) | request.provenance()
@@ -123,8 +121,8 @@ def in_bulk(
         if number % world.size != world.rank or part.is_file():
             continue
         told = given[start : start + block] if isinstance(given, list) else given
-        drawn = run.sample(min(block, n - start), seed, told, start, settings, prompting=prompting, edit=edit)
-        drawn = _in_step(drawn, lines)
+        piece = dataclasses.replace(request, n=min(block, n - start), given=told, start=start)
+        drawn = _in_step(run.sampler.draw(piece), lines)
         checkpoint.write_text(part, "".join(line + "\n" for line in drawn.write(out)))
     world.gather(None)
     if world.first:
