@@ -48,8 +48,13 @@ class Case:
     steps: int = 3
 
 
-def _cases() -> Iterator[tuple[str, Case]]:
-    # Every modality that is made, by every family that can, on the network that is taken where nobody names one.
+UNGIVEN = {"given": []}
+FLOW, GAN, VAE = UNGIVEN | {"family": "flow"}, UNGIVEN | {"family": "gan"}, UNGIVEN | {"family": "vae"}
+TOKEN = {"family": "autoregressive"}
+
+
+def _every_family() -> Iterator[tuple[str, Case]]:
+    """Every modality that is made, by every family that can, on the network that is taken where nobody names one."""
     plain: dict[str, tuple[str, dict[str, Any], dict[str, dict[str, Any]]]] = {
         "image": ("pictures", {"given": []}, {
             "vae": NARROW, "gan": MAPS, "autoregressive": SHALLOW, "flow": MAPS | FEW, "codec": MAPS,
@@ -73,71 +78,79 @@ def _cases() -> Iterator[tuple[str, Case]]:
         for family in BASELINES:
             if family not in without.get(modality, ()):
                 yield f"{modality}-{family}", Case(data, options | {"family": family})
-    picture = {"given": []}
-    flow, gan, vae = picture | {"family": "flow"}, picture | {"family": "gan"}, picture | {"family": "vae"}
-    token = {"family": "autoregressive"}
     # Not labels, autoregressively: they are one token, and fewer samples than a block fail at their second one.
-    # Other networks, and other ways to read the same data.
-    yield "image-flow-unet", Case("pictures", flow | {"backbone": "unet"}, MAPS | FEW | {"backbone.groups": 4})
-    yield "image-flow-mlp", Case("grey", flow | {"backbone": "mlp"}, SHALLOW | FEW)
-    yield "image-flow-transformer", Case("pictures", flow | {"backbone": "transformer"}, SHALLOW | FEW)
-    yield "image-flow-clear", Case("clear", flow, MAPS | FEW)
-    yield "image-vae-clear", Case("clear", vae | {"backbone": "conv"}, MAPS)
-    yield "image-vae-dcgan", Case("pictures", vae | {"backbone": "dcgan"}, {"backbone.width": 8})
-    yield "image-gan-dcgan", Case("pictures", gan | {"backbone": "dcgan"}, {"backbone.width": 8})
+
+
+def _networks() -> Iterator[tuple[str, Case]]:
+    """Other networks, and other ways to read the same data."""
+    yield "image-flow-unet", Case("pictures", FLOW | {"backbone": "unet"}, MAPS | FEW | {"backbone.groups": 4})
+    yield "image-flow-mlp", Case("grey", FLOW | {"backbone": "mlp"}, SHALLOW | FEW)
+    yield "image-flow-transformer", Case("pictures", FLOW | {"backbone": "transformer"}, SHALLOW | FEW)
+    yield "image-flow-clear", Case("clear", FLOW, MAPS | FEW)
+    yield "image-vae-clear", Case("clear", VAE | {"backbone": "conv"}, MAPS)
+    yield "image-vae-dcgan", Case("pictures", VAE | {"backbone": "dcgan"}, {"backbone.width": 8})
+    yield "image-gan-dcgan", Case("pictures", GAN | {"backbone": "dcgan"}, {"backbone.width": 8})
     style = MAPS | {"backbone.style": 16}
-    yield "image-gan-style", Case("pictures", gan | {"backbone": "style"}, style)
-    yield "image-patches", Case("pictures", picture | token, SHALLOW | {"target.patch": 2, "target.codes": 16})
-    yield "image-patches-gru", Case("grey", picture | token | {"backbone": "gru"}, SHALLOW | {"target.patch": 4})
-    yield "image-codec-vq", Case("pictures", picture | {"family": "codec"}, MAPS | {"family.quantiser": "vq"})
+    yield "image-gan-style", Case("pictures", GAN | {"backbone": "style"}, style)
+    yield "image-patches", Case("pictures", UNGIVEN | TOKEN, SHALLOW | {"target.patch": 2, "target.codes": 16})
+    yield "image-patches-gru", Case("grey", UNGIVEN | TOKEN | {"backbone": "gru"}, SHALLOW | {"target.patch": 4})
+    yield "image-codec-vq", Case("pictures", UNGIVEN | {"family": "codec"}, MAPS | {"family.quantiser": "vq"})
     yield "video-flow-mlp", Case("clips", {"as_": "video", "family": "flow", "backbone": "mlp"}, SHALLOW | FEW)
     for backbone in ("lstm", "gru"):
-        yield f"text-{backbone}", Case("texts", token | {"backbone": backbone}, SHALLOW)
+        yield f"text-{backbone}", Case("texts", TOKEN | {"backbone": backbone}, SHALLOW)
         yield f"text-vae-{backbone}", Case("texts", {"family": "vae", "backbone": backbone}, SHALLOW)
-    yield "text-bytes", Case("texts", token, SHALLOW | {"target.tokenizer": "bytes"})
+    yield "text-bytes", Case("texts", TOKEN, SHALLOW | {"target.tokenizer": "bytes"})
     for tokenizer in ("bpe", "words"):
         settings = SHALLOW | {"target.tokenizer": tokenizer, "target.vocabulary": 300}
-        yield f"text-{tokenizer}", Case("prose", token, settings)
+        yield f"text-{tokenizer}", Case("prose", TOKEN, settings)
     yield "video-codec", Case("clips", {"as_": "video", "family": "codec", "backbone": "conv"}, MAPS)
     yield "table-flow-transformer", Case("table", {"family": "flow", "backbone": "transformer"}, SHALLOW | FEW)
-    yield "table-lstm", Case("table", token | {"backbone": "lstm"}, SHALLOW)
-    # Given something.
+    yield "table-lstm", Case("table", TOKEN | {"backbone": "lstm"}, SHALLOW)
+
+
+def _given() -> Iterator[tuple[str, Case]]:
+    """Given something."""
     for family in ("flow", "gan", "vae", "autoregressive"):
         settings = {"flow": MAPS | FEW, "gan": MAPS, "vae": NARROW, "autoregressive": SHALLOW}[family]
         yield f"image-{family}-label", Case("pictures", {"family": family, "given": ["label"]}, settings)
     yield "image-flow-caption", Case("captions", {"family": "flow", "given": ["caption"]}, MAPS | FEW)
     yield "image-gan-caption", Case("captions", {"family": "gan", "given": ["caption"]}, MAPS)
-    yield "image-patches-caption", Case("captions", token | {"given": ["caption"]}, SHALLOW)
-    yield "caption-image", Case("captions", token | {"target": "caption"}, SHALLOW)
+    yield "image-patches-caption", Case("captions", TOKEN | {"given": ["caption"]}, SHALLOW)
+    yield "caption-image", Case("captions", TOKEN | {"target": "caption"}, SHALLOW)
     for view in ("small", "grey", "palette"):
         yield f"image-flow-{view}", Case("photos", {"family": "flow", "given": [view]}, MAPS | FEW | {"target.size": 8})
-    yield "text-pairs", Case("pairs", token, SHALLOW)
-    yield "text-pairs-prefix", Case("pairs", token, SHALLOW | {"backbone.given": "prefix"})
-    yield "text-pairs-gru", Case("pairs", token | {"backbone": "gru", "target": "en", "given": ["de"]}, SHALLOW)
+    yield "text-pairs", Case("pairs", TOKEN, SHALLOW)
+    yield "text-pairs-prefix", Case("pairs", TOKEN, SHALLOW | {"backbone.given": "prefix"})
+    yield "text-pairs-gru", Case("pairs", TOKEN | {"backbone": "gru", "target": "en", "given": ["de"]}, SHALLOW)
     yield "text-vae-pairs", Case("pairs", {"family": "vae", "given": ["en"]}, SHALLOW)
-    yield "text-reply", Case("talks", token, SHALLOW)
+    yield "text-reply", Case("talks", TOKEN, SHALLOW)
     for family in ("flow", "gan", "vae", "autoregressive"):
         settings = {"flow": SHALLOW | FEW, "autoregressive": SHALLOW}.get(family, NARROW)
         yield f"table-{family}-columns", Case("table", {"family": family, "given": ["city", "age"]}, settings)
-    # Seen through an autoencoder.
+
+
+def _through() -> Iterator[tuple[str, Case]]:
+    """Seen through an autoencoder."""
     seen = {"training.batch": 8} | NARROW
-    flat = Case("pictures", picture | {"family": "vae"}, NARROW | {"family.latent": 4})
-    mapped = Case("pictures", vae | {"backbone": "conv"}, MAPS | {"family.latent": 3, "family.stride": 2})
-    codes = Case("pictures", picture | {"family": "codec"}, MAPS)
+    flat = Case("pictures", UNGIVEN | {"family": "vae"}, NARROW | {"family.latent": 4})
+    mapped = Case("pictures", VAE | {"backbone": "conv"}, MAPS | {"family.latent": 3, "family.stride": 2})
+    codes = Case("pictures", UNGIVEN | {"family": "codec"}, MAPS)
     words = Case("texts", {"family": "vae"}, SHALLOW | {"family.latent": 4})
     yield "latent-flow", Case("pictures", {"family": "flow"}, seen | FEW, flat)
     yield "latent-flow-map", Case("pictures", {"family": "flow", "given": ["label"]}, MAPS | FEW, mapped)
-    yield "codes-autoregressive", Case("pictures", token | {"given": ["label"]}, SHALLOW, codes)
-    yield "codes-flow", Case("pictures", flow, MAPS | FEW, codes)
+    yield "codes-autoregressive", Case("pictures", TOKEN | {"given": ["label"]}, SHALLOW, codes)
+    yield "codes-flow", Case("pictures", FLOW, MAPS | FEW, codes)
     yield "latent-gan-text", Case("texts", {"family": "gan"}, seen, words)
     yield "latent-flow-text", Case("texts", {"family": "flow"}, seen | FEW, words)
-    # Ways to learn.
+
+
+def _ways_to_learn() -> Iterator[tuple[str, Case]]:
     few = MAPS | {"family.few_step": True, "family.sampling.steps": 2}
-    yield "few-step", Case("pictures", flow, few, steps=4)
-    yield "windows", Case("books", token | {"unit": "document"}, SHALLOW | {"target.length": 32})
+    yield "few-step", Case("pictures", FLOW, few, steps=4)
+    yield "windows", Case("books", TOKEN | {"unit": "document"}, SHALLOW | {"target.length": 32})
     yield (
         "windows-lstm",
-        Case("books", token | {"unit": "document", "backbone": "lstm"}, SHALLOW | {"target.length": 32}),
+        Case("books", TOKEN | {"unit": "document", "backbone": "lstm"}, SHALLOW | {"target.length": 32}),
     )
     for name, own in {
         "ema": {"training.ema": 0.05}, "adamw": {"training.optimizer": "adamw"}, "sgd": {"training.optimizer": "sgd"},
@@ -147,12 +160,12 @@ def _cases() -> Iterator[tuple[str, Case]]:
         "weak": {"family.guide_model": 0.3, "family.shift": 2.0},
     }.items():  # fmt: skip
         yield f"image-flow-{name}", Case("pictures", {"family": "flow", "given": ["label"]}, MAPS | FEW | own)
-    yield "image-gan-adaptive", Case("pictures", gan, MAPS | {"family.augment": "adaptive", "family.loss": "hinge"})
-    yield "image-vae-crop", Case("photos", vae, NARROW | {"target.size": "8x12", "target.flip": True})
-    yield "text-ema", Case("texts", token, SHALLOW | {"training.ema": 0.1, "training.optimizer": "adamw"})
+    yield "image-gan-adaptive", Case("pictures", GAN, MAPS | {"family.augment": "adaptive", "family.loss": "hinge"})
+    yield "image-vae-crop", Case("photos", VAE, NARROW | {"target.size": "8x12", "target.flip": True})
+    yield "text-ema", Case("texts", TOKEN, SHALLOW | {"training.ema": 0.1, "training.optimizer": "adamw"})
 
 
-CASES = dict(_cases())
+CASES = dict(case for cases in (_every_family, _networks, _given, _through, _ways_to_learn) for case in cases())
 
 
 def train(case: Case, data: Path, out: Path) -> Any:
