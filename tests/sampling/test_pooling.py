@@ -98,8 +98,8 @@ def test_rows_stand_where_they_stand_alone():
     assert [row.index for row in first] == [0, 3, 3, 3]
     assert [row.part for row in first] == [(0, 0), None, None, (0, 0)]
     assert [row.index for row in second] == [4, 7, 7, 7]
-    other = replace(rows[0], settings=FlowSampling(guidance=3.0))
+    other = replace(rows[0], settings=FlowSampling(guidance_scale=3.0))
     slow = replace(rows[0], settings=FlowSampling(steps=3))
-    assert len(pools([*rows, other], {"guidance"})) == 1
+    assert len(pools([*rows, other], {"guidance_scale"})) == 1
     assert len(pools([*rows, other, slow], set())) == 3
-    assert len(pools([*rows, replace(other, conditional=True)], {"guidance"})) == 2
+    assert len(pools([*rows, replace(other, conditional=True)], {"guidance_scale"})) == 2
