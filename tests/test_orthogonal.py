@@ -29,6 +29,7 @@ NAMES = {
 }
 #: mappings with names of modalities that mean something else
 MAPPINGS = {
+    "runs/migrate.py": "what runs of earlier versions had, which no new modality adds to",
     "verbs/demo.py": "the names of demos",
 }
 #: comparisons with the end of a file's name that are not of a value's file
