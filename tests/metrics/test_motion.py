@@ -65,7 +65,7 @@ def test_the_verdict_says_what_is_wrong():
         }  # fmt: skip
 
     assert Motion().sentence({}) is None
-    assert Motion().sentence(rows(OTHERS[:50])).startswith("Its clips move 1.0")
-    assert "stand still" not in Motion().sentence(rows(OTHERS))
-    assert "50% stand still" in Motion().sentence(rows([frozen(c) if i % 2 else c for i, c in enumerate(OTHERS)]))
+    assert Motion().sentence(rows(OTHERS[:50])).startswith("The clips move 1.0")
+    assert "are frozen" not in Motion().sentence(rows(OTHERS))
+    assert "50% are frozen" in Motion().sentence(rows([frozen(c) if i % 2 else c for i, c in enumerate(OTHERS)]))
     assert "flicker" in Motion().sentence(rows([shuffled(c) for c in OTHERS]))

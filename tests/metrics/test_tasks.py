@@ -75,7 +75,7 @@ def test_usefulness_is_what_the_columns_tell_of_one_another() -> None:
     assert fresh.low < real.high
     assert real.low < fresh.high
     assert broken.high < real.low - 0.2
-    with pytest.raises(ValueError, match="needs two"):
+    with pytest.raises(ValueError, match="needs at least two"):
         Exam([{"a": 1.0}], [{"a": 1.0}])
 
 

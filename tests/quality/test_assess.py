@@ -114,7 +114,7 @@ def test_streams_are_sampled(tmp_path):
     plan = make_plan(path, steps=1, set_={"data.memory": 1})
     one, two = (assess(plan.scan, plan.modality, plan.conditions, most=400) for _ in range(2))
     assert one.looked == 400
-    assert "400 of 3,000 records, drawn at random" in one.notes[0]
+    assert "a random subset of 400 of 3,000 records" in one.notes[0]
     assert one.suspects == two.suspects
     assert one.diversity == two.diversity
 

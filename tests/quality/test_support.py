@@ -28,12 +28,12 @@ def test_few_pictures():
     assert "412 items: expect memorisation above about 2,600 steps" in found.paragraph()
     assert "22 held-out items" in found.paragraph()
     assert found.command == "likewise train photos --family flow --steps 2600"
-    assert all(each.source for each in found.said)
+    assert all(each.source for each in found.advice)
 
 
 def test_enough_is_left_alone():
     found = support(replace(MUCH, family="vae"))
-    assert found.said == []
+    assert found.advice == []
     assert found.command == "likewise train photos --family vae"
     assert "stays below" in said(MUCH)
 

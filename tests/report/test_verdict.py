@@ -46,9 +46,9 @@ def test_what_gives_them_away_is_said_with_both_shares() -> None:
 
 
 def test_distance_runs_from_the_baseline_to_real_data() -> None:
-    assert "75.0% of the way" in say(row("kid", 0.25, 0.0, 1.0))
+    assert "75.0% of the distance" in say(row("kid", 0.25, 0.0, 1.0))
     assert "farther" in say(row("kid", 1.5, 0.0, 1.0))
-    assert "as near" in say(row("kid", 0.005, 0.0, 1.0))
+    assert "as close" in say(row("kid", 0.005, 0.0, 1.0))
 
 
 def test_collapse_is_named() -> None:

@@ -102,7 +102,7 @@ def test_suspects_of_pictures_are_named_and_shown(tmp_path):
     listed = (tmp_path / "out/suspects.csv").read_text()
     planted = [i for i in range(0, 300, 25) if f"/{i}.png,label," in listed]
     assert len(planted) >= 8
-    assert "labels that two judges doubt; first" in str(found)
+    assert "labels that two classifiers doubt; first" in str(found)
     page = Page()
     page.feed((tmp_path / "out/look.html").read_text())
     assert len(page.images) >= 4 * len(planted)

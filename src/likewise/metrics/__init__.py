@@ -1,1 +1,1 @@
-"""Measures of samples beside real data, with intervals."""
+"""Metrics: comparisons of samples with real data, each with a 95% confidence interval."""

@@ -1,5 +1,6 @@
-"""Did it draw what was asked for? A classifier of real data says which label it sees in each sample (Ravuri and
-Vinyals, 2019, turned round: trained on real, asked about fakes).
+"""Label agreement: a classifier trained on real data predicts the label of each sample, which is compared with the
+label the sample was conditioned on (the classification accuracy score of Ravuri and Vinyals, 2019, reversed: the
+classifier is trained on real data and tested on samples).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 def unclear(labels: Sequence[Hashable], classes: int = 200, each: float = 5.0) -> str | None:
-    """Why a classifier cannot learn these labels, as a clause; None if it can."""
+    """The reason why a classifier cannot be trained on these labels, as a clause; None if it can."""
     kinds = Counter(labels)
     if len(kinds) < 2:
         return "every real item has the same value"
@@ -29,12 +30,12 @@ def unclear(labels: Sequence[Hashable], classes: int = 200, each: float = 5.0) -
 class Classifier:
     """A support vector machine (Cortes and Vapnik, 1995) with a Gaussian kernel, fitted on real features.
 
-    Of several views of the same items (ways to make features of them) it takes the one by which machines that learned
-    from three quarters of the items know the rest best.
+    Given several feature sets ("views") of the same items, it uses the one with the highest accuracy on a held-out
+    quarter of the items.
     """
 
     def __init__(self, views: Sequence[Array], labels: Sequence[Hashable]) -> None:
-        """views: each with shape (N, D). labels: N of them, that `unclear` has nothing against."""
+        """views: feature sets, each with shape (N, D). labels: N labels for which `unclear` returns None."""
         self._names = sorted(set(labels), key=str)
         numbers = {name: i for i, name in enumerate(self._names)}
         y = np.array([numbers[label] for label in labels])
@@ -46,13 +47,13 @@ class Classifier:
         self._fitted = _machine(views[self.view], y)
 
     def agreement(self, views: Sequence[Array], asked: Sequence[Hashable]) -> Estimate:
-        """The share of items, views of shape (M, D), in which the classifier sees the label asked for."""
+        """The share of items whose predicted label equals the requested one. views: feature sets of shape (M, D)."""
         seen = self.seen(views)
         hits = sum(s == a for s, a in zip(seen, asked, strict=True))
         return proportion(hits / len(seen), len(seen))
 
     def seen(self, views: Sequence[Array]) -> list[Hashable]:
-        """The label that it sees in each item, views of shape (M, D)."""
+        """The predicted label of each item. views: feature sets of shape (M, D)."""
         return [self._names[i] for i in self._fitted.predict(views[self.view])]
 
 

@@ -1,7 +1,7 @@
-"""A metric: a comparison of samples with real data, and what each of its numbers means.
+"""The base class of metrics: a metric compares samples with real data and describes each number that it computes.
 
-The report (`likewise.report.sections`) takes every metric of the catalog three times: of the samples, of real training
-data in their place (the best that a model can reach), and of a trivial baseline.
+The report (`likewise.report.sections`) computes every metric of the catalog three times: for the samples, for real
+training data in their place (the best value a model can reach), and for a trivial baseline.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Literal
 
 from likewise.metrics.intervals import Estimate
 
-#: what a metric is given: "features", float64 with shape (N, D), of items of any kind; or a list of N values in a form
+#: input of a metric: "features", float64 with shape (N, D), for any modality; or a list of N values in the named form
 Needs = Literal["features", "text", "row", "picture", "frames", "messages"]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a report: how it is called, which way is better, and what it means in one sentence."""
+    """One number of a report: its title, which direction is better, and its meaning in one sentence."""
 
     title: str
     better: Literal["higher", "lower", "real"]  #: "real": best where it equals that of real data
@@ -33,42 +33,42 @@ class Metric(ABC):
     part_kind: ClassVar[str] = "metric"
     name: ClassVar[str]
     needs: ClassVar[Needs] = "features"
-    #: the heading of the report's page that its measures stand under
+    #: the heading in the report under which its measures are listed
     group: ClassVar[str]
-    #: its numbers, by their names in report.json
+    #: its numbers, keyed by their names in report.json
     measures: ClassVar[Mapping[str, Measure]]
-    #: what real items stand in the samples' place: held-out ones for what is measured of one sample alone
+    #: the real items used as the real-vs-real reference: held-out ones for statistics of a single set of items
     floor: ClassVar[Literal["train", "held_out"]] = "train"
-    #: the protocol, where it is the same for all data
+    #: the metric's settings, where they are the same for all data
     settings: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def __call__(self, real: Any, fake: Any, seed: int) -> dict[str, Estimate]:
-        """The numbers by name, each with its 95% interval: see `likewise.metrics.intervals`.
+        """Compute the numbers by name, each with its 95% interval (see `likewise.metrics.intervals`).
 
-        real: held-out items; fake: as many samples, or what is measured in their place. All that is drawn at random is
-        drawn by `seed`. Raises ValueError where nothing can be measured, which the report says.
+        real: held-out items; fake: as many samples, or the items that replace them (real data, baseline). All random
+        draws derive from `seed`. Raises ValueError if the metric cannot be computed; the report shows the message.
         """
 
     def applies(self, real: Any) -> bool:
-        """Whether it says anything of these real items; where it does not, the report leaves it out."""
+        """Whether the metric is meaningful for these real items; if not, the report leaves it out."""
         return True
 
     def trivial(self, train: Any, seed: int) -> tuple[str, Any] | None:
-        """A trivial baseline of its own: what it is, and its items; None where the report's fits. train: real items."""
+        """The metric's own trivial baseline: a description and its items; None for the report's. train: real items."""
         return None
 
     def protocol(self, real: Any) -> Mapping[str, Any]:
-        """What stands in the measures' protocol: numbers of other protocols are not compared with these."""
+        """Settings recorded in the report; values are compared only between reports with equal settings."""
         return self.settings
 
     def note(self, measure: str, real: Any, value: Estimate, floor: Estimate | None) -> str | None:
-        """What must be read with a number; None if nothing. floor: the same of real items in the samples' place."""
+        """A caveat to show with a number; None if there is none. floor: the same measure for real items."""
         return None
 
     def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
-        """What a reader should take away, for the verdict; None if nothing. rows: of the report, by measure.
+        """A conclusion for the verdict; None if there is none. rows: the report's rows, by measure.
 
-        It is asked where any of its measures is among the rows.
+        Called if at least one of the metric's measures is among the rows.
         """
         return None

@@ -1,7 +1,7 @@
-"""Does it copy? How near samples are to training items, beside how near real held-out items are to them.
+"""Copy check: compares the distance from samples to training items with the distance from held-out items to them.
 
-Called a copy check: a distance to the closest record finds copies, and does not measure privacy (Yao et al., 2025,
-arXiv:2505.01524).
+It is called a copy check because distance to the closest record detects copies and does not measure privacy (Yao et
+al., 2025, arXiv:2505.01524).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from likewise.metrics.neighbours import nearest
 
 Array = NDArray[np.float64]
 
-#: A sample is a near copy when its nearest training item is this much nearer than the next (Yoon et al., 2023).
+#: A sample is a near copy if the distances to its nearest and second nearest training items have a smaller ratio (Yoon
+#: et al., 2023).
 RATIO = 1 / 3
 
 
 @dataclass(frozen=True)
 class CopyCheck:
-    """What was found among `n_train` training items; the same of other real items is what chance does."""
+    """Result of a copy check against `n_train` training items. The `*_real` values are the rates expected by chance."""
 
     exact: Estimate  #: share of samples that equal a training item
     exact_real: Estimate
@@ -33,27 +34,27 @@ class CopyCheck:
     authenticity: Estimate  #: share farther from their nearest training item than that item is from its own nearest
     authenticity_real: Estimate
     z: float  #: as C_T (Meehan et al., 2020): below -3, samples are nearer to training data than real ones
-    #: of as many copies by chance (Fisher's exact test, one-sided; the lesser of exact and near, doubled)
+    #: of finding as many copies by chance (Fisher's exact test, one-sided; the smaller of exact and near, doubled)
     p_value: float
-    flagged: bool  #: p_value < 0.05, or z < -3 where held-out data are like training data
-    copied: NDArray[np.int64]  #: the samples that are copies, by index
-    reference: Literal["held-out", "training"]  #: which real items say what chance does
-    neighbours: NDArray[np.int64]  #: (M, K) each sample's nearest training items
+    flagged: bool  #: p_value < 0.05, or z < -3 if held-out data have the same distribution as training data
+    copied: NDArray[np.int64]  #: indices of the samples that are copies
+    reference: Literal["held-out", "training"]  #: the real items that serve as the chance reference
+    neighbours: NDArray[np.int64]  #: (M, K) indices of each sample's nearest training items
     distances: Array  #: (M, K)
     n_train: int
 
 
 def copy_check(train: Array, held_out: Array, fake: Array, alike: bool = True) -> CopyCheck:
-    """Compare distances to `train`, with shape (N, D), N >= 3, of `fake` (M, D) and of `held_out` (H, D).
+    """Compare the distances to `train`, shape (N, D), N >= 3, of `fake` (M, D) with those of `held_out` (H, D).
 
-    alike: whether training and held-out data have one distribution. Where they have not (the last chapters of a book),
-    any model of the training data is nearer to them than held-out data are, and that says nothing about copies.
+    alike: whether training and held-out data have the same distribution. If not (e.g. the last chapters of a book are
+    held out), any model of the training data is closer to them than held-out data are, so z is not used as evidence.
 
-    What chance does is told by held-out items and by training items, each beside all the others: some hundred of the
-    first alone could not tell 1% from none. What training data hold more than once (a phrase that begins many verses)
-    is no sign of copying, so only copies of items that stand alone are tested. Where real data repeat themselves (rows
-    of a table), held-out items do not show it, as equal records are never on both sides of a split; then only the
-    training items count.
+    The chance rate is estimated from held-out items and from training items (each compared with all others): a few
+    hundred held-out items alone cannot distinguish 1% from 0. Training items that occur more than once (a phrase that
+    begins many verses) are no evidence of copying, so only copies of unique items are tested. If real data contain
+    duplicates (rows of a table), held-out items do not show it, because equal records are never on both sides of a
+    split; in that case only training items are used as the reference. Raises ValueError if N < 3.
     """
     if len(train) < 3:
         raise ValueError(f"{len(train)} training items: a copy check needs at least 3")
@@ -68,13 +69,13 @@ def copy_check(train: Array, held_out: Array, fake: Array, alike: bool = True) -
     chance = [np.concatenate(both) for both in zip(alone_real, alone_own, strict=True)]
     if len(train) > 3 and repeated.mean() > exact_real.mean() and near_repeated.mean() > near_real.mean():
         exact_real, near_real, real_distance, reference = repeated, near_repeated, own, "training"
-        mutual = own_index[own_index[:, 0], 0] == np.arange(len(train))  # an item is not to measure itself
+        mutual = own_index[own_index[:, 0], 0] == np.arange(len(train))  # the scale must not depend on the item itself
         real_scale = np.where(mutual, own[own_index[:, 0], 1], own[own_index[:, 0], 0])
         chance = alone_own
-    # In few dimensions near ones are many by chance, and would drown the exact ones: two tests, each at half the level.
+    # In few dimensions near copies are frequent by chance and would mask exact ones: two tests, each at half the level.
     p_value = min(1.0, 2 * min(_more(ours, real) for ours, real in zip(alone, chance, strict=True)))
-    # In the scale of the place, which is Meehan's cells without their borders: samples that crowd where the data are
-    # dense are nearer to them than most real items, and that is no copying.
+    # Distances are divided by the local scale (Meehan's cells without borders): samples concentrated where the data are
+    # dense are closer to training items than most real items are, which is not copying.
     least = max(1e-9 * float(np.median(own[:, 0])), 1e-300)
     z = _rank_z(
         fake_distance[:, 0] / np.maximum(own[fake_index[:, 0], 0], least),
@@ -99,9 +100,9 @@ def copy_check(train: Array, held_out: Array, fake: Array, alike: bool = True) -
 
 
 def _copies(distance: Array) -> tuple[NDArray[np.bool_], ...]:
-    """Which rows of distances to the nearest, second nearest ... are exact copies, and which exact or near ones.
+    """Boolean masks of exact copies and of exact or near copies; then the same for copies of unique training items.
 
-    Then the same of items that stand alone in the training data.
+    distance: distances to the nearest, second nearest, ... training item, shape (n, K), K >= 2.
     """
     # Projections of equal items differ by rounding only; anything else is many orders of magnitude larger.
     rounding = 1e-9 * max(float(np.median(distance[:, -1])), 1e-300)
@@ -110,7 +111,7 @@ def _copies(distance: Array) -> tuple[NDArray[np.bool_], ...]:
 
 
 def _more(fake: NDArray[np.bool_], real: NDArray[np.bool_]) -> float:
-    """The p-value of there being as many among `fake` if they were as frequent as among `real`."""
+    """The p-value of at least as many hits among `fake` under equal hit rates in `fake` and `real`."""
     table = [[fake.sum(), (~fake).sum()], [real.sum(), (~real).sum()]]
     return float(np.asarray(fisher_exact(table, alternative="greater"))[1])
 
@@ -120,7 +121,7 @@ def _share(hits: NDArray[np.bool_]) -> Estimate:
 
 
 def _rank_z(fake: Array, real: Array) -> float:
-    """The standardised Mann-Whitney statistic of two sets of distances: negative where `fake` are smaller."""
+    """The standardised Mann-Whitney statistic of two sets of distances: negative if those of `fake` are smaller."""
     result = mannwhitneyu(fake, real, alternative="two-sided", method="asymptotic", use_continuity=False)
     n, m = len(fake), len(real)
     _, ties = np.unique(np.concatenate([fake, real]), return_counts=True)

@@ -1,8 +1,8 @@
-"""What gives samples away, in words: the nameable traits whose share differs most between real and generated items.
+"""Named traits whose frequency differs most between real and generated items.
 
-A trait is something an item has or has not: a word or a run of two words, a column's value or range, or two of those
-at once. Each difference is tested (a two-proportion z test, pooled), and kept only where chance does not explain it
-among all that were looked at (Bonferroni).
+A trait is a property that an item has or lacks: a word, a pair of consecutive words, a column's value or range, or two
+of these together. Each difference in frequency is tested (two-proportion z test, pooled); only those significant after
+Bonferroni correction are kept.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from likewise.modalities.base import Form, Modality
 
 Array = NDArray[np.float64]
 
-#: traits that fewer items than this have, real and generated together, are not looked at
+#: traits that occur in fewer items than this (real and generated together) are not tested
 LEAST_ITEMS = 5
-#: the most frequent single traits, of which pairs are made too
+#: the number of most frequent single traits that are also combined into pairs
 MOST_TRAITS = 400
-#: how many of the tells may tell of one trait
+#: the maximum number of results that contain the same trait
 MOST_TOLD = 2
 ALPHA = 0.05
 
-#: one or two traits, and how many real and generated items have them
+#: one or two traits, and the number of real and of generated items that have them
 Found = tuple[tuple[str, ...], int, int]
 
 
 @dataclass(frozen=True)
 class Tell:
-    """A trait with the shares of items that have it."""
+    """A trait with the share of real and of generated items that have it."""
 
     trait: str
     real: float  #: share of the real items, in [0, 1]
     fake: float
-    z: float  #: of the difference fake - real: positive where samples have it too often
+    z: float  #: of the difference fake - real: positive if the trait is too frequent in samples
 
 
 def distinguishing_traits(
     modality: Modality, real: Sequence[Any], fake: Sequence[Any], train: Sequence[Any] = (), most: int = 12
 ) -> tuple[list[Tell], int]:
-    """The traits that differ most, and how many were looked at; none where the values' traits have no names.
+    """The traits that differ most, and how many were tested; empty if the modality has no named traits.
 
-    real, fake: values of the modality, n >= 1 of each. train: other real items, whose words are known.
+    real, fake: values of the modality, n >= 1 of each. train: other real items, which define the known words.
     """
     for form, (name, in_pairs) in _NAMED.items():
         if form in modality.forms:
@@ -70,8 +70,8 @@ def _of_rows(
     return [[table.traits(row, cuts) for row in side] for side in (real, fake)]
 
 
-#: the forms of values whose traits have names: what names them, and whether pairs of them are traits too (those of a
-#: text are too many, and its runs of words are traits)
+#: by form of values: the function that extracts traits, and whether pairs of traits are tested too (in texts pairs
+#: would be too many, and pairs of consecutive words are already traits)
 _NAMED: dict[Form, tuple[Callable[..., list[list[set[str]]]], bool]] = {
     "text": (_of_texts, False),
     "row": (_of_rows, True),
@@ -81,7 +81,7 @@ _NAMED: dict[Form, tuple[Callable[..., list[list[set[str]]]], bool]] = {
 def _compared(
     sides: Sequence[Sequence[set[str]]], real: int, fake: int, most: int, in_pairs: bool
 ) -> tuple[list[Tell], int]:
-    """The traits of both sides that differ most, and how many were looked at; real, fake: items of each side."""
+    """The traits that differ most, and how many were tested. real, fake: the number of items of each side."""
     counts = [Counter(trait for traits in side for trait in traits) for side in sides]
     both = counts[0] + counts[1]
     kept = sorted((t for t in both if both[t] >= LEAST_ITEMS), key=lambda t: (-both[t], t))
@@ -94,7 +94,7 @@ def _compared(
 
 
 def _pairs(sides: Sequence[Sequence[set[str]]], kept: list[str]) -> tuple[list[Found], int]:
-    """Those pairs of traits that differ more than either of the two does; and how many pairs were tried."""
+    """The pairs of traits that differ more than either trait alone, and how many pairs were tested."""
     index = {trait: i for i, trait in enumerate(kept)}
     grids = []
     for side in sides:
@@ -113,7 +113,7 @@ def _pairs(sides: Sequence[Sequence[set[str]]], kept: list[str]) -> tuple[list[F
 
 
 def _differing(found: Sequence[Found], looked: int, n: int, m: int, most: int) -> list[Tell]:
-    """The largest differences that chance does not explain, none of them the same thing said over and over."""
+    """The largest significant differences, without repeating the same trait more than `MOST_TOLD` times."""
     if not found:
         return []
     z = _z(np.array([f[1] for f in found], float), np.array([f[2] for f in found], float), n, m)
@@ -131,7 +131,7 @@ def _differing(found: Sequence[Found], looked: int, n: int, m: int, most: int) -
 
 
 def _z(real: Array, fake: Array, n: int, m: int) -> Array:
-    """real of n and fake of m items have a trait: the difference of the shares in standard errors."""
+    """The difference fake / m - real / n in standard errors; real, fake: how many of n and m items have the trait."""
     pooled = (real + fake) / (n + m)
     spread = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     return np.divide(fake / m - real / n, spread, out=np.zeros_like(spread), where=spread > 0)

@@ -1,11 +1,11 @@
-"""What a report sees of each item: the modality's own description, a small pretrained network, or what a user brings.
+"""Feature extractors of a report: the modality's own description, a small pretrained network, or user code.
 
-`--features` names one: "pca" (the default, which needs nothing and is the modality's own description), "efficientnet"
-(EfficientNet-Lite0 of ImageNet; Tan and Le, 2019), "minilm" (all-MiniLM-L6-v2 sentence embeddings; Wang et al., 2020),
-a file NAME.onnx that takes pictures, or MODULE:CALLABLE, called with a list of values. Networks take values of one form
-(`Modality.forms`): pictures, or texts. Features are kept in the user's
-cache by the hash of the items and of the extractor, and equal items have equal features, bit for bit: a network's
-rounding would otherwise hide exact copies.
+`--features` names one: "pca" (the default, needs no extra package and uses the modality's own description),
+"efficientnet" (EfficientNet-Lite0 trained on ImageNet; Tan and Le, 2019), "minilm" (all-MiniLM-L6-v2 sentence
+embeddings; Wang et al., 2020), a file NAME.onnx that takes pictures, or MODULE:CALLABLE, called with a list of values.
+Networks take values of one form (`Modality.forms`): pictures or texts. Features are stored in the user's cache under a
+hash of the items and of the extractor. Equal items get bit-identical features, because the rounding of a network
+would otherwise hide exact copies.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ _BLOCK = 64
 
 @dataclass(frozen=True)
 class Extractor:
-    """A function from a list of values to features with shape (N, F), and what identifies it in a report."""
+    """A function from a list of values to features with shape (N, F), and its identification in a report."""
 
     name: str
-    digest: str  #: 16 hex digits: of the network's weights, or of the callable's source file
-    resize: str  #: how pictures are brought to one size, or "none"
+    digest: str  #: 16 hex digits of the SHA-256 of the network's weights, or of the callable's source file
+    resize: str  #: how pictures are resized, or "none"
     function: Callable[[Sequence[Any]], NDArray[Any]]
-    #: what the function takes: the form of values, or None for the values themselves
+    #: the form of values that the function takes; None: the values themselves
     form: Form | None = None
 
     def __call__(self, values: Sequence[Any], modality: Modality) -> NDArray[np.float64]:
-        """Features of each value, shape (N, F), float64; from the cache where they are there.
+        """Features of each value, shape (N, F), float64; read from the cache if present.
 
-        Raises ValueError where the modality's values have not the form that is taken.
+        Raises ValueError if the modality's values cannot be converted to `form`.
         """
         if self.form is not None and self.form not in modality.forms:
-            raise ValueError(f"--features {self.name}: it takes {self.form}s, not values of {modality.name}; pca fits")
+            raise ValueError(
+                f"--features {self.name}: it takes {self.form}s, not values of {modality.name}; use --features pca"
+            )
         contents = [hashlib.sha256(modality.content(value)).hexdigest() for value in values]
         key = hashlib.sha256("".join([self.digest, self.resize, *contents]).encode()).hexdigest()
         file = cache.folder() / "features" / f"{key}.npy"
@@ -55,7 +57,7 @@ class Extractor:
             return np.load(file, allow_pickle=False)
         except (FileNotFoundError, NotADirectoryError):
             pass
-        except (ValueError, EOFError):  # cut off or overwritten: made anew, and replaced
+        except (ValueError, EOFError):  # truncated or overwritten file: compute the features again and replace it
             file.unlink()
         first = {content: i for i, content in reversed(list(enumerate(contents)))}
         own = [values[i] for i in first.values()]
@@ -65,7 +67,7 @@ class Extractor:
             expected = min(_BLOCK, len(own) - i * _BLOCK)
             if part.ndim != 2 or len(part) != expected:
                 raise ValueError(
-                    f"--features {self.name}: gave shape {part.shape} for {expected} items; (N, F) is needed"
+                    f"--features {self.name}: returned shape {part.shape} for {expected} items; expected (N, F)"
                 )
         place = {content: row for row, content in enumerate(first)}
         features = np.concatenate(parts)[[place[content] for content in contents]]
@@ -74,7 +76,7 @@ class Extractor:
 
 
 def extractor(name: str) -> Extractor | None:
-    """The extractor that `name` says; None for "pca". Raises ValueError of one line that says what to do."""
+    """The extractor called `name`; None for "pca". Raises ValueError with a one-line message that names the fix."""
     if name == "pca":
         return None
     if name in _NETWORKS:
@@ -83,14 +85,14 @@ def extractor(name: str) -> Extractor | None:
         return _onnx(Path(name))
     if ":" in name:
         return _callable(name)
-    raise ValueError(f"--features {name}: there are pca, {', '.join(_NETWORKS)}, FILE.onnx and MODULE:CALLABLE")
+    raise ValueError(f"--features {name}: use one of pca, {', '.join(_NETWORKS)}, FILE.onnx, MODULE:CALLABLE")
 
 
 def _keep(file: Path, features: NDArray[np.float64]) -> None:
     try:
         cache.keep(file, features)
     except OSError as error:
-        raise ValueError(f"{file.parent}: cannot keep features here ({error.strerror}); set LIKEWISE_CACHE") from None
+        raise ValueError(f"{file.parent}: cannot write features here ({error.strerror}); set LIKEWISE_CACHE") from None
 
 
 def _digest(file: Path) -> str:
@@ -99,7 +101,7 @@ def _digest(file: Path) -> str:
 
 
 def _pixels(values: Sequence[PILImage.Image], size: int, channels: int) -> NDArray[np.float32]:
-    """Pictures as (N, channels, size, size) in [0, 1]: PIL's antialiased bicubic filter, the one place of resizing."""
+    """Pictures as (N, channels, size, size) in [0, 1], resized by PIL's antialiased bicubic filter."""
     mode = "L" if channels == 1 else "RGB"
     small = [v.convert(mode).resize((size, size), PILImage.Resampling.BICUBIC) for v in values]
     return np.stack([np.asarray(v, np.float32).reshape(size, size, -1).transpose(2, 0, 1) for v in small]) / np.float32(
@@ -129,7 +131,7 @@ def _efficientnet() -> Extractor:
     network.eval()
 
     def function(values: Sequence[Any]) -> NDArray[Any]:
-        x = torch.from_numpy(_pixels(values, size, 3) * 2 - 1)  # it was trained on [-1, 1]
+        x = torch.from_numpy(_pixels(values, size, 3) * 2 - 1)  # the network was trained on inputs in [-1, 1]
         with torch.no_grad():
             return network.extract_features(x).mean((2, 3)).numpy()
 
@@ -152,20 +154,22 @@ def _onnx(file: Path) -> Extractor:
     runtime = _needed("onnxruntime", str(file))
     try:
         session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise ValueError(
             f"--features {file}: not a model that onnxruntime reads: {str(error).splitlines()[0]}"
         ) from None
     takes = session.get_inputs()[0]
     if len(takes.shape) != 4 or takes.shape[1] not in (1, 3) or takes.type != "tensor(float)":
-        raise ValueError(f"--features {file}: its input is {takes.type} {takes.shape}; pictures (N, 1 or 3, H, W) fit")
+        raise ValueError(
+            f"--features {file}: its input is {takes.type} {takes.shape}; expected float pictures (N, 1 or 3, H, W)"
+        )
     size = takes.shape[2] if isinstance(takes.shape[2], int) else 224
     fixed = takes.shape[0] if isinstance(takes.shape[0], int) else None
 
     def function(values: Sequence[Any]) -> NDArray[Any]:
         x = _pixels(values, size, takes.shape[1])
         parts = np.split(x, range(fixed, len(x), fixed)) if fixed else [x]
-        # A model of one batch size is fed whole batches; what fills up the last one is dropped again.
+        # A model with a fixed batch size gets full batches; the padding of the last one is removed from the output.
         whole = [np.concatenate([p, p[-1:].repeat(fixed - len(p), 0)]) if fixed else p for p in parts]
         outputs = [session.run(None, {takes.name: p})[0][: len(q)] for p, q in zip(whole, parts, strict=True)]
         return np.concatenate([np.asarray(output).reshape(len(output), -1) for output in outputs])
@@ -182,10 +186,10 @@ def _callable(name: str) -> Extractor:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"--features {name}: {error}") from None
     finally:
-        sys.path.remove(here)  # the module may have put others before it
+        sys.path.remove(here)  # remove by value: the module may have inserted other entries
     source = importlib.import_module(module).__file__
     if not callable(function) or source is None:
-        raise ValueError(f"--features {name}: it must be a function, of a module that is a file")
+        raise ValueError(f"--features {name}: it must be a function defined in a module that is a file")
     return Extractor(name, _digest(Path(source)), "its own", function)
 
 

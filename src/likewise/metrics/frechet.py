@@ -1,5 +1,5 @@
-"""Distances between two clouds of features: Frechet's (Dowson and Landau, 1982; Heusel et al., 2017) and the kernel
-distance KID, an unbiased squared maximum mean discrepancy (Gretton et al., 2012; Binkowski et al., 2018).
+"""Distances between two sets of features: the Frechet distance (Dowson and Landau, 1982; Heusel et al., 2017) and the
+kernel distance KID, an unbiased squared maximum mean discrepancy (Gretton et al., 2012; Binkowski et al., 2018).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _BLOCK = 512
 def frechet_distance(real: Array, fake: Array) -> float:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of the two samples' means and covariances (divided by n - 1).
 
-    real: shape (N, D); fake: shape (M, D); N, M >= 2. Biased upward, the more so the fewer the items: compare only
-    values of equal n. See `frechet` for one that is extrapolated to infinitely many items.
+    real: shape (N, D); fake: shape (M, D); N, M >= 2. Biased upward, more so for fewer items: compare only values of
+    equal n. See `frechet` for an extrapolation to infinitely many items. Raises ValueError for fewer than two rows.
     """
     (m1, s1), (m2, s2) = _moments(real), _moments(fake)
     root = _power(s1, 0.5)
@@ -34,9 +34,9 @@ def frechet_distance(real: Array, fake: Array) -> float:
 def frechet(real: Array, fake: Array, seed: int = 0) -> dict[str, Estimate]:
     """The Frechet distance, and its value extrapolated to infinitely many items ("frechet_infinity").
 
-    The bias falls as 1/n (Chong and Forsyth, 2020), so the value at n and the mean over random halves, at n/2, give
-    the limit: 2 FD(n) - FD(n/2). The intervals are the delta method's, from the distance's derivative with respect to
-    each item; they tell how much the value varies at this n, not its bias.
+    The bias decreases as 1/n (Chong and Forsyth, 2020), so the value at n and the mean over random halves, at n/2, give
+    the limit: 2 FD(n) - FD(n/2). The intervals are those of the delta method, from the distance's derivative with
+    respect to each item; they describe the variance of the value at this n, not its bias.
     """
     value = frechet_distance(real, fake)
     spread = Z * _standard_error(real, fake)
@@ -48,7 +48,7 @@ def frechet(real: Array, fake: Array, seed: int = 0) -> dict[str, Estimate]:
     limit = 2 * value - float(np.mean(halves))
     return {
         "frechet": Estimate(value, max(0.0, value - spread), value + spread),
-        # A squared distance is not negative; its estimate may be, and then says "indistinguishable at this n".
+        # A squared distance is not negative, but its estimate may be: then the two are indistinguishable at this n.
         "frechet_infinity": Estimate(limit, limit - spread, limit + spread),
     }
 
@@ -61,7 +61,7 @@ def _moments(x: Array) -> tuple[Array, Array]:
 
 
 def _power(matrix: Array, exponent: float) -> Array:
-    """A symmetric positive semidefinite matrix to a power; directions without variance stay without."""
+    """A power of a symmetric positive semidefinite matrix; directions without variance remain without variance."""
     values, vectors = np.linalg.eigh(matrix)
     solid = values > 1e-12 * max(values.max(initial=0.0), 1e-300)
     powers = np.where(solid, np.where(solid, values, 1.0) ** exponent, 0.0)
@@ -69,7 +69,7 @@ def _power(matrix: Array, exponent: float) -> Array:
 
 
 def _standard_error(real: Array, fake: Array) -> float:
-    """By the delta method: d FD = 2 (m1 - m2) . dm1 + tr((I - T) dS1) + ..., T the optimal map from 1 to 2."""
+    """Delta method: d FD = 2 (m1 - m2) . dm1 + tr((I - T) dS1) + ..., with T the optimal transport map from 1 to 2."""
     (m1, s1), (m2, s2) = _moments(real), _moments(fake)
     variance = 0.0
     for x, mean, other, own, target in ((real, m1, m2, s1, s2), (fake, m2, m1, s2, s1)):
@@ -96,7 +96,7 @@ def kernel_distance(real: Array, fake: Array) -> float:
 
 
 def kid(real: Array, fake: Array, seed: int = 0) -> dict[str, Estimate]:
-    """KID with an interval by the bootstrap over items, in which an item is never paired with its own copy."""
+    """KID with an interval by the bootstrap over items, in which an item is never paired with a duplicate of itself."""
     replicates = _weighted(
         real, fake, resamples(len(real), seed, 300), resamples(len(fake), derive_seed(seed, "fake"), 300)
     )
@@ -119,7 +119,7 @@ def _within(x: Array, w: Array) -> Array:
 
 
 def _quadratic(x: Array, y: Array, p: Array, q: Array) -> Array:
-    """p K q for each row, by blocks, so that no N x M matrix is held."""
+    """p K q for each row of p and q, computed by blocks to avoid holding an N x M matrix; returns (R,)."""
     total = np.zeros(len(p))
     for start in range(0, len(y), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -136,7 +136,7 @@ class Kernel(Metric):
     name = "kernel"
     group = _GROUP
     measures = {
-        "kid": Measure("KID", "lower", "The distance between two clouds of features; unbiased: 0 on average at best.")
+        "kid": Measure("KID", "lower", "The distance between two sets of features; unbiased: 0 on average at best.")
     }
     settings = {"kernel": "polynomial", "degree": 3, "gamma": "1/d", "c": 1, "unbiased": True}
 
@@ -154,12 +154,12 @@ class Kernel(Metric):
         share = (row["baseline"]["value"] - row["value"]) / way
         what = row["baseline"]["what"]
         if share < 0:
-            return f"By distance (KID) the samples are farther from real data than the trivial baseline: {what}."
+            return f"By KID the samples are farther from real data than the trivial baseline ({what})."
         if row["low"] <= row["floor"]["high"]:
-            return "By distance (KID) the samples are as near to held-out data as real training data are."
+            return "By KID the samples are as close to held-out data as real training data are."
         return (
-            f"By distance (KID) the samples are {100 * min(share, 0.999):.1f}% of the way from a trivial baseline "
-            "to real data."
+            f"By KID the samples cover {100 * min(share, 0.999):.1f}% of the distance from a trivial baseline to real "
+            "data."
         )
 
 
@@ -170,7 +170,7 @@ class Frechet(Metric):
     group = _GROUP
     measures = {
         "frechet": Measure(
-            "Fréchet distance", "lower", "The distance between means and covariances; too large at small n."
+            "Fréchet distance", "lower", "The distance between means and covariances; biased upward at small n."
         ),
         "frechet_infinity": Measure(
             "Fréchet, extrapolated", "lower", "The same, extrapolated to infinitely many items: about 0 at best."

@@ -1,7 +1,7 @@
-"""Likelihoods in one unit for every family: bits per dimension, byte or column; and what a simple model would need.
+"""Likelihoods in one unit for every family: bits per dimension, byte or column; and those of simple reference models.
 
 A density of discrete data in [-1, 1] becomes a bound on the probability of the data by uniform dequantisation (Theis
-et al., 2016): each of the `levels` values has a bin 2 / levels wide.
+et al., 2016): each of the `levels` values has a bin of width 2 / levels.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from likewise.metrics.intervals import Estimate, ratio_of_sums
 from likewise.spaces import Continuous, Space
 
 Array = NDArray[np.float64]
-#: the token after the bytes of a text
+#: the token that ends a text, after its bytes
 _END = 256
 
 
 def bits(nats: Array, space: Space) -> Array:
-    """How many bits each item takes: -log2 p. nats: log-likelihoods, with shape (n,), as `Model.log_likelihood` gives.
+    """Bits per item, -log2 p, shape (n,). nats: log-likelihoods, shape (n,), from `Model.log_likelihood`.
 
-    For Continuous with levels, of the data's probability; without levels, of a density in x's own units, which can be
-    negative.
+    For Continuous with levels, p is the probability of the data; without levels, a density in x's own units, whose
+    bits can be negative.
     """
     offset = space.size * log2(space.levels / 2) if isinstance(space, Continuous) and space.levels else 0.0
     return -np.asarray(nats, np.float64) / log(2) + offset
@@ -39,16 +39,16 @@ def bits_per_unit(bits: Array, amounts: Array, seed: int = 0) -> Estimate:
 
 
 def independent_bits(train: NDArray, held_out: NDArray, space: Space) -> Array:
-    """Bits each item of `held_out` takes under independent positions fitted on `train`; both (N, *shape) of `space`.
+    """Bits per item of `held_out` under a model with independent positions, shape (n,).
 
-    See `classical.marginals`.
+    The model (`classical.marginals`) is fitted on `train`; both arrays have shape (N, *shape) of `space`.
     """
     fitted = Marginals(torch.from_numpy(np.asarray(train)), space)
     return bits(fitted.log_prob(torch.from_numpy(np.asarray(held_out))).numpy(), space)
 
 
 def ngram_bits(train: Sequence[str], held_out: Sequence[str], order: int = 6) -> Array:
-    """Bits each text's bytes take under a byte n-gram model of `train`, the end behind it left out; shape (n,).
+    """Bits of each text's bytes, without the end token, under a byte n-gram model of `train`; shape (n,).
 
     See `classical.kneser_ney`.
     """
@@ -58,7 +58,7 @@ def ngram_bits(train: Sequence[str], held_out: Sequence[str], order: int = 6) ->
 
 
 def _bytes(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The bytes of all texts end to end, each followed by its end; and how many each has."""
+    """The bytes of all texts concatenated, each followed by the end token, shape (T,); and the lengths, shape (n,)."""
     encoded = [text.encode() for text in texts]
     lengths = np.array([len(each) + 1 for each in encoded], np.int64)
     flat = np.full(lengths.sum(), _END, np.int64)

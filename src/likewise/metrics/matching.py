@@ -1,8 +1,8 @@
-"""Does a sample fit its caption? R-precision: a matching network picks the right caption among ten.
+"""R-precision: how often a matching network picks a sample's own caption among ten.
 
 Xu et al., AttnGAN (2018), section 4, with a small network trained on the run's own real pairs: a convolutional encoder
-of items and a mean of embedded runs of characters of captions, taught to find each other in a batch (InfoNCE, van den
-Oord et al., 2018; both ways, as CLIP, Radford et al., 2021). Runs of characters need no tokenizer and no spaces.
+of items and a mean of character n-gram embeddings of captions, trained with the contrastive InfoNCE loss (van den Oord
+et al., 2018) in both directions, as in CLIP (Radford et al., 2021). Character n-grams need no tokenizer and no spaces.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from likewise.draws import derive_seed
 
 Array = NDArray[np.float64]
 
-#: captions that one is picked from
+#: the number of captions to choose from
 AMONG = 10
-#: kinds of runs of characters; positions a side that items are shrunk to
+#: hash buckets for character n-grams; the largest size per axis that items are pooled to
 _BUCKETS, _SIDE = 2**14, 32
 _WIDTH, _BATCH, _EPOCHS = 128, 128, 30
-_STEPS = (150, 800)  #: at least, at most
+_STEPS = (150, 800)  #: minimum, maximum
 
 
 class Matcher:
-    """How well items and captions go together, learned from real pairs."""
+    """Scores how well items and captions match; trained on real pairs."""
 
     def __init__(self, items: Tensor, captions: Sequence[str], seed: int = 0) -> None:
-        """items: shape (N, C, *positions) with one to three positions, or (N, F) features; each with its caption.
+        """items: shape (N, C, *positions) with one to three positions, or (N, F) features. captions: one per item.
 
-        Raises ValueError where there are fewer than ten different captions.
+        Raises ValueError if there are fewer than ten different captions.
         """
         if len(set(captions)) < AMONG:
-            raise ValueError(f"{len(set(captions))} different captions; picking one among {AMONG} needs as many")
+            raise ValueError(f"{len(set(captions))} different captions: R-precision needs at least {AMONG}")
         self._mean, self._scale = items.float().mean(), items.float().std().clamp(min=1e-6)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "matching") >> 1)
@@ -50,7 +50,7 @@ class Matcher:
             self._learn(self._small(items), captions)
 
     def scores(self, items: Tensor, captions: Sequence[str]) -> Array:
-        """Cosines of N items with M captions, shape (N, M)."""
+        """Cosine similarities of N items and M captions, shape (N, M)."""
         self._see.eval()
         with torch.no_grad():
             seen = torch.cat([self._see(self._small(part)) for part in items.split(256)])
@@ -91,7 +91,7 @@ class Matcher:
             picked, order = order[:batch], order[batch:]
             seen = F.normalize(self._see(_jitter(x[picked])), dim=1)
             logits = seen @ self._embed([read[i] for i in picked.tolist()]).T * sharpness.exp().clamp(max=50)
-            # Another item with the same caption is no wrong answer.
+            # Another item with the same caption is not a negative.
             same = (kind[picked][:, None] == kind[picked]) & ~torch.eye(batch, dtype=torch.bool)
             logits = logits.masked_fill(same, -1e4)
             answers = torch.arange(batch)
@@ -102,24 +102,24 @@ class Matcher:
 
 
 def picked_right(scores: Array, captions: Sequence[str], among: int = AMONG) -> Array:
-    """For each item the chance that its own caption scores best beside `among` - 1 others that are drawn at random.
+    """For each item the probability that its own caption scores best among itself and `among` - 1 random others.
 
-    scores: shape (N, N), of item i with the caption of item j. Other captions are those of a different text; ties are
-    broken at random. Exact instead of drawn: (r of w others score higher) C(w - r, among - 1) / C(w, among - 1).
-    Returns shape (N,). Raises ValueError where an item has too few others.
+    scores: shape (N, N), of item i with the caption of item j. Others are captions with a different text; ties are
+    broken at random. Computed exactly: if r of w others score higher, C(w - r, among - 1) / C(w, among - 1).
+    Returns shape (N,). Raises ValueError if there are fewer than `among` different captions.
     """
     kinds = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
-    first = np.array([list(captions).index(caption) for caption in kinds])  # each text once
+    first = np.array([list(captions).index(caption) for caption in kinds])  # one index per distinct text
     kind = np.array([kinds[caption] for caption in captions])
     others = len(first) - 1
     if others < among - 1:
-        raise ValueError(f"{others + 1} different captions; picking one among {among} needs as many")
+        raise ValueError(f"{others + 1} different captions: R-precision needs at least {among}")
     own = scores[np.arange(len(captions)), first[kind]][:, None]
     wrong = np.arange(len(first))[None] != kind[:, None]
     better = ((scores[:, first] > own) & wrong).sum(1)
     equal = ((scores[:, first] == own) & wrong).sum(1)
     k = np.arange(among - 1)
-    # of `equal` ones any number may come before it, each as likely
+    # ties: any number of the `equal` ones may rank before it, each number equally likely
     return np.array(
         [
             np.clip((others - b - np.arange(e + 1)[:, None] - k) / (others - k), 0, None).prod(1).mean()
@@ -129,7 +129,7 @@ def picked_right(scores: Array, captions: Sequence[str], among: int = AMONG) -> 
 
 
 def runs(caption: str) -> list[int]:
-    """A caption's words and their runs of one to four characters, as numbers below `_BUCKETS`; never empty."""
+    """Hashes of a caption's words and their character n-grams (n = 1 to 4), below `_BUCKETS`; never empty."""
     found = []
     for word in caption.casefold().split() or [""]:
         word = f"<{word}>"
@@ -138,7 +138,7 @@ def runs(caption: str) -> list[int]:
 
 
 def _see(channels: int, dims: int) -> nn.Sequential:
-    """Items to vectors of `_WIDTH`: strided convolutions, or layers where there are no positions."""
+    """An encoder of items to vectors of size `_WIDTH`: strided convolutions, or linear layers without positions."""
     if dims < 1:
         return nn.Sequential(nn.Linear(channels, 256), nn.GELU(), nn.Dropout(0.2), nn.Linear(256, _WIDTH))
     conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
@@ -146,13 +146,13 @@ def _see(channels: int, dims: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in ((channels, 32), (32, 64), (64, 128)):
         layers += [conv(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.GELU()]
-    # Four places a side are kept: where a thing is says something of what it is.
+    # Keep a 4 x 4 grid: the location of an object carries information about its class.
     layers += [pool(4), nn.Flatten(), nn.Dropout(0.2), nn.Linear(128 * 4**dims, _WIDTH)]
     return nn.Sequential(*layers)
 
 
 def _jitter(x: Tensor) -> Tensor:
-    """The batch moved by one place at random, so that single pixels are not learned by heart."""
+    """Augment the batch by random shifts of at most one position per axis, to reduce overfitting to single pixels."""
     for axis in range(2, x.dim()):
         x = x.roll(int(torch.randint(-1, 2, ())), axis)
     return x

@@ -1,9 +1,9 @@
-"""MAUVE (Pillutla et al., 2021): how near two collections of texts are, as the area under a divergence frontier.
+"""MAUVE (Pillutla et al., 2021): the similarity of two collections of texts, as the area under a divergence frontier.
 
-Features of both are put into clusters together; the frontier has, for each mixture r = w p + (1 - w) q of the two
+The features of both are clustered together; the frontier has, for each mixture r = w p + (1 - w) q of the two
 histograms, the point (exp(-c KL(q | r)), exp(-c KL(p | r))) with c = 5. The area is 1 for equal histograms and
-c B(c + 1, c) = 0.004 for ones that share nothing. It depends on the features, the number of clusters and that of
-texts, so it is relative: to be compared at equal settings only, and with 5,000 texts of each or more.
+c B(c + 1, c) = 0.004 for disjoint ones. It depends on the features, the number of clusters and the number of texts, so
+values are comparable only at equal settings, and should be computed with 5,000 texts of each or more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from likewise.metrics.intervals import Estimate, groups_of, jackknife
 
 Array = NDArray[np.float64]
 
-#: texts of each side from which its authors use it
+#: the number of texts of each side recommended by its authors
 ENOUGH = 5000
 SCALING = 5.0
 _POINTS = 101
@@ -24,7 +24,7 @@ _POINTS = 101
 
 def frontier_area(p: Array, q: Array, scaling: float = SCALING) -> float:
     """The area under the frontier of two histograms, both with shape (K,) and sum 1."""
-    # Both ends of the frontier are known: only at w = 0 or 1 may a divergence be infinite.
+    # The ends of the frontier are known; only there (w = 0 or 1) a divergence may be infinite.
     weights = np.linspace(0, 1, _POINTS)[1:-1]
     mixtures = weights[:, None] * p + (1 - weights[:, None]) * q
     x = np.concatenate([[1.0], np.exp(-scaling * _kl(q, mixtures)), [0.0]])
@@ -34,10 +34,10 @@ def frontier_area(p: Array, q: Array, scaling: float = SCALING) -> float:
 
 
 def mauve(real: Array, fake: Array, seed: int = 0) -> Estimate:
-    """MAUVE of two clouds of features, shapes (N, D) and (M, D), in (0, 1]; n / 10 clusters by k-means, at most 500.
+    """MAUVE of two sets of features, shapes (N, D) and (M, D), in (0, 1]; n / 10 clusters by k-means, at most 500.
 
-    The interval leaves out groups of items, the clusters staying as they are: it does not hold what other clusters or
-    fewer texts would change. Raises ValueError for fewer than 20 items of a side.
+    The interval leaves out groups of items with the clusters fixed: it does not include the variance due to the
+    clustering or the bias of few texts. Raises ValueError for fewer than 20 items of a side.
     """
     from sklearn.cluster import KMeans
 

@@ -1,9 +1,9 @@
-"""Can an attacker tell who was in the training data? Membership inference (Shokri et al., 2017), as an attack score.
+"""Membership inference (Shokri et al., 2017): how well an attacker identifies training items.
 
-Two attacks on equally many training items (members) and held-out items: by likelihood, an item to which the model
-gives a higher one is called a member (Yeom et al., 2018), and by distance, one that has a sample closer by (Chen et
-al., 2020, "GAN-Leaks"). The score is the area under the attack's ROC curve: 50% is guessing, 100% is certainty. A low
-score says that these two attacks failed, not that none can succeed.
+Two attacks on equally many training items (members) and held-out items: by likelihood, items with a higher model
+likelihood are classified as members (Yeom et al., 2018); by distance, items with a closer sample (Chen et al., 2020,
+"GAN-Leaks"). The score is the area under the attack's ROC curve: 50% is chance, 100% is certainty. A low score shows
+that these two attacks failed, not that every attack would.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ Array = NDArray[np.float64]
 
 
 def attack_score(members: Array, others: Array, seed: int = 0) -> Estimate:
-    """The chance that a member's suspicion exceeds another item's (ties count half), by the bootstrap over items.
+    """The probability that a member's score exceeds another item's (ties count half), with a bootstrap over items.
 
-    members: the attacker's suspicion of training items, with shape (N,); others: of held-out items, (M,).
+    members: the attacker's scores of training items, shape (N,); others: of held-out items, shape (M,); a higher score
+    means "member". Raises ValueError if N < 2 or M < 2.
     """
     if min(len(members), len(others)) < 2:
         raise ValueError(f"{len(members)} training and {len(others)} held-out items: an attack needs two of each")
@@ -33,5 +34,5 @@ def attack_score(members: Array, others: Array, seed: int = 0) -> Estimate:
 
 
 def distance_attack(members: Array, others: Array, samples: Array, seed: int = 0) -> Estimate:
-    """Suspects items near to a sample; features with shapes (N, D), (M, D) and (S, D)."""
+    """The attack by distance to the nearest sample; features with shapes (N, D), (M, D) and (S, D)."""
     return attack_score(-nearest(members, samples)[0][:, 0], -nearest(others, samples)[0][:, 0], seed)

@@ -1,8 +1,8 @@
-"""Which kinds of real items are there among the samples, and how evenly? Mode counting, as on stacked digits.
+"""Mode coverage: how many modes of the real data occur among the samples, and how evenly.
 
 Metz et al., "Unrolled generative adversarial networks" (2017), and Lin et al., PacGAN (2018): a classifier of real data
-names the mode of each sample; what counts is how many modes appear at all, and KL(samples || real) of the histograms.
-Where no one named the modes, clusters of real items stand for them (Richardson and Weiss, NDB, 2018).
+assigns a mode to each sample; measured are the share of modes that occur and KL(samples || real) of the histograms.
+Without labels, clusters of real items serve as modes (Richardson and Weiss, NDB, 2018).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Array = NDArray[np.float64]
 def modes(real: Sequence[Hashable], fake: Sequence[Hashable], seed: int = 0) -> dict[str, Estimate]:
     """Keys modes and modes_kl: the share of the modes in `real` that `fake` has, and KL(fake || real) in nats.
 
-    real, fake: the mode of each item; what no real item is (of a fake) counts in neither. Intervals by leaving out a
-    group of the fakes at a time. Raises ValueError if there is nothing to count.
+    real, fake: the mode of each item; modes of `fake` that `real` lacks count in neither. Intervals by leaving out
+    groups of fakes. Raises ValueError if either is empty.
     """
     counts = Counter(real)
     numbers = {mode: i for i, mode in enumerate(counts)}
     seen = np.array([numbers.get(mode, -1) for mode in fake])
     if not counts or not len(seen):
-        raise ValueError("no items, and so no modes to count")
+        raise ValueError("no items: modes cannot be counted")
     share = np.array([counts[mode] for mode in numbers], np.float64) / counts.total()
 
     def measured(chosen: NDArray[np.int64]) -> tuple[float, float]:
@@ -48,10 +48,10 @@ def modes(real: Sequence[Hashable], fake: Sequence[Hashable], seed: int = 0) -> 
 
 
 class Clusters:
-    """Clusters of real items (k-means, Lloyd, 1982), as modes that have no names."""
+    """Clusters of real items (k-means, Lloyd, 1982) as unnamed modes."""
 
     def __init__(self, real: Array, count: int, seed: int = 0) -> None:
-        """real: features, shape (N, D). count: of clusters, fewer where there are fewer different items."""
+        """real: features, shape (N, D). count: the number of clusters, limited to the number of distinct items."""
         from sklearn.cluster import KMeans
 
         count = min(count, len(np.unique(real, axis=0)))

@@ -1,6 +1,6 @@
-"""Molecules as SMILES (Weininger, 1988): the shares of samples that are valid, unique and novel, as MOSES has them.
+"""Molecules as SMILES (Weininger, 1988): the shares of samples that are valid, unique and novel, as defined by MOSES.
 
-Polykovskiy et al., "Molecular Sets (MOSES)" (2020). RDKit (extra `molecules`) says what is a molecule.
+Polykovskiy et al., "Molecular Sets (MOSES)" (2020). Molecules are parsed by RDKit (extra `molecules`).
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from typing import Any
 
 from likewise.metrics.intervals import Estimate, proportion
 
-#: texts that are asked about to know whether data are molecules, and the share of them that must be
+#: how many texts are parsed to decide whether data are molecules, and the share of them that must be valid
 _ASKED, _ENOUGH = 200, 0.95
-#: characters of SMILES that hardly any words hold: rings, bonds and branches
+#: characters that are common in SMILES and rare in words: rings, bonds and branches
 _MARKS = set("()[]=#@+\\/123456789")
 
 
 def looks_like_smiles(texts: Sequence[str]) -> bool:
-    """Whether texts may be molecules, without asking RDKit: single words, most of them with rings, bonds, branches."""
+    """Whether texts may be SMILES, without RDKit: single words, most of them with rings, bonds or branches."""
     some = [text.strip() for text in texts[:_ASKED]]
     marked = sum(bool(_MARKS & set(text)) for text in some)
     return bool(some) and not any(" " in text or not text for text in some) and marked > 0.5 * len(some)
 
 
 def canonical(texts: Sequence[str]) -> list[str | None]:
-    """Each text's canonical SMILES; None where it is no molecule. Raises ValueError where RDKit is not installed."""
+    """Each text's canonical SMILES; None if it is not a molecule. Raises ValueError if RDKit is not installed."""
     if importlib.util.find_spec("rdkit") is None:
         raise ValueError("RDKit is not installed: pip install 'likewise[molecules]'")
     from rdkit import Chem, rdBase
 
     def one(text: str) -> str | None:
-        # An empty text is an empty molecule to RDKit, and an empty sample is no molecule to a chemist.
+        # RDKit parses an empty text as an empty molecule; here an empty sample is invalid.
         molecule: Any = Chem.MolFromSmiles(text.strip()) if text.strip() else None
         return None if molecule is None or not molecule.GetNumAtoms() else Chem.MolToSmiles(molecule)
 
-    with rdBase.BlockLogs():  # what is wrong with each of thousands of samples is nobody's reading
+    with rdBase.BlockLogs():  # RDKit would log an error for each invalid sample
         return [one(text) for text in texts]
 
 
 def are_molecules(texts: Sequence[str]) -> bool:
-    """Whether nearly all of some real texts are molecules. Raises ValueError where RDKit is needed and not there."""
+    """Whether at least 95% of real texts are molecules. Raises ValueError if RDKit is needed and not installed."""
     if not looks_like_smiles(texts):
         return False
     found = canonical(texts[:_ASKED])
@@ -50,9 +50,9 @@ def are_molecules(texts: Sequence[str]) -> bool:
 def measures(fakes: Sequence[str | None], known: set[str]) -> dict[str, Estimate]:
     """Keys valid, unique and novel, with Wilson's intervals.
 
-    fakes: canonical SMILES, None for what is no molecule. known: the training molecules, canonical. Unique: different
-    molecules over valid ones. Novel: of the different ones, those not in training. The last two are left out where
-    nothing is valid.
+    fakes: canonical SMILES, None for invalid samples. known: the canonical training molecules. Unique: distinct
+    molecules over valid ones. Novel: the share of distinct molecules not in `known`. The last two are left out if no
+    sample is valid.
     """
     valid = [m for m in fakes if m is not None]
     found = {"valid": proportion(len(valid) / len(fakes), len(fakes))}

@@ -1,8 +1,8 @@
-"""Whether clips move as real ones do: how much, how steadily, and whether some stand still.
+"""Motion of clips compared with real clips: its amount, its smoothness, and the share of frozen clips.
 
-How much a clip moves is the mean absolute difference of its neighbouring frames. How steadily, the same of frames two
-apart over that of neighbours: what goes on in one direction is farther away after two steps than after one, while
-flicker, noise and shuffled frames are as far after one as after two.
+The amount of motion of a clip is the mean absolute difference of consecutive frames. Smoothness is the same difference
+for frames two apart, divided by that of consecutive frames: above 1 for motion in a constant direction, about 1 for
+flicker, noise and shuffled frames.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from likewise.metrics.intervals import Estimate, generator, groups_of, jackknife
 
 Array = NDArray[np.float64]
 
-#: the share of real clips that count as moving least, and what of their motion a frozen clip has at most
+#: the quantile of real clips' motion used as reference, and the fraction of it below which a clip counts as frozen
 _LEAST, _HALF = 0.02, 0.5
 
 
 def amounts(clips: Sequence[NDArray[np.uint8]]) -> tuple[Array, Array]:
-    """How much each clip changes from a frame to the next, and to the one after it: in [0, 1], shape (N,) each.
+    """Mean absolute difference of frames one apart and of frames two apart: in [0, 1], shape (N,) each.
 
-    clips: shape (T, H, W, C) each. With fewer than three frames the second is NaN.
+    clips: uint8, shape (T, H, W, C) each. With fewer than three frames the second is NaN.
     """
     one, two = [], []
     for clip in clips:
@@ -37,14 +37,14 @@ def amounts(clips: Sequence[NDArray[np.uint8]]) -> tuple[Array, Array]:
 
 
 def threshold(real: Array) -> float:
-    """Below this amount of motion a clip counts as frozen; real: the amounts of real clips."""
+    """The amount of motion below which a clip counts as frozen; real: the amounts of real clips, shape (N,)."""
     return _HALF * float(np.quantile(real, _LEAST))
 
 
 def motion(real: Sequence[NDArray[np.uint8]], fake: Sequence[NDArray[np.uint8]], seed: int = 0) -> dict[str, Estimate]:
-    """Keys motion, motion_distance, smoothness (where clips have three frames) and frozen.
+    """Keys motion, motion_distance, smoothness (if clips have at least three frames) and frozen.
 
-    Raises ValueError where real clips do not move: then there is nothing to compare with.
+    Raises ValueError if the real clips do not move, because relative measures are then undefined.
     """
     (before, _), (one, two) = amounts(real), amounts(fake)
     if before.mean() <= 0:
@@ -58,7 +58,7 @@ def motion(real: Sequence[NDArray[np.uint8]], fake: Sequence[NDArray[np.uint8]],
 
 
 def _distance(real: Array, fake: Array, seed: int) -> Estimate:
-    """Wasserstein-1 between the clips' amounts of motion, over the mean of the real ones."""
+    """Wasserstein-1 between the clips' amounts of motion, divided by the mean of the real ones."""
     groups = groups_of(len(real), seed), groups_of(len(fake), seed)
     parts = [
         wasserstein_distance(real[groups[0] != g], fake[groups[1] != g]) / real[groups[0] != g].mean()
@@ -68,7 +68,7 @@ def _distance(real: Array, fake: Array, seed: int) -> Estimate:
 
 
 def _ratio(two: Array, one: Array, seed: int) -> Estimate:
-    """Sums over all clips: one that stands still has no ratio of its own."""
+    """The ratio of sums over all clips: a ratio per clip would be undefined for a clip that does not move."""
     groups = groups_of(len(one), seed)
     parts = [
         two[groups != g].sum() / one[groups != g].sum()
@@ -79,24 +79,23 @@ def _ratio(two: Array, one: Array, seed: int) -> Estimate:
 
 
 class Motion(Metric):
-    """Whether clips move as real ones do: see `motion`."""
+    """Motion of clips compared with real clips: see `motion`."""
 
     name = "motion"
     needs = "frames"
     group = "Motion"
     measures = {
-        "motion": Measure("Motion", "real", "How much a frame differs from the next; 100%: from black to white.", True),
+        "motion": Measure("Motion", "real", "Mean difference of consecutive frames; 100%: from black to white.", True),
         "motion_distance": Measure(
             "Distance of motions",
             "lower",
-            "How far the clips' amounts of motion are from real ones (Wasserstein), over what real ones are on "
-            "average.",
+            "The Wasserstein distance between the clips' amounts of motion and real ones, divided by the real mean.",
         ),
         "smoothness": Measure(
             "Smoothness",
             "real",
-            "How much farther than the next frame the one after it is: more in steady motion; 1 in flicker or "
-            "disorder.",
+            "The difference of frames two apart over that of consecutive frames: higher in steady motion; 1 in flicker "
+            "or disorder.",
         ),
         "frozen": Measure("Frozen clips", "real", "The share of clips that move less than nearly all real ones.", True),
     }
@@ -114,19 +113,20 @@ class Motion(Metric):
     def note(self, measure: str, real: Any, value: Estimate, floor: Estimate | None) -> str | None:
         if measure != "motion" or floor is None or floor.value <= 0 or not np.isfinite(value.value):
             return None
-        return f"{value.value / floor.value:.2f} times what real clips move"
+        return f"{value.value / floor.value:.2f} times the motion of real clips"
 
     def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
         if "motion" not in rows or not rows["motion"]["floor"]["value"]:
             return None
         moves, frozen, smooth = rows["motion"], rows["frozen"], rows.get("smoothness")
-        said = f"Its clips move {moves['value'] / moves['floor']['value']:.2f} times as much as real ones"
+        said = f"The clips move {moves['value'] / moves['floor']['value']:.2f} times as much as real ones"
         if frozen["low"] > frozen["floor"]["high"]:
             said += (
-                f"; {100 * frozen['value']:.0f}% stand still, of the real ones {100 * frozen['floor']['value']:.0f}%"
+                f"; {100 * frozen['value']:.0f}% are frozen, compared with {100 * frozen['floor']['value']:.0f}% of "
+                "real ones"
             )
         if smooth and smooth["value"] is not None and smooth["floor"] and smooth["baseline"]:
             way = smooth["floor"]["value"] - smooth["baseline"]["value"]
             if way > 0 and smooth["floor"]["value"] - smooth["value"] > 0.5 * way:
-                said += "; they flicker: from frame to frame they change nearly as without any order"
+                said += "; they flicker: consecutive frames differ nearly as much as in shuffled clips"
         return f"{said}."

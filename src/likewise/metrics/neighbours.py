@@ -1,10 +1,10 @@
-"""Fidelity and diversity apart, by nearest neighbours: precision and recall (Kynkaanniemi et al., 2019), density and
-coverage (Naeem et al., 2020).
+"""Fidelity and diversity by nearest neighbours: precision and recall (Kynkaanniemi et al., 2019), density and coverage
+(Naeem et al., 2020).
 
-Each item has a ball that reaches to its k-th nearest neighbour among its own kind. Precision: the share of fakes
-inside a real item's ball. Recall: the share of real items inside a fake's ball. Density: how many real balls a fake is
-in, over k. Coverage: the share of real balls with a fake inside. A point on a ball's edge counts as inside, so that
-discrete data, whose balls often have radius zero, still match themselves.
+Each item has a ball whose radius is the distance to its k-th nearest neighbour of the same set. Precision: the share of
+fakes inside a real item's ball. Recall: the share of real items inside a fake's ball. Density: the mean number of real
+balls that contain a fake, over k. Coverage: the share of real balls that contain a fake. A point on a ball's edge
+counts as inside, so that discrete data, whose balls often have radius zero, still match themselves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK = 256
 
 @dataclass(frozen=True)
 class _Counts:
-    """For each left-out group (row 0: none left out) and each item: in how many of the other side's balls it is."""
+    """For each left-out group (row 0: none left out) and each item: the number of the other side's balls around it."""
 
     in_real: NDArray[np.int64]  #: (G + 1, M) for each fake
     in_fake: NDArray[np.int64]  #: (G + 1, N) for each real
@@ -38,10 +38,11 @@ def neighbours(real: Array, fake: Array, k: int = 3, k_density: int = 5, seed: i
     """Precision, recall and f1 (their harmonic mean), all with k; density and coverage, with k_density.
 
     real: shape (N, D); fake: shape (M, D); N, M > k, k_density. Distances are Euclidean. Intervals leave out groups.
+    Raises ValueError if N or M is too small.
     """
     fewest = min(len(real), len(fake))
     if fewest <= max(k, k_density):
-        raise ValueError(f"{fewest} items: neighbour metrics with k = {max(k, k_density)} need more")
+        raise ValueError(f"{fewest} items: neighbour metrics need at least {max(k, k_density) + 1}")
     groups = groups_of(len(real), seed), groups_of(len(fake), seed)
     near, wide = _count(real, fake, k, groups), _count(real, fake, k_density, groups)
     kept = [np.stack([part != g for g in range(-1, part.max() + 1)]) for part in groups]
@@ -63,7 +64,7 @@ def neighbours(real: Array, fake: Array, k: int = 3, k_density: int = 5, seed: i
 
 
 def duplicates(x: Array) -> float:
-    """The share of rows of x, with shape (N, D), that equal another row: where it is high, balls have no size."""
+    """The share of rows of x, shape (N, D), that equal another row; if it is high, most balls have radius zero."""
     _, inverse, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
     return float((counts[inverse.ravel()] > 1).mean())
 
@@ -71,13 +72,13 @@ def duplicates(x: Array) -> float:
 def nearest(x: Array, among: Array, count: int = 1, skip_self: bool = False) -> tuple[Array, NDArray[np.int64]]:
     """The `count` nearest rows of `among` to each row of x: distances and indices, both with shape (len(x), count).
 
-    skip_self: x is `among`, and a row is no neighbour of itself. Ties go to the lower index.
+    skip_self: x is `among`, and a row is not its own neighbour. Ties go to the lower index.
     """
     count = min(count, len(among) - skip_self)
     x, among = np.asarray(x, np.float64), np.asarray(among, np.float64)
     distances, indices = np.empty((len(x), count)), np.empty((len(x), count), np.int64)
-    # |x - y|^2 = |x|^2 - 2 x . y + |y|^2 is many times faster than differences, but rounds where items are nearly
-    # equal; so it only chooses some candidates, whose distances are then taken exactly.
+    # |x - y|^2 = |x|^2 - 2 x . y + |y|^2 is many times faster than differences, but inexact for nearly equal items; so
+    # it only selects candidates, whose distances are then computed exactly.
     some = min(2 * count + 8, len(among) - skip_self)
     centre = among.mean(0)
     y = among - centre
@@ -101,10 +102,10 @@ def _share(inside: NDArray, keep: NDArray[np.bool_]) -> Array:
 
 
 def _radii(x: Array, k: int, groups: NDArray[np.int64]) -> Array:
-    """The distance to the k-th nearest other row of x, with and without each group: shape (G + 1, N)."""
+    """The distance to the k-th nearest other row of x, without each group in turn: shape (G + 1, N); row 0: all."""
     count = int(groups.max()) + 1
     radii = np.empty((count + 1, len(x)))
-    # Every group is a small share, so a list somewhat longer than k usually still holds k others without it.
+    # Each group is a small share, so a list slightly longer than k usually contains k items outside of it.
     length = min(len(x) - 1, 3 * k + 8)
     for start in range(0, len(x), _BLOCK):
         stop = min(start + _BLOCK, len(x))
@@ -154,12 +155,14 @@ class Neighbours(Metric):
     group = "Fidelity and diversity"
     measures = {
         "precision": Measure(
-            "Precision", "higher", "The share of samples that lie where real data lie: fidelity.", True
+            "Precision", "higher", "The share of samples that lie within the real distribution: fidelity.", True
         ),
-        "recall": Measure("Recall", "higher", "The share of real data that lie where samples lie: diversity.", True),
+        "recall": Measure(
+            "Recall", "higher", "The share of real items that lie within the samples' distribution: diversity.", True
+        ),
         "f1": Measure("F1", "higher", "The harmonic mean of precision and recall.", True),
-        "density": Measure("Density", "real", "The density of real data where samples lie."),
-        "coverage": Measure("Coverage", "higher", "The share of real items that have a sample close by.", True),
+        "density": Measure("Density", "real", "The density of real data at the samples' positions."),
+        "coverage": Measure("Coverage", "higher", "The share of real items with a sample nearby.", True),
     }
     settings = {"k": 3, "k_density": 5, "edge": "inside"}
 
@@ -170,7 +173,7 @@ class Neighbours(Metric):
         repeated = duplicates(real)
         if repeated <= 0.5:
             return None
-        return f"{100 * repeated:.0f}% of the real items equal another: neighbourhoods have no size, read with care"
+        return f"{100 * repeated:.0f}% of the real items have duplicates: radii are often 0, so this is unreliable"
 
     def sentence(self, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
         if not {"precision", "recall"} <= rows.keys():
@@ -179,9 +182,9 @@ class Neighbours(Metric):
         floors = precision["floor"], recall["floor"]
         real = [f" (real data: {100 * floor['value']:.0f}%)" if floor else "" for floor in floors]
         text = (
-            f"{100 * precision['value']:.0f}% of the samples lie where real data lie{real[0]}, and the samples reach "
+            f"{100 * precision['value']:.0f}% of the samples lie within the real distribution{real[0]}, and they cover "
             f"{100 * recall['value']:.0f}% of the real data{real[1]}."
         )
         if floors[1] and recall["value"] < 0.5 * floors[1]["value"] and precision["value"] > 0.5 * floors[0]["value"]:
-            text += " Much of the real variety is missing: the model may have collapsed to part of the data."
+            text += " Much of the real diversity is missing: the model may have collapsed to part of the data."
         return text

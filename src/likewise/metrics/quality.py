@@ -1,10 +1,10 @@
-"""Tables as SDMetrics' quality report scores them (DataCebo; its version 0.32): columns' shapes, and trends of pairs.
+"""SDMetrics' quality report for tables (DataCebo; version 0.32): column shapes and trends of column pairs.
 
-A number's shape is 1 - KS, a category's 1 - the total variation. Two numbers are compared by their Pearson
-correlations, 1 - |r - s| / 2; any other pair by the total variation of its contingency table, for which numbers are
-cut into ten equal bins. Only pairs that have something to do with one another count: |r| above 0.5, or Cramer's V above
-0.3, in the real rows. As there, shapes are of what is not missing, real and fake are each cut by their own range, a
-missing number is in the highest bin, and a pair that has no correlation is left out.
+The shape score of a numeric column is 1 - KS, of a categorical one 1 - total variation. A pair of numeric columns is
+scored by Pearson correlations, 1 - |r - s| / 2; any other pair by the total variation of its contingency table, for
+which numbers are cut into ten equal bins. Only related pairs count: |r| above 0.5, or Cramer's V above 0.3, in the real
+rows. As in SDMetrics, shapes ignore missing values, real and fake values are binned by their own range, a missing
+number falls into the highest bin, and a pair without a defined correlation is left out.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from likewise.metrics.intervals import Estimate, groups_of, jackknife
 from likewise.metrics.table import cells, ks, missing, numeric, variation
 
 Rows = Sequence[Mapping[str, Any]]
-#: a column: numbers with NaN for what is missing, or codes of categories with 0 for it
+#: a column: numbers with NaN for missing values, or category codes with 0 for missing values
 Column = NDArray[Any]
 
-#: a pair counts where real rows are correlated or associated more than this
+#: a pair counts if its correlation or association in the real rows exceeds this
 CORRELATED, ASSOCIATED = 0.5, 0.3
 
 
 def quality(real: Rows, fake: Rows, seed: int = 0) -> dict[str, Estimate]:
     """Keys quality, quality_shapes and quality_pairs, in [0, 1]: quality is the mean of the other two.
 
-    real, fake: rows, of which real's say which columns are numbers and which pairs count. Where no pair does,
-    quality_pairs is left out, and shapes are all there is. Intervals leave out groups of rows.
+    real, fake: rows; the real rows determine which columns are numeric and which pairs count. If no pair does,
+    quality_pairs is left out, and quality is the shapes' score. Intervals leave out groups of rows.
     """
     columns = [_column(real, fake, name) for name in real[0]]
     pairs = [pair for pair in combinations(range(len(columns)), 2) if _related(*(columns[i][0] for i in pair))]
@@ -65,7 +65,7 @@ def _scores(columns: Sequence[tuple[Column, Column]], pairs: Sequence[tuple[int,
 
 
 def _known(values: Sequence[float]) -> float:
-    """The mean of those that are known; NaN if none is."""
+    """The mean of the values that are not NaN; NaN if there are none."""
     known = [v for v in values if not np.isnan(v)]
     return float(np.mean(known)) if known else float("nan")
 
@@ -90,7 +90,7 @@ def _trend(first: tuple[Column, Column], second: tuple[Column, Column]) -> float
     if _numbers(first[0], second[0]):
         real, fake = (_correlation(x, y) for x, y in zip(first, second, strict=True))
         return 1 - abs(real - fake) / 2
-    # One number for each pair of values: many times faster than pairs of them.
+    # Encode each pair of values as one number: many times faster than tuples.
     width = 1 + max(int(_bins(side).max(initial=0)) for side in second)
     real, fake = (_shares(_bins(x) * width + _bins(y)) for x, y in zip(first, second, strict=True))
     return 1 - variation(real, fake)
@@ -108,14 +108,14 @@ def _shares(x: NDArray) -> dict[Any, float]:
 
 
 def _correlation(x: Column, y: Column) -> float:
-    """Pearson's r over rows that have both; NaN where a column is constant."""
+    """Pearson's r over rows in which both are present; NaN if a column is constant."""
     both = ~(np.isnan(x) | np.isnan(y))
     constant = any(len(np.unique(part)) < 2 for part in (x[~np.isnan(x)], y[~np.isnan(y)], x[both], y[both]))
     return float("nan") if constant else float(np.corrcoef(x[both], y[both])[0, 1])
 
 
 def _association(x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
-    """Cramer's V (1946): the root of chi squared over its greatest value; 0 where a column is constant."""
+    """Cramer's V (1946): the root of chi squared over its maximum; 0 if a column is constant."""
     (kinds, x), (others, y) = (np.unique(part, return_inverse=True) for part in (x, y))
     least = min(len(kinds), len(others)) - 1
     if not least:
@@ -133,12 +133,10 @@ class Quality(Metric):
     group = "Columns"
     measures = {
         "quality": Measure(
-            "Quality (SDMetrics)", "higher", "The mean of how alike columns' shapes and pairs' trends are.", True
+            "Quality (SDMetrics)", "higher", "The mean of the scores of column shapes and of pair trends.", True
         ),
-        "quality_shapes": Measure("Columns' shapes", "higher", "How alike each column's distribution is.", True),
-        "quality_pairs": Measure(
-            "Pairs' trends", "higher", "How alike correlated or associated columns go together.", True
-        ),
+        "quality_shapes": Measure("Column shapes", "higher", "How similar the distribution of each column is.", True),
+        "quality_pairs": Measure("Pair trends", "higher", "How similar the dependence of related columns is.", True),
     }
     settings = {"as": "SDMetrics 0.32"}
 

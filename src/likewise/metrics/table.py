@@ -1,7 +1,7 @@
-"""Columns one at a time: how far apart real and fake values of each are, from 0 (alike) to 1 (nothing shared).
+"""Marginal distances of table columns between real and fake rows, from 0 (equal) to 1 (disjoint).
 
-Numbers: the largest gap between the two cumulative distributions (Kolmogorov, 1933; Smirnov, 1948). Categories: the
-total variation, half the sum of the differences of their shares. A missing value is a category of its own.
+Numbers: the Kolmogorov-Smirnov statistic (Kolmogorov, 1933; Smirnov, 1948). Categories: the total variation, half the
+sum of absolute differences of their shares. A missing value is a category of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from likewise.metrics.intervals import Estimate, jackknife_over
 
 @dataclass(frozen=True)
 class Column:
-    """One column compared: `bins` are (label, real share, fake share) for a picture of it."""
+    """Comparison of one column; `bins` are (label, real share, fake share) for its histogram."""
 
     name: str
     measure: str  #: "KS" for numbers, "TV" for categories
@@ -54,13 +54,13 @@ def mean_distance(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str,
 
 
 def shuffled(rows: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> list[dict[str, Any]]:
-    """The rows with each column permuted by itself: every marginal kept, every relation between columns broken."""
+    """The rows with each column permuted independently: marginals are kept, dependencies are removed."""
     table = {name: [rows[i].get(name) for i in rng.permutation(len(rows))] for name in rows[0]}
     return [{name: table[name][i] for name in table} for i in range(len(rows))]
 
 
 def cuts(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray | None]:
-    """By column of numbers the edges of its quarters, rising; None for a column of categories."""
+    """The quartile edges of each numeric column, ascending; None for a categorical column."""
     found: dict[str, np.ndarray | None] = {}
     for name in rows[0]:
         values = [row.get(name) for row in rows]
@@ -70,7 +70,7 @@ def cuts(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray | None]:
 
 
 def traits(row: Mapping[str, Any], cuts: Mapping[str, np.ndarray | None]) -> set[str]:
-    """What a row has that can be named: each column's category, or the quarter of `cuts` that its number lies in."""
+    """The named traits of a row: each column's category, or the quartile (see `cuts`) of its number."""
     found = set()
     for name, edges in cuts.items():
         value = row.get(name)
@@ -84,7 +84,7 @@ def traits(row: Mapping[str, Any], cuts: Mapping[str, np.ndarray | None]) -> set
 
 
 def _quarter(edges: np.ndarray, value: float) -> str:
-    """A value that equals an edge stands alone, so that what piles up at 0 is seen."""
+    """The range of a value, as text; a value that equals an edge is its own range, to show accumulation at e.g. 0."""
     place = int(np.searchsorted(edges, value, "left"))
     if place < len(edges) and edges[place] == value:
         return f"= {value:g}"
@@ -105,13 +105,13 @@ def missing(value: Any) -> bool:
 
 
 def numeric(values: Sequence[Any]) -> bool:
-    """Whether all that is there are numbers."""
+    """Whether all values that are not missing are numbers."""
     present = [v for v in values if not missing(v)]
     return bool(present) and all(isinstance(v, Real) and not isinstance(v, bool) for v in present)
 
 
 def cells(values: Sequence[Any]) -> np.ndarray:
-    """A column of numbers, float64 with shape (n,); NaN is what is missing or no number."""
+    """A numeric column as float64, shape (n,); NaN for missing or non-numeric values."""
     return np.array([float(v) if isinstance(v, Real) and not missing(v) else np.nan for v in values], np.float64)
 
 
@@ -121,13 +121,13 @@ def _present(values: Sequence[Any]) -> np.ndarray:
 
 
 def ks(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest gap between the cumulative distributions of two sorted samples, neither of them empty."""
+    """The Kolmogorov-Smirnov statistic of two sorted samples, shapes (n,) and (m,), neither of them empty."""
     at = np.concatenate([a, b])
     return float(np.abs(np.searchsorted(a, at, "right") / len(a) - np.searchsorted(b, at, "right") / len(b)).max())
 
 
 def _gap(x: Sequence[Any], y: Sequence[Any]) -> float:
-    """The larger of the gap between the distributions of what is there, and the gap between the shares missing."""
+    """The larger of the KS statistic of present values and the difference of the shares of missing values."""
     a, b = _present(x), _present(y)
     lacking = abs((1 - len(a) / len(x)) - (1 - len(b) / len(y)))
     if not len(b):
@@ -141,7 +141,7 @@ def _shares(values: Sequence[Any]) -> dict[str, float]:
 
 
 def variation(a: Mapping[Any, float], b: Mapping[Any, float]) -> float:
-    """The total variation between two distributions, each the shares of some values."""
+    """The total variation between two distributions, each given as the shares of its values."""
     return 0.5 * sum(abs(a.get(key, 0.0) - b.get(key, 0.0)) for key in a.keys() | b.keys())
 
 
@@ -151,7 +151,7 @@ def _number_bins(x: Sequence[Any], y: Sequence[Any], bins: int) -> tuple[tuple[s
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, bins + 1)
-    # Values beyond the edges stand in the outer bins, so that each side adds up to its share of present values.
+    # Values beyond the edges count in the outer bins, so that each side sums to its share of present values.
     counts = [np.histogram(np.clip(side, low, high), edges)[0] / len(all_of) for side, all_of in ((a, x), (b, y))]
     shown = [(f"{edges[i]:.4g} to {edges[i + 1]:.4g}", float(counts[0][i]), float(counts[1][i])) for i in range(bins)]
     lacking = (1 - len(a) / len(x), 1 - len(b) / len(y))
@@ -159,14 +159,14 @@ def _number_bins(x: Sequence[Any], y: Sequence[Any], bins: int) -> tuple[tuple[s
 
 
 class Columns(Metric):
-    """How far columns are from real ones, one at a time: see `mean_distance`."""
+    """The mean marginal distance of columns: see `mean_distance`."""
 
     name = "columns"
     needs = "row"
     group = "Columns"
     measures = {
         "columns": Measure(
-            "Columns' distance", "lower", "The mean over columns of KS (numbers) or total variation (categories)."
+            "Column distance", "lower", "The mean over columns of KS (numbers) or total variation (categories)."
         )
     }
 
@@ -176,4 +176,4 @@ class Columns(Metric):
         return {"columns": mean_distance(real, fake, seed)}
 
     def note(self, measure: str, real: Any, value: Estimate, floor: Estimate | None) -> str | None:
-        return "columns one at a time: shuffling them changes nothing here"
+        return "compares columns one at a time: it cannot detect wrong dependencies between columns"

@@ -1,8 +1,8 @@
-"""Texts as lists of words: how varied they are, how long, and how often they repeat one another.
+"""Statistics of collections of texts: diversity, length and repetition.
 
-Distinct-n is the number of different n-grams over the number of all n-grams (Li et al., 2016). It falls with the
-number of texts, so it is compared at equal n. Self-BLEU is how well the other texts foretell each one (Zhu et al.,
-2018), and repetition how much a text says again within itself (Welleck et al., 2020).
+Distinct-n is the number of different n-grams over the number of all n-grams (Li et al., 2016). It falls as the number
+of texts grows, so it is compared at equal n. Self-BLEU is the BLEU of each text with all others as references (Zhu et
+al., 2018); repetition is the share of n-grams that repeat within a text (Welleck et al., 2020).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from likewise.metrics.intervals import Estimate, jackknife_over, mean, proportio
 
 
 def words(text: str, by_character: bool) -> list[str]:
-    """The units of n-grams: what stands between spaces, or each character where a script puts no spaces."""
+    """The units of n-grams: whitespace-separated words, or characters for scripts without spaces."""
     return [c for c in text if not c.isspace()] if by_character else text.split()
 
 
 def spaced(texts: Sequence[str]) -> bool:
-    """Whether most of the texts have spaces, so that words can be told apart."""
+    """Whether most of the texts contain spaces, so that they can be split into words."""
     return sum(any(c.isspace() for c in text.strip()) for text in texts) > len(texts) / 2
 
 
 def distinct(texts: Sequence[str], order: int, by_character: bool) -> float:
-    """Distinct n-grams of `order` over all of them; 0 where there are none."""
+    """The number of different n-grams of `order` over the number of all; 0 if there are none."""
     grams = [
         tuple(units[i : i + order])
         for units in (words(text, by_character) for text in texts)
@@ -40,7 +40,7 @@ def distinct(texts: Sequence[str], order: int, by_character: bool) -> float:
 
 
 def repetition(text: str, by_character: bool, order: int = 4) -> float | None:
-    """The share of a text's n-grams of `order` that it has said before; None where it is shorter than that."""
+    """The share of a text's n-grams of `order` that occur earlier in it; None if it is shorter than that."""
     units = words(text, by_character)
     grams = [tuple(units[i : i + order]) for i in range(len(units) - order + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else None
@@ -49,14 +49,14 @@ def repetition(text: str, by_character: bool, order: int = 4) -> float | None:
 def self_bleu(texts: Sequence[str], by_character: bool) -> np.ndarray:
     """BLEU-4 of each text with all others as its references, in [0, 1], with shape (n,); n >= 2.
 
-    As sacrebleu's sentence_score of texts cut at spaces, with effective order and its "exp" smoothing.
+    Equals sacrebleu's sentence_score of texts split at spaces, with effective order and its "exp" smoothing.
     """
     cut = [words(text, by_character) for text in texts]
     lengths = Counter(len(units) for units in cut)
     matches, totals = np.zeros((len(cut), 4), int), np.zeros((len(cut), 4), int)
     for order in (1, 2, 3, 4):
         counts = [Counter(zip(*(units[i:] for i in range(order)), strict=False)) for units in cut]
-        # For each n-gram the text that has it most often, and how often the next one has it: what all others have.
+        # For each n-gram the highest count, the text that has it, and the second highest: the maximum over all others.
         most: dict[tuple[str, ...], tuple[int, int, int]] = {}
         for i, grams in enumerate(counts):
             for gram, count in grams.items():
@@ -71,7 +71,7 @@ def self_bleu(texts: Sequence[str], by_character: bool) -> np.ndarray:
 
 
 def _bleu(matches: np.ndarray, totals: np.ndarray, length: int, lengths: Counter[int]) -> float:
-    """BLEU of one text of `length` units; lengths: of all texts, itself among them."""
+    """BLEU of one text of `length` units; lengths: of all texts, including this one."""
     if not matches[0]:
         return 0.0
     others = [other for other, count in lengths.items() if other != length or count > 1]
@@ -86,12 +86,12 @@ def _bleu(matches: np.ndarray, totals: np.ndarray, length: int, lengths: Counter
     return exp(min(0.0, 1 - closest / length) + sum(logs) / len(logs))
 
 
-#: the trait of a text in which a word is new: what a model spells wrongly is each time another word
+#: the trait of a text that contains a new word: misspelled words differ each time, so each alone would be too rare
 NEW_WORD = "a word that no training text has"
 
 
 def traits(text: str, by_character: bool, known: Container[str]) -> set[str]:
-    """What a text has that can be named: its words, its runs of two, and whether any word is not among `known`."""
+    """The named traits of a text: its words, its word pairs, and whether it has a word that is not in `known`."""
     units = words(text, by_character)
     between = "" if by_character else " "
     found = {f"“{unit}”" for unit in units} | {f"“{a}{between}{b}”" for a, b in itertools.pairwise(units)}
@@ -101,8 +101,8 @@ def traits(text: str, by_character: bool, known: Container[str]) -> set[str]:
 def text_statistics(texts: Sequence[str], by_character: bool, seed: int = 0) -> dict[str, Estimate]:
     """Keys distinct_1 to distinct_3, self_bleu, repetition, length (in characters), repeated (equal to another text).
 
-    Repetition is the mean over the texts of four units or more, and left out where there are none; self-BLEU, over the
-    texts as they are, is left out for a single one. Its interval is over texts, the references staying as they are.
+    repetition is the mean over texts of at least four units, and left out if there are none; self_bleu is left out
+    for a single text, and its interval is over texts with the references fixed.
     """
     result = {
         f"distinct_{order}": jackknife_over(lambda part, k=order: distinct(part, k, by_character), [texts], seed)
@@ -122,7 +122,7 @@ def text_statistics(texts: Sequence[str], by_character: bool, seed: int = 0) -> 
 
 
 def shuffled(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """The texts with all their characters dealt anew: lengths and character counts kept, order lost."""
+    """The texts with all their characters permuted: lengths and character counts are kept, the order is lost."""
     pool = np.array(list("".join(texts)))
     pool = pool[rng.permutation(len(pool))]
     stops = np.cumsum([len(text) for text in texts])
@@ -138,15 +138,15 @@ class Texts(Metric):
     floor = "held_out"
     measures = {
         "distinct_1": Measure("Distinct-1", "real", "Different words over all words.", True),
-        "distinct_2": Measure("Distinct-2", "real", "Different pairs of words over all pairs.", True),
-        "distinct_3": Measure("Distinct-3", "real", "Different runs of three words over all such runs.", True),
+        "distinct_2": Measure("Distinct-2", "real", "Different word pairs over all word pairs.", True),
+        "distinct_3": Measure("Distinct-3", "real", "Different word triples over all word triples.", True),
         "length": Measure("Mean length", "real", "Characters in a text."),
         "repeated": Measure("Repeated texts", "real", "The share of texts that equal another one.", True),
         "self_bleu": Measure(
-            "Self-BLEU", "real", "How well the other texts foretell each one: high is monotony.", True
+            "Self-BLEU", "real", "The BLEU of each text with all others as references; high: low diversity.", True
         ),
         "repetition": Measure(
-            "Repetition", "real", "Of a text's runs of four words, the share said before in it.", True
+            "Repetition", "real", "The share of a text's 4-grams of words that occur earlier in it.", True
         ),
     }
 
@@ -159,4 +159,4 @@ class Texts(Metric):
     def note(self, measure: str, real: Sequence[str], value: Estimate, floor: Estimate | None) -> str | None:
         if spaced(real) or measure in ("length", "repeated"):
             return None
-        return "words are characters here: these texts have no spaces"
+        return "these texts have no spaces: each character counts as a word"

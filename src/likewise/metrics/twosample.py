@@ -1,8 +1,8 @@
-"""The classifier two-sample test (Lopez-Paz and Oquab, 2017): the discriminator as a judge, properly.
+"""The classifier two-sample test (Lopez-Paz and Oquab, 2017): a classifier ("judge") separates real from fake items.
 
-A fresh judge learns on one half of the real and fake items and is asked about the other half. If nothing gives the
-fakes away it is right half of the time. Which of three judges it is, is chosen inside the training half, so that the
-test half is looked at once.
+The judge is trained on one half of the real and fake items and tested on the other half; its accuracy is 50% if the
+two are indistinguishable. It is chosen among three classifiers within the training half, so that the test half is used
+only once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from likewise.metrics.intervals import Estimate, generator, percentiles, proport
 
 Array = NDArray[np.float64]
 
-#: Each judge is blind to something the others see: means only, smooth shapes, single columns and their thresholds.
+#: Three kinds of classifiers with different strengths: differences of means, smooth shapes, thresholds of features.
 JUDGES: dict[str, Callable[[], Any]] = {
     "linear": lambda: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
     "kernel": lambda: SVC(C=3.0),
@@ -32,20 +32,20 @@ JUDGES: dict[str, Callable[[], Any]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge said of the items it had not learned from."""
+    """The judge's result on the test half."""
 
-    judge: str  #: which of JUDGES it was
+    judge: str  #: the chosen key of JUDGES
     measures: dict[str, Estimate]  #: accuracy, auc, precision, recall, f1; "fake" is the positive class
-    p_value: float  #: of the judge's ranking (Mann-Whitney, one-sided), if real and fake had one distribution
-    asked: NDArray[np.int64]  #: the fakes the judge was asked about, by index, the most recognisable first
-    suspicion: Array  #: for each of them the share of the real items asked about that look less suspect, in [0, 1]
-    accused: NDArray[np.int64]  #: the real items it was asked about, by index, those most mistaken for fakes first
-    accusation: Array  #: for each of them the share of the fakes asked about that look less suspect, in [0, 1]
-    tested: int  #: how many items it was asked about
+    p_value: float  #: of the judge's ranking (Mann-Whitney, one-sided) under equal distributions of real and fake
+    asked: NDArray[np.int64]  #: indices of the fakes in the test half, the most recognisable first
+    suspicion: Array  #: for each of them the share of the test half's real items with a lower score, in [0, 1]
+    accused: NDArray[np.int64]  #: indices of the real items in the test half, the most fake-looking first
+    accusation: Array  #: for each of them the share of the test half's fakes with a lower score, in [0, 1]
+    tested: int  #: the number of items in the test half
 
 
 def two_sample_test(real: Array, fake: Array, seed: int = 0, judges: Sequence[str] = tuple(JUDGES)) -> Verdict:
-    """Train and ask a judge. real: shape (N, D); fake: shape (M, D), of which min(N, M) >= 8 of each are used."""
+    """Train and test a judge on n = min(N, M) of each. real: shape (N, D); fake: (M, D). Raises ValueError if n < 8."""
     n = min(len(real), len(fake))
     if n < 8:
         raise ValueError(f"{n} items: a judge needs at least 8 real and 8 fake ones")
@@ -70,18 +70,18 @@ def two_sample_test(real: Array, fake: Array, seed: int = 0, judges: Sequence[st
 
 
 def own_judge(real: Array, fake: Array, seed: int = 0) -> dict[str, Estimate]:
-    """How well a model's own discriminator tells the two apart: keys accuracy and auc; "fake" is the positive class.
+    """Accuracy and AUC (keys accuracy, auc) of a model's own discriminator; "fake" is the positive class.
 
-    real: its logits of real items, shape (N,), higher = more real; fake: of samples, shape (M,); N, M >= 4. Its logits
-    have no natural zero (a relativistic or Wasserstein loss has none), so one half of each says where to cut, and the
-    other half how often that is right.
+    real: its logits of real items, shape (N,), higher = more real; fake: of samples, shape (M,). Its logits have no
+    natural zero (with a relativistic or Wasserstein loss), so the threshold is chosen on one half of each and tested
+    on the other half. Raises ValueError if N < 4 or M < 4.
     """
     n = min(len(real), len(fake))
     if n < 4:
         raise ValueError(f"{n} items: a discriminator needs at least 4 real and 4 generated ones")
     half = n // 2
     picks = [generator(seed, "own judge", k).permutation(len(side))[:n] for k, side in enumerate((real, fake))]
-    real, fake = -real[picks[0]], -fake[picks[1]]  # suspicion
+    real, fake = -real[picks[0]], -fake[picks[1]]  # higher = more likely fake
     cut = _cut(real[:half], fake[:half])
     scores = np.concatenate([real[half:], fake[half:]]) - cut
     found = _measures(scores, np.repeat([0, 1], n - half), seed)
@@ -89,7 +89,7 @@ def own_judge(real: Array, fake: Array, seed: int = 0) -> dict[str, Estimate]:
 
 
 def _cut(real: Array, fake: Array) -> float:
-    """Above which suspicion calling an item fake is right most often: in the middle of the best gap."""
+    """The threshold with the highest accuracy, above which an item counts as fake; the middle one of equal ones."""
     both = np.sort(np.concatenate([real, fake]))
     cuts = np.concatenate([[both[0] - 1], (both[1:] + both[:-1]) / 2, [both[-1] + 1]])
     right = np.searchsorted(np.sort(real), cuts, "right") - np.searchsorted(np.sort(fake), cuts, "right")
@@ -98,13 +98,13 @@ def _cut(real: Array, fake: Array) -> float:
 
 
 def _most_suspect(scores: Array, others: Array) -> tuple[NDArray[np.int64], Array]:
-    """The order from the most suspect on, and in that order the share of `others` that score lower."""
+    """The order by descending score, and in that order the share of `others` that score lower."""
     order = np.argsort(-scores, kind="stable")
     return order, np.searchsorted(np.sort(others), scores[order], "left") / len(others)
 
 
 def _best(x: Array, y: NDArray, judges: Sequence[str]) -> str:
-    """The judge with the best area under the curve when it learns from three quarters and is asked about the rest."""
+    """The judge with the highest area under the ROC curve on a quarter of the items, trained on the rest."""
     quarter = np.zeros(len(y), bool)
     for label in (0, 1):
         members = np.flatnonzero(y == label)
@@ -117,7 +117,7 @@ def _best(x: Array, y: NDArray, judges: Sequence[str]) -> str:
 
 
 def roc_area(scores: Array, truth: NDArray) -> float:
-    """The area under the ROC curve: the chance that an item of truth 1 scores above one of truth 0 (ties count half).
+    """The area under the ROC curve: the probability that an item of truth 1 scores above one of truth 0 (ties: half).
 
     scores, truth: shape (n,).
     """
@@ -129,11 +129,11 @@ def roc_area(scores: Array, truth: NDArray) -> float:
 def area_replicates(below: Array, above: Array, p: Array, q: Array) -> Array:
     """`roc_area` of bootstrap samples, shape (R,).
 
-    below, above: scores with shapes (N,) and (M,). p, q: how often each is drawn, with shapes (R, N) and (R, M).
+    below, above: scores with shapes (N,) and (M,). p, q: counts of each in each sample, shapes (R, N) and (R, M).
     """
     values = np.concatenate([below, above])
     order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))  # of each run of equal scores
+    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))  # of each group of equal scores
     none = np.zeros_like(p[:, :1])
     counts = (np.hstack([p, none.repeat(len(above), 1)]), np.hstack([none.repeat(len(below), 1), q]))
     first, second = (np.add.reduceat(each[:, order], starts, axis=1) for each in counts)
@@ -147,7 +147,7 @@ def _measures(scores: Array, truth: NDArray, seed: int) -> dict[str, Estimate]:
     hits = float((said & (truth == 1)).sum())
     precision = proportion(hits / said.sum() if said.any() else 0.0, float(said.sum()))
     recall = proportion(hits / truth.sum(), float(truth.sum()))
-    # Real and fake items are drawn apart, as they were collected.
+    # Real and fake items are resampled separately, as they were collected.
     real, fake = np.flatnonzero(truth == 0), np.flatnonzero(truth == 1)
     p, q = resamples(len(real), seed, 500), resamples(len(fake), seed + 1, 500)
     areas = area_replicates(scores[real], scores[fake], p, q)

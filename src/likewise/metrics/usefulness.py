@@ -1,7 +1,7 @@
-"""Is it useful? Train on synthetic, test on real (Esteban et al., 2017), for rows: each column told from the others.
+"""Train on synthetic, test on real (TSTR; Esteban et al., 2017), for tables: each column predicted from the others.
 
-A forest (Breiman, 2001) learns every column in turn from all others, a number as which quarter of the real values it
-is in, and is asked about held-out rows. One number then serves tables of any kind: the share of cells told right.
+A random forest (Breiman, 2001) is trained to predict each column from all others (a number as its quartile in the real
+data) and tested on held-out rows. The score, the share of cells predicted correctly, applies to tables of any kind.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from likewise.metrics.table import cells, numeric
 
 Rows = Sequence[Mapping[str, Any]]
 
-#: of a table with more columns so many are asked about, evenly spread, the last among them
+#: in a table with more columns, this many are predicted: evenly spaced, including the last one
 MOST_COLUMNS = 16
-#: values of a category that are told apart; the rest count as one
+#: the most frequent categories that are distinguished; the rest count as one
 MOST_KINDS = 64
 
 
 class Exam:
-    """Questions about held-out rows; what learns from any other rows can be asked them."""
+    """A prediction task on held-out rows; models trained on any rows of the same table can be scored on it."""
 
     def __init__(self, real: Rows, test: Rows) -> None:
-        """real: training rows, that say what columns are; test: held-out rows, that are asked about."""
+        """real: training rows, which define the columns' types; test: held-out rows, at least two with two columns."""
         names = list(test[0])
         if len(names) < 2 or len(test) < 2:
-            raise ValueError(f"{len(names)} columns and {len(test)} rows: telling one from others needs two of each")
+            raise ValueError(f"{len(names)} columns and {len(test)} rows: TSTR needs at least two of each")
         self._codes = {name: _Codes([row.get(name) for row in real]) for name in names}
         self._asked = [names[i] for i in sorted({-1 - round(i) for i in np.linspace(0, len(names) - 1, MOST_COLUMNS)})]
         self._x, self._y = self._tables(test)
@@ -42,7 +42,7 @@ class Exam:
         return x, {name: self._codes[name].kind(columns[name]) for name in self._asked}
 
     def taken_by(self, rows: Rows, seed: int = 0) -> Estimate:
-        """The share of held-out cells that forests which learned from `rows` tell right, by the bootstrap over rows."""
+        """The share of held-out cells predicted correctly by forests trained on `rows`, with a bootstrap over rows."""
         x, y = self._tables(rows)
         names = list(self._codes)
         right = np.zeros((len(self._x), len(self._asked)))
@@ -54,7 +54,7 @@ class Exam:
 
 
 class _Codes:
-    """A column's cells as what a tree splits (`place`) and as what it can be asked (`kind`)."""
+    """A column's cells as inputs of a tree (`place`) and as class labels (`kind`)."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         self._number = numeric(values)
@@ -63,7 +63,7 @@ class _Codes:
             self._cuts = np.unique(np.nanquantile(column, [0.25, 0.5, 0.75]))
             return
         keys, counts = np.unique([str(v) for v in values], return_counts=True)
-        # The most frequent first, so that neighbours in this order are alike in how common they are.
+        # The most frequent first, so that adjacent codes have similar frequencies.
         self._index = {str(keys[i]): n for n, i in enumerate(np.argsort(-counts, kind="stable")[:MOST_KINDS])}
 
     def place(self, values: Sequence[Any]) -> NDArray[np.float64]:

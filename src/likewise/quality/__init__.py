@@ -1,1 +1,1 @@
-"""What may be wrong with the data, and what they can support."""
+"""Data quality checks, and what the data can support."""

@@ -1,6 +1,6 @@
-"""All checks of the data together: what is suspected of which record, and what is known of the whole.
+"""Runs all data checks: the suspicious records with reasons, and statistics of the whole data set.
 
-Nothing is changed or left out: a record is named, with a reason, and its owner decides.
+The data are not changed: suspicious records are reported, and the user decides.
 
 `Quality.to_json` is part of look.json, whose keys docs/reference/look-json.md lists.
 """
@@ -27,35 +27,35 @@ from likewise.quality.scan import Scan
 from likewise.spaces import Tokens
 
 Check = Literal["equal", "near", "conflict", "label", "pair", "outlier"]
-#: what each check means, for readers
+#: a description of each check, for readers
 CHECKS: dict[Check, str] = {
     "conflict": "equal items with different labels",
-    "label": "labels that two judges doubt",
-    "pair": "pairs whose halves do not fit",
+    "label": "labels that two classifiers doubt",
+    "pair": "pairs that do not match",
     "outlier": "outliers",
     "near": "near duplicates",
     "equal": "equal items",
 }
-#: items judged for all columns of a table together
+#: the maximum number of items classified, over all columns of a table together
 _JUDGED = 24_000
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A record that its owner should look at. `score` orders the suspects of one check, larger first."""
+    """A record that the user should inspect. `score` orders the suspects of one check, larger first."""
 
     record: int
     check: Check
     field: str
     reason: str
     score: float
-    #: records to be shown with it: those it repeats, or its nearest neighbours
+    #: records to show with it: those it repeats, or its nearest neighbours
     beside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What is known of a field of labels, or of a table's column of categories."""
+    """Statistics of a label field, or of a categorical column of a table."""
 
     name: str
     balance: labels.Balance
@@ -64,16 +64,16 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Quality:
-    """What was found. Records are indices of `Scan.records`."""
+    """The result of all checks. Records are indices of `Scan.records`."""
 
     count: int
     looked: int
     distinct: int
-    searched: int  #: records among which equal ones were sought
+    searched: int  #: the number of records among which equal ones were searched
     groups: list[list[int]]  #: records that repeat each other, equal or nearly
     suspects: list[Suspect]  #: by check, the most suspected first
     labelled: list[Labelled]
-    matched: dict[str, pairs.Matched]  #: by the field that is given
+    matched: dict[str, pairs.Matched]  #: by the name of the condition field
     diversity: Diversity
     dimension: float
     seconds: float
@@ -83,7 +83,7 @@ class Quality:
         return [s for s in self.suspects if s.check in checks]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON: how many are suspected, but not which."""
+        """As JSON: the number of suspects by check, without the records."""
         return {
             "records": self.count,
             "looked_at": self.looked,
@@ -126,7 +126,7 @@ class Quality:
 def assess(
     scan: Scan, modality: Modality, conditions: Mapping[str, Encoding], seed: int = 0, most: int = MOST
 ) -> Quality | None:
-    """Check the readable records. None where there are no two different ones."""
+    """Check the readable records. None if all of them are equal."""
     started = time.perf_counter()
     records = scan.records
     if len(records) < 2 or (not records.streamed and len(set(records.digests())) < 2):
@@ -136,7 +136,7 @@ def assess(
         return None
     notes = []
     if items.looked < len(records):
-        notes.append(f"{items.looked:,} of {len(records):,} records, drawn at random, were looked at closely")
+        notes.append(f"a random subset of {items.looked:,} of {len(records):,} records was checked in detail")
     equal = items.equal if records.streamed else _equal(records)
     near = [*scan.near, *duplicates.near_pairs(items)]
     groups = duplicates.groups(len(records), [*near, *((g[0], i) for g in equal for i in g[1:])])
@@ -157,7 +157,7 @@ def assess(
             doubted += [
                 Suspect(
                     int(which[i]), "pair", name,
-                    f"{name} fits {found.ranks[i]:.0%} of other items better", float(found.ranks[i]),
+                    f"{name} matches {found.ranks[i]:.0%} of other items better", float(found.ranks[i]),
                 )
                 for i in found.suspects
             ]  # fmt: skip
@@ -190,7 +190,7 @@ def _equal(records: Records) -> list[list[int]]:
 
 
 def _repeats(groups: list[list[int]], equal: list[list[int]]) -> list[Suspect]:
-    """All but the first of each group."""
+    """Suspects for all members of each group except the first."""
     number = {i: g for g, group in enumerate(equal) for i in group}
     out = []
     for group in groups:
@@ -208,14 +208,14 @@ def _labels(
     records: Records, modality: Modality, conditions: Mapping[str, Encoding], items: Items, equal: list[list[int]],
     seed: int,
 ) -> tuple[list[Labelled], list[Suspect]]:  # fmt: skip
-    """Fields of labels are judged by the features of the target; columns of a table by all the others."""
+    """Label fields are predicted from the features of the target; a table's columns from all other columns."""
     labelled: list[Labelled] = []
     suspects: list[Suspect] = []
     which = items.where.tolist()
     for name, given in conditions.items():
         if not _is_label(given):
             continue
-        # a stream's labels are read for the items only: to read all of them is to read all of the data
+        # Labels of a stream are read for the selected items only: reading all of them would read all of the data.
         column = records.columns[name]
         all_of = {i: column[i] for i in which} if records.streamed else dict(enumerate(column))
         names = dict(zip(all_of, given.modality.labels([*all_of.values()])[""], strict=True))
@@ -232,7 +232,7 @@ def _labels(
                 ]
     column = records.columns[records.target]
     columns = modality.labels([column[i] for i in which] if records.streamed else [*column])
-    columns.pop("", None)  # a label that is itself what is learned has no features beside it
+    columns.pop("", None)  # a label that is itself the target has no features to predict it from
     some = np.sort(generator(seed, "columns").permutation(len(items))[: _JUDGED // max(1, len(columns))])
     values = [column[which[i]] for i in some.tolist()]
     for name, all_of in columns.items():
@@ -245,11 +245,11 @@ def _labels(
 
 
 def _doubts(name: str, judged: labels.Judged | None, items: Items, which: NDArray[np.int64]) -> list[Suspect]:
-    """which: the items that were judged."""
+    """Suspects of the "label" check; which: indices of the items that were classified."""
     return [
         Suspect(
             int(items.where[which[d.item]]), "label", name,
-            f"{name} {d.label!r} looks like {d.instead!r} (judges: {d.probability:.0%})", d.probability,
+            f"{name} {d.label!r} looks like {d.instead!r} (classifiers: {d.probability:.0%})", d.probability,
             tuple(items.where[items.nearest[which[d.item], :3]].tolist()),
         )
         for d in (judged.doubts if judged else ())

@@ -1,9 +1,10 @@
-"""Diversity against size: how many different items the data hold, and whether twice as many would bring new ones.
+"""Diversity as a function of size: the effective number of different items, and whether more data would add new ones.
 
-The Vendi score (Friedman and Dieng, 2023) is the exponential of the entropy of the eigenvalues of K / n: n where no two
-items are alike, 1 where all are equal. Here two items are alike by exp(-1/2) at a third of the median distance of
-random pairs: a scale of the nearest neighbours' own size would call any data diverse, five kinds with a little noise
-too. The other curve is the distance from items to the nearest of a growing number of others.
+The Vendi score (Friedman and Dieng, 2023) is the exponential of the entropy of the eigenvalues of K / n: n if all items
+are dissimilar, 1 if all are equal. The similarity is a Gaussian kernel whose standard deviation is a third of the
+median distance of random pairs. (With a scale of the size of nearest-neighbour distances any data would count as
+diverse, even five classes with a little noise.) The second curve is the distance to the nearest of a growing number of
+other items.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from likewise.metrics.intervals import generator
 from likewise.metrics.neighbours import nearest
 from likewise.quality.items import Items
 
-#: items of which the score is computed at most, and items that ask for their nearest neighbour
+#: the maximum number of items for the score, and of items whose nearest neighbour is searched
 MOST, ASKED = 2000, 500
 _SMALLEST = 16
-#: at what share of the median distance two items are alike by exp(-1/2)
+#: the kernel's standard deviation, as a share of the median distance
 _SCALE = 1 / 3
 
 Curve = list[tuple[int, float]]
@@ -33,28 +34,28 @@ class Diversity:
     """Curves of (items, value), each at doubling sizes."""
 
     vendi: Curve
-    nearest: Curve  #: mean distance to the nearest, as a share of the median distance of random pairs
+    nearest: Curve  #: mean distance to the nearest item, as a share of the median distance of random pairs
 
     @property
     def gain(self) -> float | None:
-        """By what factor the last doubling raised the score, in [1, 2]; None where there was none."""
+        """The factor by which the last doubling raised the score, in [1, 2]; None if there was no doubling."""
         return self.vendi[-1][1] / self.vendi[-2][1] if len(self.vendi) > 1 else None
 
     @property
     def nearer(self) -> float | None:
-        """By what share the last doubling brought the nearest item nearer."""
+        """The share by which the last doubling reduced the distance to the nearest item; None if there was none."""
         if len(self.nearest) < 2 or not self.nearest[-2][1]:
             return None
         return 1 - self.nearest[-1][1] / self.nearest[-2][1]
 
 
 def diversity(items: Items, seed: int = 0) -> Diversity:
-    """Both curves of random items of growing number, each set holding the smaller ones."""
+    """Both curves over random subsets of growing size; each subset contains the smaller ones."""
     order = generator(seed, "diversity").permutation(len(items))
     x = items.x[order].astype(np.float64)
     some = x[:MOST]
     apart = cdist(some, some)
-    # all pairs alike would have no scale: the mean is zero only where all items are
+    # The median may be zero if many items are equal; the mean is zero only if all are.
     unit = float(np.median(apart[np.triu_indices(len(some), 1)]) or apart.mean() or 1.0)
     kernel = np.exp(-0.5 * (apart / (_SCALE * unit)) ** 2)
     asked = x[: min(ASKED, len(x) // 4)]
@@ -66,14 +67,14 @@ def diversity(items: Items, seed: int = 0) -> Diversity:
 
 
 def vendi(kernel: NDArray[np.float64]) -> float:
-    """exp of the entropy of the eigenvalues of kernel / n; kernel: (n, n), positive definite, its diagonal is 1."""
+    """exp of the entropy of the eigenvalues of kernel / n; kernel: (n, n), positive definite, with unit diagonal."""
     values = eigvalsh(kernel / len(kernel))
     values = values[values > 1e-12]
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
 def doublings(count: int) -> list[int]:
-    """count, and its halves down to some: ascending."""
+    """`count` and its repeated halves, at least `_SMALLEST`, ascending."""
     sizes = [count]
     while sizes[-1] // 2 >= _SMALLEST:
         sizes.append(sizes[-1] // 2)

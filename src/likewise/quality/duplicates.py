@@ -1,9 +1,9 @@
-"""Groups of items that are the same but for a trifle: equal ones, those that look alike, and those too near by chance.
+"""Groups of duplicates: equal items, items that look alike, and items closer than expected by chance.
 
-Two items are near duplicates when they are much nearer to each other than to their further neighbours (the ratio test
-of Lowe, 2004, which `metrics.copies` uses too). How near that is depends on the data: in d dimensions, d(1) / d(k) of
-random points falls below r with probability of about (k - 1) r^d, so r is chosen to make one chance pair expected in
-all of the data. d is the maximum likelihood estimate of Levina and Bickel (2005).
+Two items are near duplicates if they are much closer to each other than to their other neighbours (the ratio test of
+Lowe, 2004, also used in `metrics.copies`). The threshold depends on the data: in d dimensions, d(1) / d(k) of random
+points falls below r with probability of about (k - 1) r^d, so r is chosen such that one chance pair is expected in the
+whole data set. d is the maximum likelihood estimate of Levina and Bickel (2005).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from scipy.sparse.csgraph import connected_components
 from likewise.metrics.copies import RATIO
 from likewise.quality.items import Items
 
-#: chance pairs that are expected in all of the data
+#: the number of chance pairs expected in the whole data set
 _CHANCE = 1.0
 
 
 def dimension(items: Items) -> float:
-    """How many dimensions the data locally have (Levina and Bickel, 2005, with MacKay and Ghahramani's mean of 1/d)."""
+    """The local intrinsic dimension (Levina and Bickel, 2005, with MacKay and Ghahramani's mean of 1/d)."""
     far = items.distances[:, -1:]
     logs = np.log(far / np.maximum(items.distances[:, :-1], 1e-12 * np.maximum(far, 1e-300)))
     each = logs[(items.distances > 0).all(1)]
@@ -31,7 +31,7 @@ def dimension(items: Items) -> float:
 
 
 def near_pairs(items: Items) -> list[tuple[int, int]]:
-    """Pairs of records that are near duplicates, by features."""
+    """Pairs of record indices (i < j) that are near duplicates by features, ascending."""
     count = items.distances.shape[1]
     if count < 3:
         return []
@@ -39,13 +39,13 @@ def near_pairs(items: Items) -> list[tuple[int, int]]:
     own = ratio * items.distances[:, -1]
     a, k = np.nonzero(items.distances[:, :-1] <= own[:, None])
     b = items.nearest[a, k]
-    both = items.distances[a, k] <= own[b]  # each is as near to the other
+    both = items.distances[a, k] <= own[b]  # the condition holds in both directions
     ends = np.sort(np.stack([items.where[a[both]], items.where[b[both]]], 1), 1)
     return sorted({(int(i), int(j)) for i, j in ends})
 
 
 def groups(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """The connected groups of `count` records that `pairs` make, the largest first; each ascending."""
+    """The connected components of `count` records with edges `pairs`, the largest first; each ascending."""
     edges = np.array([*pairs], np.int64).reshape(-1, 2)
     if not len(edges):
         return []

@@ -1,7 +1,7 @@
-"""The items that are looked at closely: some of the records, each different from the others, and their features.
+"""The items that are checked in detail: a subset of distinct records, with their features and nearest neighbours.
 
-Neighbours are sought among principal components (Pearson, 1901) of the modality's own features, and the length of what
-the components leave out: no trained network is needed, and nothing is downloaded.
+Neighbours are searched among principal components (Pearson, 1901) of the modality's own features plus the length of the
+residual: no trained network is needed and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from likewise.modalities.base import BadValue, Modality
 
 Array = NDArray[np.float32]
 
-#: items, numbers of features, and characters that are looked at, so that a look takes seconds and some 100 MiB
+#: limits for the number of items, of feature values and of characters, to keep the checks within seconds and 100 MiB
 MOST, _CELLS, _CHARACTERS = 10_000, 2**25, 3_000_000
-#: items that are looked at however long they are
+#: the minimum number of items that are checked, regardless of their length
 _FEWEST = 100
 COMPONENTS = 64
-#: neighbours of each item
+#: the number of neighbours of each item
 NEIGHBOURS = 10
 _CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Items:
-    """Different items, with their features and nearest neighbours."""
+    """Distinct items with their features and nearest neighbours."""
 
-    #: (N,) which records they are, ascending
+    #: (N,) their record indices, ascending
     where: NDArray[np.int64]
-    #: how many records were read for them: more than N where records repeat each other
+    #: the number of records read to find them: more than N if records repeat
     looked: int
-    #: for each group of equal records among those read: which records
+    #: for each group of equal records among those read, the record indices
     equal: list[list[int]]
     #: (N, F) standardised features in [-5, 5]
     standard: Array
-    #: (N, D) principal components of them and the length of the rest
+    #: (N, D) principal components of `standard` and the length of the residual
     x: Array
-    #: (N, K) distances to the K nearest other items in `x`, and which items they are, nearest first
+    #: (N, K) distances to the K nearest other items in `x`, and their item numbers, nearest first
     distances: Array
     nearest: NDArray[np.int64]
 
@@ -57,10 +57,10 @@ class Items:
 
 
 def take(records: Records, modality: Modality, seed: int = 0, most: int = MOST) -> Items:
-    """Look at up to `most` records, drawn at random where there are more. Needs at least two different ones."""
+    """Features and neighbours of up to `most` random records, of which at least two must differ."""
     where = _drawn(records, modality, seed, most)
     column = records.columns[records.target]
-    if records.streamed:  # the scan has not read all of them
+    if records.streamed:  # the scan has read only a part of the data
         where = np.array([i for i in where.tolist() if _readable(column[i], modality)], np.int64)
     groups: dict[str, list[int]] = {}
     for index, digest in zip(where.tolist(), records.subset(where).digests(), strict=True):
@@ -74,7 +74,7 @@ def take(records: Records, modality: Modality, seed: int = 0, most: int = MOST) 
 
 
 def features(values: Sequence[Any], modality: Modality) -> Array:
-    """`Modality.features` of raw values, piece by piece: shape (N, F)."""
+    """`Modality.features` of raw values, computed in chunks: shape (N, F), float32."""
     parts = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(values), _CHUNK):
@@ -84,9 +84,9 @@ def features(values: Sequence[Any], modality: Modality) -> Array:
 
 
 def standardise(x: Array) -> Array:
-    """x, with shape (N, F), less its mean, over its spread; what varies less than the median feature is not enlarged.
+    """(x - mean) / scale for x of shape (N, F), clipped to [-5, 5]; the scale is at least the median feature's.
 
-    So the dark corners of pictures stay dark, and the length of a text does not drown its letters.
+    The minimum prevents nearly constant features (the dark corners of pictures) from being amplified.
     """
     spread = x.std(0)
     varies = spread > 1e-6
@@ -95,7 +95,7 @@ def standardise(x: Array) -> Array:
 
 
 def components(standard: Array, seed: int = 0, count: int = COMPONENTS) -> Array:
-    """The leading components of standardised features (N, F), and the length of the rest: shape (N, D)."""
+    """The leading components of standardised features (N, F), and the length of the residual: shape (N, D)."""
     count = max(1, min(count, *(n - 1 for n in standard.shape)))
     if standard.shape[1] <= count + 1:
         return standard
@@ -106,11 +106,11 @@ def components(standard: Array, seed: int = 0, count: int = COMPONENTS) -> Array
 
 
 def neighbours(x: Array, count: int = NEIGHBOURS) -> tuple[Array, NDArray[np.int64]]:
-    """Distances to the nearest other rows of x, and which they are, both with shape (N, min(count, N - 1))."""
+    """Distances to the nearest other rows of x and their indices, both with shape (N, min(count, N - 1))."""
     count = min(count, len(x) - 1)
     search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(x)
     _, index = search.kneighbors()  # a row is not its own neighbour
-    # The search multiplies matrices, which cannot tell near from equal; these few distances are computed as such.
+    # The search uses matrix products, which are inexact for nearly equal rows; these few distances are recomputed.
     exact = np.stack([np.linalg.norm(x - x[index[:, k]], axis=1) for k in range(count)], 1)
     order = np.argsort(exact, 1, kind="stable")
     return np.take_along_axis(exact, order, 1), np.take_along_axis(index, order, 1).astype(np.int64)
@@ -125,12 +125,12 @@ def _readable(value: Any, modality: Modality) -> bool:
 
 
 def _drawn(records: Records, modality: Modality, seed: int, most: int) -> NDArray[np.int64]:
-    """Which records are read, ascending."""
+    """The record indices to read, ascending."""
     order = generator(seed, "look").permutation(len(records))
     column = records.columns[records.target]
     some = [column[i] for i in order[:64].tolist()]
     most = min(most, _CELLS // max(1, features(some[:1], modality).shape[1]))
-    if "text" in modality.forms:  # long texts take long
+    if "text" in modality.forms:  # limit the total number of characters
         texts = modality.as_form([modality.read(each) for each in some], "text")
         most = min(most, int(_CHARACTERS / max(1.0, float(np.mean([len(text) for text in texts])))))
     return np.sort(order[: max(most, _FEWEST)])

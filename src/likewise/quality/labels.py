@@ -1,8 +1,8 @@
-"""Labels: how they are shared out, and which of them two judges would not have given.
+"""Labels: class balance, and labels that two classifiers doubt.
 
-Confident learning (Northcutt et al., 2021): an item is suspected when a judge who has not seen its label gives another
-class at least the probability that this class's own items get on average. The judges are the item's nearest neighbours
-and a linear discriminant that was fitted on other folds; their probabilities are averaged, so neither can accuse alone.
+Confident learning (Northcutt et al., 2021): a label is doubted if classifiers not trained on it give another class at
+least the mean probability that this class has on its own items. The classifiers are the nearest neighbours and a linear
+discriminant fitted on other folds; their probabilities are averaged, so neither can decide alone.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from likewise.metrics.intervals import Estimate, proportion
 from likewise.quality.items import Array
 
 FOLDS = 5
-#: items that a class needs to be judged, and to be learned as such: below it is called rare
+#: the minimum number of items of a class for it to be judged; smaller classes are called rare
 FEWEST = 10
-#: how much larger the largest class may be than the smallest before that is called imbalance
+#: the ratio of the largest to the smallest class above which data are called imbalanced
 IMBALANCE = 10.0
-#: balanced accuracy below which the judges know too little for their doubts to mean anything
+#: the minimum balanced accuracy of the classifiers for their doubts to be reported
 KNOWING = 0.8
 
 
 @dataclass(frozen=True)
 class Balance:
-    """How many items each class has, the largest first."""
+    """The number of items of each class, the largest first."""
 
     counts: dict[str, int]
     missing: int
 
     @property
     def ratio(self) -> float:
-        """Largest over smallest (Buda et al., 2018)."""
+        """The size of the largest class over that of the smallest (Buda et al., 2018)."""
         sizes = [*self.counts.values()]
         return sizes[0] / sizes[-1] if sizes else 1.0
 
     @property
     def effective(self) -> float:
-        """Of how many equal classes the entropy would be (Hill's number of order 1, 1973)."""
+        """The number of equal classes with the same entropy (Hill's number of order 1, 1973)."""
         sizes = np.array([*self.counts.values()], np.float64)
         shares = sizes / sizes.sum()
         return float(np.exp(-(shares * np.log(shares)).sum())) if len(sizes) else 0.0
@@ -59,23 +59,23 @@ class Balance:
 
 @dataclass(frozen=True)
 class Doubt:
-    """An item whose label the judges doubt."""
+    """An item whose label the classifiers doubt."""
 
     item: int
     label: str
     instead: str
-    #: the judges' probability of `instead`, in [0, 1]
+    #: the mean probability of `instead`, in [0, 1]
     probability: float
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What two judges say of a field's labels."""
+    """The classifiers' assessment of a field's labels."""
 
-    accuracy: Estimate  #: share of items to which the judges give their label
+    accuracy: Estimate  #: share of items whose predicted class equals their label
     balanced: float  #: the mean of the classes' accuracies
     count: int  #: items judged
-    doubts: list[Doubt]  #: the surest first; empty where the judges know too little
+    doubts: list[Doubt]  #: the most certain first; empty if `balanced` is below `KNOWING`
 
     @property
     def knowing(self) -> bool:
@@ -83,15 +83,15 @@ class Judged:
 
 
 def balance(labels: Sequence[str | None]) -> Balance:
-    """Count the labels; None is a missing one."""
+    """Count the labels; None is a missing label."""
     counts = Counter(label for label in labels if label is not None)
     return Balance(dict(counts.most_common()), sum(label is None for label in labels))
 
 
 def judge(x: Array, nearest: NDArray[np.int64], labels: Sequence[str | None], seed: int = 0) -> Judged | None:
-    """Judge labels by features x, with shape (N, D), and each item's neighbours, with shape (N, K).
+    """Assess labels by features x, shape (N, D), and the indices of each item's neighbours, shape (N, K).
 
-    Classes of fewer than `FEWEST` items are left out. None where fewer than two classes are left.
+    Classes of fewer than `FEWEST` items are left out. None if fewer than two classes remain.
     """
     counts = Counter(label for label in labels if label is not None)
     classes = sorted(name for name, count in counts.items() if count >= FEWEST)
@@ -108,12 +108,12 @@ def judge(x: Array, nearest: NDArray[np.int64], labels: Sequence[str | None], se
     belief = (votes + linear) / 2
     right = belief.argmax(1) == own
     balanced = float(np.mean([right[own == c].mean() for c in range(len(classes))]))
-    # Equation 2 of Northcutt et al.: what a class's own items are believed to be of it, on average
+    # Equation 2 of Northcutt et al.: the mean probability of each class on its own items
     usual = np.array([belief[own == c, c].mean() for c in range(len(classes))])
     sure = np.where(belief >= usual, belief, -1.0)
     other = sure.argmax(1)
     accused = np.flatnonzero((sure[rows, other] >= 0) & (other != own)) if balanced >= KNOWING else rows[:0]
-    # the surest first: by how much more the other class is believed
+    # the most certain first: by the difference of probabilities between the other class and the label
     surest = accused[np.argsort(belief[accused, own[accused]] - belief[accused, other[accused]], kind="stable")]
     doubts = [
         Doubt(int(judged[i]), classes[own[i]], classes[other[i]], float(belief[i, other[i]])) for i in surest.tolist()

@@ -1,7 +1,7 @@
-"""Items that are far from all others: by the distance to the k-th nearest neighbour (Ramaswamy et al., 2000).
+"""Outliers by the distance to the k-th nearest neighbour (Ramaswamy et al., 2000).
 
-Of a dozen detectors that Campos et al. (2016) compared, none is reliably better. What is far is said by the modified
-z-score of the logarithm of that distance, above 3.5 (Iglewicz and Hoaglin, 1993).
+Among a dozen detectors compared by Campos et al. (2016), none is reliably better. An item is an outlier if the modified
+z-score of the logarithm of that distance exceeds 3.5 (Iglewicz and Hoaglin, 1993).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ FAR = 3.5
 
 @dataclass(frozen=True)
 class Outlier:
-    """An item, and how many robust standard deviations its distance lies above the usual one."""
+    """An item, and the modified z-score of its log distance."""
 
     item: int
     z: float
-    #: its distance to the k-th neighbour as a multiple of the median item's
+    #: its distance to the k-th neighbour, as a multiple of the median item's
     times: float
 
 
 def outliers(items: Items) -> list[Outlier]:
-    """Outliers by item number, the farthest first; none where distances are mostly equal."""
+    """The outliers, the farthest first; empty if most distances are equal."""
     far = items.distances[:, -1].astype(np.float64)
     z = scores(far)
     usual = float(np.median(far))
@@ -36,10 +36,10 @@ def outliers(items: Items) -> list[Outlier]:
 
 
 def scores(far: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The modified z-scores of the logarithms of distances, with shape (N,); zeros where these hardly vary."""
+    """The modified z-scores of the logarithms of distances, shape (N,); zeros if these hardly vary."""
     if not (far > 0).any():
         return np.zeros(len(far))
     logs = np.log(np.maximum(far, far[far > 0].min()))
     centre = np.median(logs)
-    spread = 1.4826 * np.median(np.abs(logs - centre))  # 1.4826: of a normal distribution, the standard deviation
+    spread = 1.4826 * np.median(np.abs(logs - centre))  # 1.4826 * MAD estimates a normal standard deviation
     return (logs - centre) / spread if spread > 1e-3 else np.zeros(len(far))

@@ -1,7 +1,8 @@
-"""Pairs that do not belong together: a translation of another sentence, a caption of another picture.
+"""Mismatched pairs: a translation of another sentence, a caption of another picture.
 
-A linear map (ridge regression, Hoerl and Kennard, 1970) learns on other folds what the features of one side say of the
-other's, both ways. A pair is suspected when what one side says fits many random items better than its own other half.
+A linear map (ridge regression, Hoerl and Kennard, 1970), fitted on other folds, predicts the features of one side from
+those of the other, in both directions. A pair is suspicious if the prediction is closer to many random items than to
+the pair's own other side.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from sklearn.model_selection import KFold, cross_val_predict
 from likewise.metrics.intervals import generator
 from likewise.quality.items import Array, components
 
-#: share of random items that fit better, above which a pair is suspected; half of them do where a pair is random
+#: a pair is suspicious if more than this share of random items matches better; for a random pair it is half
 SUSPECT = 0.2
-#: the median pair's share above which one side says too little of the other
+#: the median share above which one side does not predict the other well enough
 KNOWING = 0.02
 FOLDS = 5
 _COMPONENTS, _RANDOM, _RIDGE = 256, 500, 0.03
-#: pairs from which on a map is worth fitting
+#: the minimum number of pairs to fit a map
 FEWEST = 200
 
 
 @dataclass(frozen=True)
 class Matched:
-    """How well pairs fit."""
+    """How well pairs match."""
 
-    #: (N,) share of random items that fit better than an item's own other half, in [0, 1]; the mean of both ways
+    #: (N,) share of random items that match better than an item's own other side, in [0, 1]; mean of both directions
     ranks: NDArray[np.float64]
-    #: items whose halves do not fit, the worst first; empty where one side says too little of the other
+    #: items whose sides do not match, the worst first; empty if one side does not predict the other well enough
     suspects: list[int]
 
     @property
@@ -45,7 +46,7 @@ class Matched:
 
 
 def match(given: Array, target: Array, seed: int = 0) -> Matched | None:
-    """Compare the sides' standardised features, with shapes (N, F) and (N, G). None where there are too few pairs."""
+    """Compare the sides' standardised features, shapes (N, F) and (N, G). None if N < `FEWEST`."""
     if len(given) < FEWEST:
         return None
     a, b = components(given, seed, _COMPONENTS), components(target, seed, _COMPONENTS)
@@ -58,7 +59,7 @@ def match(given: Array, target: Array, seed: int = 0) -> Matched | None:
 
 
 def _ranks(a: Array, b: Array, seed: int) -> NDArray[np.float64]:
-    """For each row, the share of random rows of b that are more like what a says (by cosine) than its own row of b."""
+    """For each row, the share of random rows of b with a higher cosine to its prediction from a than its own row."""
     folds = KFold(FOLDS, shuffle=True, random_state=seed)
     told = _unit(np.asarray(cross_val_predict(Ridge(alpha=_RIDGE * len(a)), a, b, cv=folds)))
     b = _unit(b)

@@ -142,7 +142,7 @@ class Look:
             "steps": self.steps,
             "seconds_per_step": self.seconds_per_step,
             "support": {
-                "rules": [{"sentence": s.sentence, "source": s.source} for s in self.support.said],
+                "rules": [{"sentence": s.sentence, "source": s.source} for s in self.support.advice],
                 "command": self.support.command,
             },
             "notes": self.notes(),
