@@ -90,7 +90,7 @@ def test_the_report_of_a_codec(codec):
     assert rows["psnr"]["value"] == pytest.approx(float((10 * torch.log10(4 / error)).mean()), abs=1e-3)
     used = len(codec.model.codes(x).unique())
     assert rows["codes_used"]["value"] == pytest.approx(used / 1000)
-    assert "draws none" in report["verdict"][0]
+    assert "does not generate" in report["verdict"][0]
     html = (codec.path / "report" / "index.html").read_text(encoding="utf-8")
     assert "Reconstructions" in html
     card = (codec.path / "README.md").read_text(encoding="utf-8")

@@ -42,7 +42,7 @@ def test_judge() -> None:
 def test_what_gives_them_away_is_said_with_both_shares() -> None:
     told = [{"trait": "age = 7 and wed", "real": 0.0, "fake": 0.25, "z": 9.0}]
     assert "age = 7 and wed (0.0% of the real items, 25% of the samples)" in say(distinguishing_traits=told)
-    assert "away" not in say()
+    assert "largest difference" not in say()
 
 
 def test_distance_runs_from_the_baseline_to_real_data() -> None:
@@ -57,8 +57,8 @@ def test_collapse_is_named() -> None:
 
 
 def test_copies() -> None:
-    assert "It copies: 20 of 1,000" in say(row("copies", 0.02, 0.0), flagged=True, p_value=1e-4)
-    assert "memorising" in say(row("copies", 0.0, 0.0), flagged=True, p_value=0.5)
+    assert "copies training data: 20 of 1,000" in say(row("copies", 0.02, 0.0), flagged=True, p_value=1e-4)
+    assert "memorisation" in say(row("copies", 0.0, 0.0), flagged=True, p_value=0.5)
     assert "none of 1,000" in say(row("copies", 0.0, 0.0))
 
 

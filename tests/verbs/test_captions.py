@@ -51,7 +51,7 @@ def test_samples_that_fit_their_captions_and_such_that_do_not(tmp_path: Path) ->
     assert row["low"] > 0.7
     assert row["floor"]["value"] > 0.9
     assert row["baseline"]["value"] < 0.3
-    assert any("network taught with real pairs" in sentence for sentence in fitting["verdict"])
+    assert any("network trained on real pairs" in sentence for sentence in fitting["verdict"])
     assert "agreement:text" not in rows_of(fitting)
     other = evaluate(captioned_run(tmp_path / "bad", lambda rng, _: picture(rng, KINDS[rng.integers(36)])), n=60)
     assert rows_of(other)["r_precision:text"]["value"] < 0.35

@@ -291,7 +291,7 @@ def test_what_is_wrong_with_bad_models(tmp_path: Path, digits: dict) -> None:
     copying = evaluate(picture_run(tmp_path / "copy", digits, "copy"), n=200)
     assert copying["copies"]["flagged"]
     assert rows_of(copying)["copies_exact"]["value"] == 1
-    assert any("It copies" in sentence for sentence in copying["verdict"])
+    assert any("copies training data" in sentence for sentence in copying["verdict"])
     assert any(each["what"] == "likelihood" for each in copying["skipped"])
     assert rows_of(copying)["membership"]["low"] > 0.5
     same = rows_of(evaluate(picture_run(tmp_path / "one", digits, "one"), n=200))
@@ -319,7 +319,7 @@ def test_a_models_own_discriminator_stands_beside_the_judge(tmp_path: Path, digi
     assert rows_of(evaluate(learned, n=200))["own_auc"]["floor"]["value"] < 0.1
     page = (tmp_path / "ink" / "report" / "index.html").read_text(encoding="utf-8")
     assert "Own discriminator" in page
-    assert page.count("Real items it took for samples") == 2 + 8  # the section's name, its title, each picture's
+    assert page.count("Real items classified as samples") == 2 + 8  # the section's name, its title, each picture's
 
 
 def test_the_report_is_a_pure_function_of_run_and_seed(tmp_path: Path, digits: dict) -> None:
@@ -450,7 +450,7 @@ def test_translations_are_scored_beside_their_references(tmp_path: Path) -> None
     assert rows["ter"]["value"] == rows["cer"]["value"] == rows["wer"]["value"] == 0
     best = rows["chrf"]["baseline"]
     assert best["what"] == rows["bleu"]["baseline"]["what"] == "the target of the nearest source"
-    names = ("dealt to other sources", "the source itself", best["what"], "word for word (IBM model 1)")
+    names = ("assigned to other sources", "the source itself", best["what"], "word for word (IBM model 1)")
     each = [re.search(rf"{re.escape(name)} (\d+\.\d)", rows["chrf"]["note"]) for name in names]
     assert max(float(found[1]) for found in each if found) == pytest.approx(best["value"], abs=0.06)
     assert all(each)

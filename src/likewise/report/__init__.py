@@ -1,1 +1,1 @@
-"""The report: evidence, verdict, page, model card."""
+"""The evaluation report: evidence, measures, verdict, web page, model card."""

@@ -1,6 +1,6 @@
-"""Building a report: gather the evidence, ask each section for its rows, say a verdict, write the page.
+"""Builds a report: gathers the evidence, computes the rows of each section, adds a verdict, and writes the page.
 
-`report.page` says what report.json holds, `report.evidence` what is compared with what.
+`report.page` defines the content of report.json; `report.evidence` defines the compared data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from likewise.report.verdict import verdict
 from likewise.runs.run import Run
 from likewise.version import __version__
 
-#: what stands in metrics.jsonl beside loss terms
+#: keys of metrics.jsonl that are not loss terms
 _NOT_LOSSES = {"step", "steps", "seconds", "split", "lr", "items_per_second", "tokens_per_second", "best", "best_step"}
 
 
@@ -54,10 +54,10 @@ def build(
         "skipped": got.skipped,
     }
     shown = Shown()
-    told = ""
+    last = ""
     for doing, section in SECTIONS if report["drawn"] else OF_RECONSTRUCTIONS:
-        if doing != told:
-            tell(told := doing)
+        if doing != last:
+            tell(last := doing)
         report["metrics"] += list(section(got, report, shown))
     report["verdict"] = verdict(report)
     report["seconds"] = {"sampling": round(drawn - started, 2), "measuring": round(time.perf_counter() - drawn, 2)}
@@ -69,7 +69,7 @@ def build(
 
 
 def _show(got: Evidence, shown: Shown) -> None:
-    """The samples and the real data as the page shows them."""
+    """Fill `shown` with the samples and the real data beside them."""
     picked = got.beside
     fakes, reals = got.fakes, [got.held_out.values[i] for i in picked]
     given = got.samples.given if got.held_out.given else [{}] * len(fakes)
@@ -86,11 +86,11 @@ def _show(got: Evidence, shown: Shown) -> None:
 
 
 def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """metrics.jsonl as {term: {split: [(step, value)]}}, terms in the order in which they appear."""
+    """metrics.jsonl as {term: {split: [(step, value)]}}, terms in order of first appearance."""
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in lines:
         if line.get("split", "train") not in ("train", "val"):
-            continue  # checkpoints, alarms
+            continue  # checkpoints and alarms
         for term, value in line.items():
             if (
                 term in _NOT_LOSSES

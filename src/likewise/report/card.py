@@ -1,6 +1,6 @@
-"""The model card: `README.md` in a run, with the metadata header that model hubs read, filled in from run and report.
+"""The model card: `README.md` in the run's folder, with the metadata header of model hubs, from the run and its report.
 
-Mitchell et al., "Model cards for model reporting" (2019). The header is written by huggingface_hub, whose format it is.
+Mitchell et al., "Model cards for model reporting" (2019). The header is written by huggingface_hub in its own format.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from likewise.report.page import environment, groups_of, interval, write_whole
 from likewise.runs.run import Run
 from likewise.training.display import duration
 
-#: what a card shows of the samples, beside it
+#: the picture of samples that the card shows, relative to the run's folder
 SHEET = Path("report") / "samples.png"
-#: how many samples the sheet shows
+#: the number of samples in the picture
 COUNT = 64
 
 
 def write_card(run: Run, report: Mapping[str, Any], samples: list[Any]) -> Path:
-    """Write README.md into the run's folder, and where samples are pictures a sheet of the first ones.
+    """Write README.md into the run's folder, and if samples are pictures a contact sheet of the first ones.
 
-    A README.md that somebody has edited since is left as it is: the new card is then `report/README.md`.
+    A README.md that was edited is not overwritten: the new card is then `report/README.md`. Returns the card's path.
     """
     sheet = run.modality.sheet(samples[:COUNT])
     if sheet is not None:
@@ -43,7 +43,7 @@ def write_card(run: Run, report: Mapping[str, Any], samples: list[Any]) -> Path:
     return path
 
 
-#: the last line of a card, by which one that was edited is known
+#: the last line of a card; its hash shows whether the card was edited
 _MARK = "<!-- written by likewise, sha256 {} of what stands above -->\n"
 
 
@@ -57,7 +57,7 @@ def _digest(text: str) -> str:
 
 
 def card(run: Run, report: Mapping[str, Any], sheet: str | None = None) -> str:
-    """The card's text. sheet: the path of a picture of samples, from the run's folder."""
+    """The card's text. sheet: the path of the picture of samples, relative to the card's folder."""
     rows = {row["name"]: row for row in report["metrics"]}
     templates = environment(html=False)
     templates.filters["plain"] = _plain
@@ -79,7 +79,7 @@ def card(run: Run, report: Mapping[str, Any], sheet: str | None = None) -> str:
 
 
 def header(run: Run, report: Mapping[str, Any]) -> str:
-    """The YAML between the card's dashes: licence, library, tags, and the lead measures as a model-index."""
+    """The YAML front matter: licence, library, tags, and the main measures as a model-index."""
     about = report["run"]
     task = run.modality.task([e.modality.base_modality or e.modality.name for e in run.conditions.values()])
     digest = str(about["info"].get("fingerprint", "unknown"))[:12]
@@ -98,7 +98,7 @@ def header(run: Run, report: Mapping[str, Any]) -> str:
         if row["value"] is not None and row["name"].partition(":")[0] in _INDEXED
     ]
     return ModelCardData(
-        license="unknown",  # it hangs on the data, which only the user knows
+        license="unknown",  # depends on the data, which only the user knows
         library_name="likewise",
         pipeline_tag=task,
         tags=["likewise", about["family"], about["backbone"], about["modality"], "generative"],
@@ -107,16 +107,16 @@ def header(run: Run, report: Mapping[str, Any]) -> str:
     ).to_yaml()
 
 
-#: the measures that stand in a model-index: they mean something without their floor and baseline
+#: the measures in the model-index: those that can be understood without their references
 _INDEXED = {"judge_accuracy", "kid", "precision", "recall", "coverage", "bits", "agreement", "r_precision", "columns"}
 
 
 def _settings(plan: Mapping[str, Any]) -> str:
-    """The training settings that a reader asks for first, in a line."""
+    """The most important training settings, in one line."""
     training = plan.get("training", {})
     return ", ".join(f"{key} {training[key]}" for key in ("batch", "lr", "optimizer", "ema", "seed") if key in training)
 
 
 def _plain(text: str) -> str:
-    """Text of the user's as Markdown that says just that."""
+    """The user's text escaped for Markdown."""
     return re.sub(r"([\\`*_{}\[\]<>|#&])", r"\\\1", " ".join(str(text).split()))

@@ -1,6 +1,6 @@
-"""Small pictures of numbers as inline SVG: lines, histograms, and a strip that places a value between its two marks.
+"""Charts as inline SVG: lines, histograms, bars, and a strip that shows a value between its two references.
 
-Colours are CSS variables of the page, so that a chart follows light and dark; every chart says in words what it shows.
+Colours are CSS variables of the page, which support light and dark mode; each chart has a text alternative.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def lines(title: str, series: Mapping[str, Points], width: int = 420, height: int = 210, by: str = "step") -> Markup:
-    """Curves by name over a common x axis, `by`; the y axis is cut so that a first few huge values do not flatten
-    the rest."""
+    """Curves by name over a common x axis labelled `by`; the y axis is cut if a few values are much larger than the
+    rest."""
     left, right, top, bottom = 46, 10, 10, 24
     points = [p for each in series.values() for p in each if isfinite(p[1])]
     x_high = max((x for x, _ in points), default=1.0) or 1.0
@@ -71,7 +71,7 @@ def lines(title: str, series: Mapping[str, Points], width: int = 420, height: in
 
 
 def histogram(title: str, bins: Sequence[tuple[str, float, float]], width: int = 260, height: int = 92) -> Markup:
-    """Shares of real (filled) and of fake items (outlined) in each (label, real, fake) of `bins`."""
+    """Shares of real items (filled) and of fakes (outlined) for each (label, real, fake) of `bins`."""
     top, bottom = 4, 4
     peak = max((max(real, fake) for _, real, fake in bins), default=0.0) or 1.0
     step = width / max(1, len(bins))
@@ -92,7 +92,7 @@ def histogram(title: str, bins: Sequence[tuple[str, float, float]], width: int =
 
 
 def bars(title: str, counts: Sequence[tuple[str, float]], width: int = 420) -> Markup:
-    """A bar to the right for each (name, count >= 0), with both written beside it."""
+    """A horizontal bar for each (name, count >= 0), with both as text."""
     row, left, right = 17, 120, 46
     peak = max((count for _, count in counts), default=0.0) or 1.0
     parts = []
@@ -105,16 +105,16 @@ def bars(title: str, counts: Sequence[tuple[str, float]], width: int = 420) -> M
             f'<rect class="real" x="{left}" y="{y + 3}" width="{max(length, 1):.1f}" height="{row - 6}"/>'
             f'<text class="tick" x="{left + max(length, 1) + 5:.1f}" y="{y + 12}">{number(count)}</text>'
         )
-    said = ", ".join(f"{name} {number(count)}" for name, count in counts)
-    return _svg(width, max(row, row * len(counts)), f"{title}: {said}", parts)
+    text = ", ".join(f"{name} {number(count)}" for name, count in counts)
+    return _svg(width, max(row, row * len(counts)), f"{title}: {text}", parts)
 
 
 def strip(
     value: tuple[float, float, float], floor_value: float | None, baseline: float | None, lower: bool, width: int = 190
 ) -> Markup:
-    """Where (value, low, high) stands between the trivial baseline (hollow) and real data (a line).
+    """The position of (value, low, high) between the trivial baseline (hollow circle) and real data (vertical line).
 
-    The better side is on the right: that of real data, or where there is none, the lower one if `lower`.
+    The better side is on the right: that of real data, or if there is none, the lower one if `lower`.
     """
     marks = [m for m in (*value, floor_value, baseline) if m is not None and isfinite(m)]
     low, high = min(marks), max(marks)
@@ -144,7 +144,7 @@ def _svg(width: int, height: int, label: str, parts: Sequence[str]) -> Markup:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """The values' range, without the largest ones when they dwarf the rest (the first steps of a training)."""
+    """The range of the values, without the largest 5% if they are much larger than the rest (early training steps)."""
     ordered = sorted(values)
     if not ordered:
         return 0.0, 1.0
@@ -156,7 +156,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _thin(points: Points, most: int = 300) -> list[tuple[float, float]]:
-    """At most about `most` points, each the mean of its neighbours, so that the page stays small."""
+    """At most about `most` points, each the mean of a chunk of neighbouring points."""
     points = [p for p in points if isfinite(p[1])]
     each = -(-len(points) // most)
     if each <= 1:

@@ -1,4 +1,4 @@
-"""The parts of a report about what was asked for and what came: modes that are missing, captions that fit."""
+"""The report's sections on mode coverage and on agreement with captions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from likewise.report.evidence import Evidence, Row, numbers
 from likewise.report.page import Shown
 from likewise.spaces import Continuous
 
-#: clusters at most, and real items that each should have of those compared
+#: the maximum number of clusters, and the minimum number of compared items per cluster
 _CLUSTERS, _EACH = 100, 20
-#: pairs that the matching network learns from, and that it is asked about, at most
+#: the maximum number of pairs that the matching network is trained on, and tested on
 _TAUGHT, _ASKED = 5000, 1000
 
 
 def mode_rows(
     got: Evidence, name: str, title: str, what: str, real: Sequence[Any], seen: Mapping[str, Sequence[Any]]
 ) -> Iterator[Row]:
-    """Rows of the modes that samples reach. real: the modes of real items; seen: of value, floor and baseline."""
+    """Rows on modes. real: the mode of each real item; seen: the modes of the sides "value", "floor", "baseline"."""
     found = {side: modes(real, part, got.seed) for side, part in seen.items()}
     count = len(set(real))
     note = f"{round(found['value']['modes'].value * count)} of {count} {what}"
@@ -41,13 +41,13 @@ def mode_rows(
 
 
 def clusters(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    """Items with positions (pictures, sound) whose kinds nobody named: modes are clusters of training items."""
+    """Mode rows for unlabelled items with positions (pictures, sound): modes are clusters of training items."""
     space = got.run.model.target
     count = min(_CLUSTERS, got.compared // _EACH)
     if not isinstance(space, Continuous) or not space.positions or count < 2:
         return
     if any(unclear([str(label) for label in labels]) is None for labels in got.train.given.values()):
-        return  # agreement has the modes by their names
+        return  # `agreement` uses the labels as modes
     kinds = Clusters(got.x_train, count, got.seed)
     sides = {"value": kinds(got.x_fake[: got.compared]), "floor": kinds(got.x_held_out)}
     sides["baseline"] = kinds(got.x_baseline)
@@ -55,13 +55,13 @@ def clusters(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Ro
 
 
 def captions(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    """R-precision of anything but text (translations have references), for each field of many different values."""
+    """R-precision of modalities other than text, for each field with too many different values for `agreement`."""
     if "text" in got.forms:
         return
     for name, taught in got.train.given.items():
         labels = [str(label) for label in taught if label is not None]
         if unclear(labels) is None or len(set(labels)) < AMONG:
-            continue  # a classifier says whether a label was kept to
+            continue  # `agreement` covers this field
         yield from _field(got, name)
 
 
@@ -85,25 +85,25 @@ def _field(got: Evidence, name: str) -> Iterator[Row]:
         return
     ours, floor, trivial = (proportion(float(part.mean()), len(part)) for part in found)
     if floor.low < 1.5 / AMONG:
-        right = f"of {len(held):,} real held-out pairs it gets {100 * floor.value:.0f}% right"
-        why = f"a network taught with {len(known):,} pairs is no judge: {right}, hardly more than by guessing"
+        right = f"it is right for {100 * floor.value:.0f}% of {len(held):,} real held-out pairs"
+        why = f"a network trained on {len(known):,} pairs is no judge: {right}, hardly more than chance"
         got.skipped.append({"what": what, "why": why})
         return
     yield got.row(
         f"r_precision:{name}", ours, len(held), len(asked), {"among": AMONG, "taught": len(known)},
         title=f"R-precision@{AMONG} for {name}", field=name, floor=numbers(floor),
-        baseline={**numbers(trivial), "what": "the captions dealt at random"},
-        note=f"the right one of {AMONG} held-out captions, by a small network taught with {len(known):,} real pairs",
+        baseline={**numbers(trivial), "what": "the captions randomly permuted"},
+        note=f"among {AMONG} held-out captions, by a small network trained on {len(known):,} real pairs",
     )  # fmt: skip
 
 
 def _seen(got: Evidence, part: str, picked: Sequence[int]) -> Tensor:
-    """Items of a part of the evidence as the matching network sees them: with positions where they have some."""
+    """Items as input of the matching network: as an encoding with positions if the modality has one, else features."""
     arrays = stored(got.run.modality)
     if arrays is not None and isinstance(arrays.space, Continuous) and arrays.space.positions:
         values = {"train": got.train.values, "held_out": got.held_out.values, "fake": got.fakes}[part]
         return arrays.encode(arrays.pack([values[i] for i in picked]).data)
-    if part == "held_out":  # features are of the picked ones, in their order
+    if part == "held_out":  # these features are of the picked items only, in their order
         place = {int(i): row for row, i in enumerate(got.pick_held_out)}
         picked = [place[i] for i in picked]
     features = {"train": got.plain[0], "held_out": got.plain[1], "fake": got.plain[2]}[part]

@@ -1,7 +1,7 @@
-"""What a report rests on: the samples and the real data beside them, as values and as features, all drawn by seed.
+"""The evidence of a report: samples and real data, as values and as features, all drawn by seed.
 
-Fakes are compared with held-out data. Two rows stand beside every value: the floor, which is real training data in the
-samples' place (no model can do better), and a trivial baseline (real data with its columns or characters shuffled).
+Samples are compared with held-out data. Every value has two references: the floor, computed with real training data in
+the samples' place (no model can do better), and a trivial baseline (real data with columns or characters shuffled).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from likewise.runs.reference import Reference
 from likewise.runs.run import Run
 from likewise.sampling.samples import Samples
 
-#: the protocol's number: changed when a measure's meaning changes, so that stamps of then and now differ
+#: the version of the protocol, raised when the meaning of a measure changes, so that stamps differ
 PROTOCOL = 3
 MOST_COMPARED = 4000
 COMPONENTS = 64
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Evidence:
-    """The samples and the real data beside them, as values and as features."""
+    """The samples and the real data, as values and as features."""
 
     run: Run
     seed: int
@@ -47,30 +47,30 @@ class Evidence:
     held_out: Reference
     samples: Samples
     fakes: list[Any]
-    compared: int  #: how many of each are compared with one another
+    compared: int  #: the number of items on each side of the comparison
     pick_train: NDArray[np.int64]
     pick_held_out: NDArray[np.int64]
-    beside: NDArray[np.int64]  #: which held-out items a page shows beside the samples
+    beside: NDArray[np.int64]  #: indices of the held-out items that the page shows with the samples
     baseline_name: str
-    baseline: list[Any] | None  #: its values; None where it exists as features only
+    baseline: list[Any] | None  #: the baseline's values; None if it exists as features only
     ruler: Projection
     x_train: Array
-    x_held_out: Array  #: of the items picked
+    x_held_out: Array  #: of the compared items
     x_fake: Array
     x_baseline: Array
-    plain: tuple[Array, Array, Array]  #: of train, held_out, fake: features that are not standardised
+    plain: tuple[Array, Array, Array]  #: features without standardisation: of train, held_out, fake
     stamp: dict[str, Any] = field(default_factory=dict)
     skipped: list[dict[str, str]] = field(default_factory=list)
-    #: bits per unit of each item scored, by measure: "bits" of held-out items, "bits_train" of training items
+    #: bits per unit of each scored item, by measure: "bits" of held-out items, "bits_train" of training items
     costs: dict[str, Array] = field(default_factory=dict)
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """What the items can be measured as, beside their features."""
+        """The forms, besides features, in which the items can be measured."""
         return self.run.modality.forms
 
     def real(self, part: Literal["train", "held_out"], form: Form, most: int | None = None) -> list[Any]:
-        """The real items of a part that are compared, or the first `most` of them, in a form."""
+        """The compared real items of a part, or the first `most` of them, in a form."""
         values, picked = (
             (self.train.values, self.pick_train) if part == "train" else (self.held_out.values, self.pick_held_out)
         )
@@ -81,14 +81,14 @@ class Evidence:
         return self.run.modality.as_form(self.fakes[:most], form)
 
     def trivial(self, form: Form) -> list[Any]:
-        """The trivial baseline's values in a form; [] where it exists as features only."""
+        """The trivial baseline's values in a form; [] if it exists as features only."""
         return self.run.modality.as_form(self.baseline or [], form)
 
     def row(
         self, name: str, estimate: Estimate, n_real: int, n_fake: int, settings: Mapping[str, Any],
         measure: Measure | None = None, **more: Any,
     ) -> Row:  # fmt: skip
-        """One line of the report: see `report.page`. measure: what is measured, where it is none of `MEASURES`."""
+        """One row of the report (see schema.json). measure: its description, if it is not in `MEASURES`."""
         measure = measure or MEASURES[name.partition(":")[0]]
         protocol = {**self.stamp, "measure": name, "n_real": n_real, "n_fake": n_fake, **settings}
         return {
@@ -111,21 +111,24 @@ class Evidence:
 
 
 def gather(run: Run, n: int, seed: int, features: str = "pca", settings: Mapping[str, Any] | None = None) -> Evidence:
-    """Draw and measure; features: as `metrics.extractors.extractor` names them. settings: of drawing."""
-    chosen = extractor(features)  # first: a mistake in its name should not wait for the drawing
+    """Sample and compute features. features: a name for `metrics.extractors.extractor`; settings: of sampling.
+
+    Raises ValueError if the run keeps fewer than two training or held-out items.
+    """
+    chosen = extractor(features)  # before sampling, so that a wrong name fails immediately
     train, held_out = run.reference("train"), run.reference("held_out")
     for name, part in (("training", train), ("held-out", held_out)):
         if len(part.values) < 2:
             raise ValueError(f"{run.path}: {len(part.values)} {name} items are kept with the run; evaluate needs two")
     compared = min(n, len(train.values), len(held_out.values), MOST_COMPARED)
     draws = run.experiment.family.generates
-    if not draws:  # some held-out items stand for real ones, others are sent there and back
+    if not draws:  # one half of the held-out items is the real data, the other half is reconstructed
         compared = min(compared, len(held_out.values) // 2)
     rng = generator(seed, "evaluate")
     order_train, order = rng.permutation(len(train.values)), rng.permutation(len(held_out.values))
     given = None
     if held_out.given:
-        # Asking for what real held-out items were given makes the two samples comparable.
+        # The samples get the conditions of real held-out items, so that the two distributions are comparable.
         given = [{name: part[order[i % len(order)]] for name, part in held_out.given.items()} for i in range(n)]
     beside = order[:compared] if draws else order[compared : 2 * compared]
     if draws:
@@ -141,7 +144,7 @@ def gather(run: Run, n: int, seed: int, features: str = "pca", settings: Mapping
     raw_baseline = (
         shuffled(raw_train[order_train[:compared]], rng) if baseline is None else _features(run, baseline, chosen)
     )
-    # The ruler is made of training items that are not themselves measured by it, where there are enough.
+    # The projection is fitted on training items that are not compared, if there are enough of them.
     rest = order_train[compared:] if len(order_train) >= 2 * compared else order_train
     ruler = Projection.fit(raw_train[np.sort(rest)], min(COMPONENTS, max(2, compared // 8)))
     plain = Projection.fit(raw_train, COMPONENTS, standardise=False)
@@ -175,7 +178,7 @@ def gather(run: Run, n: int, seed: int, features: str = "pca", settings: Mapping
         "ruler_items": len(rest),
         "split": "held-out data against samples",
         "seed": seed,
-        # Samples drawn otherwise are not to be compared; by the family's defaults, stamps stay what they were.
+        # Sampling settings are part of the stamp only if changed, so that stamps of earlier reports remain valid.
         **({"sampling": drawn} if (drawn := run.sampler.changed_settings(settings)) else {}),
         "held_out": _fingerprint(raw_held_out),
         "train": _fingerprint(raw_train),
@@ -192,7 +195,7 @@ def _features(run: Run, values: Sequence[Any], chosen: Extractor | None) -> Arra
     return features
 
 
-#: the trivial baseline of values that have a form: what it is, and how it is made
+#: by form of values: a description of the trivial baseline, and the function that makes it
 _SHUFFLES: dict[Form, tuple[str, Callable[[Sequence[Any], np.random.Generator], Sequence[Any]]]] = {
     "text": ("real texts with all their characters shuffled", text.shuffled),
     "row": ("real rows with each column shuffled by itself", table.shuffled),
@@ -200,7 +203,7 @@ _SHUFFLES: dict[Form, tuple[str, Callable[[Sequence[Any], np.random.Generator], 
 
 
 def _shuffle(modality: Modality, values: list[Any], rng: np.random.Generator) -> tuple[str, list[Any] | None]:
-    """What the trivial baseline is, and its values; None where it is made of features."""
+    """The trivial baseline's description and values; None instead of values if it is made of features."""
     for form, (what, shuffle) in _SHUFFLES.items():
         if form in modality.forms:
             return what, [modality.read(each) for each in shuffle(modality.as_form(values, form), rng)]
@@ -212,15 +215,15 @@ def _fingerprint(x: Array) -> str:
 
 
 def most_shown(modality: Modality) -> int:
-    """How many items a page shows."""
+    """The number of items that a page shows."""
     return 48 if modality.page_style == "figures" else 12
 
 
 def shown_items(
     modality: Modality, values: Sequence[Any], given: Sequence[Mapping[str, Any]] = ()
 ) -> tuple[str, list[str], list[Any]]:
-    """The first of `values` for a page: their `page_style`, the columns of rows, and each value as HTML, or for rows
-    as a list of cells. given: of each value, what stands in columns before those of a row.
+    """The first of `values` for a page: the `page_style`, the columns of rows, and each value as HTML, or for rows as a
+    list of cells. given: the condition of each value, shown in columns before those of a row.
     """
     values = values[: most_shown(modality)]
     if modality.page_style != "rows":
@@ -232,7 +235,7 @@ def shown_items(
 
 
 def numbers(estimate: Estimate) -> dict[str, float | None]:
-    """JSON has no NaN: what is not known is null."""
+    """The estimate for JSON: NaN and infinity become null."""
     return {
         key: value if np.isfinite(value := getattr(estimate, key)) else None for key in ("value", "low", "high")
     }  # fmt: skip

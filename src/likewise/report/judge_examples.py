@@ -1,5 +1,5 @@
-"""What gave the samples away: the fakes the judge was surest of, those it took for real, the real items it took for
-fakes, and by name what differs most.
+"""Examples from the judge's ranking: the fakes it recognised best, the fakes it classified as real, the real items it
+classified as fake; and the named traits that differ most.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from likewise.report.charts import number
 from likewise.report.evidence import Evidence, shown_items
 from likewise.report.page import Shown
 
-#: how many of each kind a page shows
+#: the number of examples of each kind
 COUNT = 8
 
 
 def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
-    """What report.json holds of it, for its `judge`; what the page shows goes to `shown`.
+    """The part of report.json's `judge` with examples; the items for the page are stored in `shown`.
 
-    recognised, missed: sample numbers. accused: places in the run's held-out reference. tells: of
+    recognised, missed: sample numbers. accused: indices in the run's held-out reference. tells: results of
     `metrics.distinguishing_traits`.
     """
     recognised, missed = verdict.asked[:COUNT], verdict.asked[::-1][:COUNT]

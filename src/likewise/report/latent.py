@@ -1,4 +1,4 @@
-"""How much an autoencoder's latent says of held-out items: what shows a collapsed posterior when training is over."""
+"""How much information an autoencoder's latent carries about held-out items; detects posterior collapse."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from likewise.metrics.intervals import mean, proportion
 from likewise.report.evidence import Evidence, Row
 from likewise.report.page import Shown
 
-#: variance of a unit's posterior mean over items above which it is in use (Burda et al., 2016, section 5.2)
+#: a unit is active if its posterior mean has a larger variance over items than this (Burda et al., 2016, section 5.2)
 ACTIVE = 0.01
-#: items that are encoded at most
+#: the maximum number of items that are encoded
 _MOST = 2048
 
 
@@ -31,12 +31,12 @@ def latent(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
     note = None
     if free and kl.mean() < 1.1 * free:
         note = (
-            f"no more than the {free:g} nats that cost nothing (family.free_bits): a smaller family.beta, or more free "
-            "bits, lets it say more"
+            f"at most the {free:g} nats that are free of cost (family.free_bits): with a smaller family.beta or more "
+            "free bits the latent can carry more"
         )
     yield got.row("latent_kl", mean(kl, got.seed), len(kl), 0, {}, note=note)
     yield got.row(
         "latent_active", proportion(active, means.shape[1]), len(kl), 0, {"variance": ACTIVE},
-        note=f"{round(active * means.shape[1])} of {means.shape[1]} units; a unit's posterior mean varies by more than "
+        note=f"{round(active * means.shape[1])} of {means.shape[1]} units, whose posterior mean varies by more than "
         f"{ACTIVE:g}",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The page of a look at data: `look.html`, with what is suspected first, `look.json`, and `suspects.csv` to act on.
+"""The output of `likewise look`: `look.html` with the suspicious records, `look.json`, and `suspects.csv`.
 
 docs/reference/look-json.md lists the keys of look.json.
 """
@@ -21,28 +21,28 @@ from likewise.report import charts
 from likewise.report.page import environment, write_whole
 
 SCHEMA = 1
-#: cases of a section, by what they look like; and how large its items may be together, in characters of HTML
+#: the maximum number of cases of a section by page style; and the total size of its items, in characters of HTML
 _MOST = {"figures": 24, "texts": 10, "rows": 12}
 _ROOM = 900_000
 _BESIDE = 3
-#: characters of a text that are shown
+#: the maximum number of characters shown of a text
 _CHARACTERS = 1000
 _CLASSES = 20
 
 _HINTS: dict[Check, str] = {
-    "conflict": "The same item stands under more than one label. At most one of them can be right.",
-    "label": "Two judges that had not seen the label would have given another: its nearest neighbours, beside it, and "
-    "a linear discriminant fitted on other items. A rare or odd item can be labelled rightly all the same.",
-    "pair": "What one half says of the other fits many random items better than the half it stands with.",
-    "outlier": "Far from everything else; its nearest neighbours stand beside it. Rare is not wrong.",
-    "near": "So near to each other that chance does not explain it. Models learn repeated items by heart first.",
-    "equal": "Records whose content is the same, byte for byte.",
+    "conflict": "Equal items with more than one label. At most one of the labels can be right.",
+    "label": "Two classifiers not trained on the label predict another one: the nearest neighbours (shown beside the "
+    "item) and a linear discriminant fitted on other items. The label of a rare or unusual item may still be right.",
+    "pair": "The prediction from one side matches many random items better than the pair's own other side.",
+    "outlier": "Far from all other items; shown beside its nearest neighbours. Rare items are not necessarily wrong.",
+    "near": "Closer to each other than expected by chance. Models memorise repeated items first.",
+    "equal": "Records with identical content, byte for byte.",
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """One suspect as the page shows it: HTML, or for rows a list of cells."""
+    """One suspicious record as the page shows it: HTML, or for rows a list of cells."""
 
     reason: str
     item: Any
@@ -60,7 +60,7 @@ class Section:
 
 
 class Namer:
-    """What records are called, and how they are shown."""
+    """Names, captions and HTML of records."""
 
     def __init__(self, records: Records, modality: Modality, conditions: Mapping[str, Modality]) -> None:
         self.records, self.modality, self.conditions = records, modality, conditions
@@ -69,7 +69,7 @@ class Namer:
             self.columns = list(modality.row_of(modality.read(records.columns[records.target][0])))
 
     def name(self, record: int) -> str:
-        """A file by its path below the data's folder, anything else by its number."""
+        """The path relative to the data folder if the record is a file, otherwise its number."""
         value = self.records.columns[self.records.target][record]
         if isinstance(value, Path):
             inside = value.is_relative_to(self.records.path)
@@ -77,7 +77,7 @@ class Namer:
         return f"record {record}"
 
     def excerpt(self, record: int, most: int = 80) -> str:
-        """The record in a line: its path, or the beginning of what it says."""
+        """A one-line excerpt of the record: its path, or the beginning of its text."""
         value = self.records.columns[self.records.target][record]
         if isinstance(value, Path):
             return self.name(record)
@@ -95,7 +95,7 @@ class Namer:
         return modality.to_html(value)
 
     def reason(self, suspect: Suspect) -> str:
-        """Why, with the name of what it repeats."""
+        """The reason of the suspicion, with the name of the repeated record if there is one."""
         repeats = suspect.check in ("equal", "near", "conflict") and suspect.beside
         return f"{suspect.reason}: {self.name(suspect.beside[0])}" if repeats else suspect.reason
 
@@ -106,7 +106,7 @@ class Namer:
 
 
 def sections(quality: Quality, namer: Namer) -> list[Section]:
-    """What is suspected, check by check; equal and near duplicates as whole groups."""
+    """The suspects by check; equal and near duplicates as whole groups."""
     found = []
     for check, title in CHECKS.items():
         suspects = quality.of(check)
@@ -126,7 +126,7 @@ def sections(quality: Quality, namer: Namer) -> list[Section]:
 
 
 def _groups(quality: Quality, suspects: Sequence[Suspect]) -> list[Suspect]:
-    """One for each group that holds any of the suspects, the largest group first."""
+    """One suspect for each group that contains any of the suspects, the largest group first."""
     members = {s.record for s in suspects}
     out = []
     for group in quality.groups:
@@ -141,9 +141,9 @@ def _groups(quality: Quality, suspects: Sequence[Suspect]) -> list[Suspect]:
 def write(
     folder: Path, about: Mapping[str, Any], headlines: Sequence[str], quality: Quality | None, namer: Namer
 ) -> None:
-    """Write look.html, look.json and suspects.csv into `folder`, each complete or not at all.
+    """Write look.html, look.json and suspects.csv into `folder`, each by atomic replacement.
 
-    about: what look.json holds beside the quality, as docs/reference/look-json.md lists it.
+    about: the keys of look.json other than `quality`; see docs/reference/look-json.md.
     """
     folder.mkdir(parents=True, exist_ok=True)
     suspects = quality.suspects if quality else []
@@ -171,16 +171,16 @@ def write(
         most_classes=_CLASSES,
     )  # fmt: skip
     write_whole(folder / "look.html", page)
-    assert os.path.getsize(folder / "look.html") < 5 * 2**20, "sections are bounded by _ROOM"
+    assert os.path.getsize(folder / "look.html") < 5 * 2**20, "sections are limited by _ROOM"
 
 
 def _curves(quality: Quality) -> list[tuple[str, str, Any]]:
-    """Title, what it says, and chart."""
+    """Title, explanation and chart of each curve."""
     both = (
-        ("different ones", "How many different ones that many items count as (Vendi score).", quality.diversity.vendi),
+        ("Vendi score", "The effective number of different items in a set of that size.", quality.diversity.vendi),
         (
             "distance to the nearest",
-            "How far an item is from the nearest of that many others, over the distance of a random pair.",
+            "The mean distance from an item to the nearest of that many others, over that of a random pair.",
             quality.diversity.nearest,
         ),
     )

@@ -1,4 +1,4 @@
-"""The part of a report that molecules have: how many samples are valid, unique and novel."""
+"""The report's section on molecules: the shares of samples that are valid, unique and novel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from likewise.report.page import Shown
 
 
 def molecules(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    """Of texts that RDKit reads as molecules, nearly all of them; other data give no rows."""
+    """Rows for texts that are nearly all molecules according to RDKit; none for other data."""
     if "text" not in got.forms:
         return
     real = got.run.modality.as_form(got.held_out.values, "text")
@@ -39,15 +39,18 @@ def molecules(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[R
 
 
 def _training(got: Evidence) -> tuple[Sequence[str], str]:
-    """All training molecules where the data are still there, else those that the run keeps; and what is said of it."""
+    """All training molecules if the data are still available, else those kept with the run; and a note saying which."""
     run = got.run
     count = run.info.get("train")
     try:
         train, _ = records_again(run.experiment, run.encoding, run.conditions)
         if train.fingerprint() == run.info.get("fingerprint"):
             values = [run.modality.read(value) for value in train.columns[train.target]]
-            return run.modality.as_form(values, "text"), f"beside all {len(train):,} training molecules"
+            return run.modality.as_form(values, "text"), f"compared with all {len(train):,} training molecules"
     except ValueError:
-        pass  # gone: a run alone is enough to be evaluated, and the note says what it was compared with
+        pass  # the data are gone: compare with the items kept with the run, as the note says
     kept = run.modality.as_form(got.train.values, "text")
-    return kept, f"beside {len(kept):,} of the {count or len(kept):,} training molecules: the data are gone or changed"
+    note = (
+        f"compared with {len(kept):,} of {count or len(kept):,} training molecules: the data are gone or have changed"
+    )
+    return kept, note

@@ -1,5 +1,5 @@
-"""Writing a report: `report.json`, whose keys `schema.json` beside this file says, and `index.html`, one page that
-needs nothing from outside of itself.
+"""Writes a report: `report.json`, whose keys are defined by `schema.json` beside this file, and `index.html`, a
+self-contained page.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from markupsafe import Markup, escape
 from likewise.metrics.catalog import metrics
 from likewise.report import charts
 
-#: the number of report.json's layout, raised when a key's meaning changes or a key goes
+#: the version of report.json's layout, raised when the meaning of a key changes or a key is removed
 SCHEMA = 2
 
-#: how large the pictures of one section may be together, in characters of HTML
+#: the maximum total size of the pictures of one section, in characters of HTML
 _ROOM = 1_200_000
 
 Row = Mapping[str, Any]
@@ -30,44 +30,44 @@ Curves = dict[str, dict[str, list[tuple[float, float]]]]
 
 @dataclass
 class Shown:
-    """What the page shows beside numbers. Figures and texts are HTML as `Modality.show` gives it, cells are text."""
+    """Items that the page shows with the numbers: HTML from `Modality.to_html`, or for rows lists of cell texts."""
 
     kind: str = "figures"  #: "figures", "texts" or "rows"
-    columns: list[str] = field(default_factory=list)  #: of rows
+    columns: list[str] = field(default_factory=list)  #: the column names of rows
     fakes: Sequence[Any] = ()
     reals: Sequence[Any] = ()
-    captions: Sequence[str] = ()  #: what each fake was asked to be, as HTML
-    recognised: Sequence[Any] = ()  #: the fakes that gave themselves away
-    missed: Sequence[Any] = ()  #: the fakes that passed for real
-    accused: Sequence[Any] = ()  #: the real items that were taken for fakes
-    #: how suspect each of `recognised`, `missed` and `accused` is: the share of the other side that is less so
+    captions: Sequence[str] = ()  #: the condition of each fake, as HTML
+    recognised: Sequence[Any] = ()  #: the fakes that the judge recognised with the highest confidence
+    missed: Sequence[Any] = ()  #: the fakes that the judge classified as real
+    accused: Sequence[Any] = ()  #: the real items that the judge classified as fake
+    #: the judge's score of each of `recognised`, `missed` and `accused`: the share of the other side with a lower score
     suspicions: dict[str, list[str]] = field(default_factory=dict)
-    #: (which sample, the sample, its nearest training items with their distances)
+    #: (sample number, the sample, its nearest training items with their distances)
     neighbours: list[tuple[int, Any, list[tuple[Any, float]]]] = field(default_factory=list)
     curves: Curves = field(default_factory=dict)
 
 
 def write(folder: Path, report: Mapping[str, Any], shown: Shown) -> None:
-    """Write report.json and index.html into `folder`, each complete or not at all."""
+    """Write report.json and index.html into `folder`, each by atomic replacement."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(folder / "index.html", printable(render(report, shown)))
 
 
 def cell(value: Any) -> str:
-    """A table cell's text: of a number at most six digits, of a missing value nothing."""
+    """The text of a table cell: numbers with at most six digits; empty if the value is missing."""
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Replace a file at once: a reader sees the old one or the new one, never a part."""
+    """Replace a file atomically: a reader sees the old or the new content, never a part."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(content, encoding="utf-8")
     draft.replace(path)
 
 
 def render(report: Mapping[str, Any], shown: Shown) -> str:
-    """The page of a report."""
+    """The HTML page of a report."""
     rows = {row["name"]: row for row in report["metrics"]}
     return environment().get_template("report.html").render(
         report=report,
@@ -84,10 +84,10 @@ def render(report: Mapping[str, Any], shown: Shown) -> str:
 
 
 def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
-    """The rows, by name, under the titles that a reader finds them by."""
+    """The rows, given by name, under the headings of the page."""
 
     def of(*measures: str) -> list[str]:
-        """The rows of measures, each of the whole or of a field."""
+        """The names of the rows of these measures, including those of single fields ("measure:field")."""
         return [name for name in rows if name.partition(":")[0] in measures]
 
     groups = [
@@ -95,9 +95,9 @@ def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
         ("Fidelity and diversity", ["precision", "recall", "f1", "density", "coverage", *of("modes", "modes_kl")]),
         ("Distance from real data", ["kid", "frechet", "frechet_infinity"]),
         ("Likelihood", ["bits", "bits_train"]),
-        ("The latent", ["latent_kl", "latent_active"]),
+        ("Latent", ["latent_kl", "latent_active"]),
         ("Reconstruction", ["reconstruction", "psnr"]),
-        ("The codes", ["codes_used", "perplexity"]),
+        ("Codebook", ["codes_used", "perplexity"]),
         ("Agreement with the condition", of("agreement", "r_precision")),
         ("Usefulness: train on samples, test on real", of("tstr")),
         ("Copy check", ["copies_exact", "copies", "authenticity"]),
@@ -132,7 +132,7 @@ def groups_of(rows: Mapping[str, Row]) -> list[tuple[str, list[Row]]]:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Samples of one run, for a comparison."""
+    """Samples of one run in a comparison."""
 
     name: str
     what: str
@@ -150,18 +150,18 @@ def write_comparison(path: Path, comparison: Any, sheets: Sequence[Sheet]) -> No
 
 
 def printable(page: str) -> str:
-    """The page with what HTML forbids made visible: an untrained model of texts writes control characters, too."""
+    """The page with characters that HTML forbids made visible; untrained text models generate control characters."""
     return page.translate(_FORBIDDEN)
 
 
-#: C0 controls as their pictures (U+2400 and on), other controls, halves of pairs and noncharacters as U+FFFD
+#: C0 controls map to their control pictures (U+2400 and up); other controls, surrogates and noncharacters to U+FFFD
 _FORBIDDEN = {c: 0x2400 + c for c in range(32) if chr(c) not in "\t\n\f\r"} | {0x7F: 0x2421}
 _FORBIDDEN |= dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), *range(0xFDD0, 0xFDF0)), 0xFFFD)
 _FORBIDDEN |= {plane + end: 0xFFFD for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)}
 
 
 def environment(html: bool = True) -> Environment:
-    """Jinja, for pages with escaping on: what is not marked as HTML by us is text."""
+    """The Jinja environment of the templates; for pages with escaping of all text that is not marked as HTML."""
     found = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=html,
@@ -177,20 +177,20 @@ def environment(html: bool = True) -> Environment:
 
 
 def called(fragment: str, name: str, caption: str = "") -> Markup:
-    """A picture's HTML with an alternative text that says which it is; other HTML as it is. caption: HTML."""
-    said = " ".join(filter(None, (name, Markup(caption).striptags())))
-    return Markup(re.sub(r'alt="[^"]*"', lambda _: f'alt="{escape(said)}"', fragment, count=1))
+    """A picture's HTML with an alternative text of name and caption; other HTML unchanged. caption: HTML."""
+    text = " ".join(filter(None, (name, Markup(caption).striptags())))
+    return Markup(re.sub(r'alt="[^"]*"', lambda _: f'alt="{escape(text)}"', fragment, count=1))
 
 
 def interval(row: Mapping[str, Any], percent: bool = False) -> str:
-    """ "58% to 64%", or nothing where there is no interval."""
+    """ "58% to 64%"; empty if there is no interval."""
     if row["low"] is None or row["high"] is None:
         return ""
     return f"{charts.number(row['low'], percent)} to {charts.number(row['high'], percent)}"
 
 
 def fitted(shown: Shown) -> Shown:
-    """As many figures as there is room for, so that a page of large pictures stays small enough to send."""
+    """`shown`, limited to as many figures as fit the page's maximum size."""
     if shown.kind == "rows":
         return shown
     count = max(1, min(_room(shown.fakes), _room(shown.reals)))
@@ -208,7 +208,7 @@ def fitted(shown: Shown) -> Shown:
 
 
 def _room(fragments: Sequence[str], share: float = 1.0) -> int:
-    """How many of the fragments fit."""
+    """How many of the fragments fit into `share` of the maximum size."""
     left = _ROOM * share
     for i, fragment in enumerate(fragments):
         left -= len(fragment)
@@ -225,9 +225,9 @@ def _strip(row: Mapping[str, Any]) -> Markup:
 
 
 def _term(name: str) -> str:
-    """A loss term for a reader; a leading underscore says that it was watched, not minimized."""
+    """The name of a loss term for a reader; a leading underscore marks a term that was logged but not minimised."""
     plain = name.lstrip("_").replace("_", " ")
-    return f"{plain} (watched)" if name.startswith("_") else plain
+    return f"{plain} (logged only)" if name.startswith("_") else plain
 
 
 def _others(rows: Mapping[str, Any]) -> list[str]:

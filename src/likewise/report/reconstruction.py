@@ -1,4 +1,4 @@
-"""Reconstructions of held-out items by an autoencoder, and how a codec uses its codes."""
+"""Reconstruction error of held-out items by an autoencoder, and a codec's use of its codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from likewise.report.evidence import Evidence, Row, numbers
 from likewise.report.page import Shown
 from likewise.spaces import Continuous
 
-#: items that are sent there and back at most
+#: the maximum number of items that are reconstructed
 _MOST = 2048
 
 
@@ -27,7 +27,7 @@ def reconstruction(got: Evidence, report: dict[str, Any], shown: Shown) -> Itera
     off, away = np.square(back - real), np.square(middle - real)
     yield got.row(
         "reconstruction", ratio_of_sums(off.sum(1), away.sum(1), got.seed), len(real), 0, {},
-        note="of how far items are from the mean training item, by squares",
+        note="squared error, as a share of the squared distance from the mean training item",
     )  # fmt: skip
     if space.levels:
         dB = [10 * np.log10(4 / np.maximum(part.mean(1), 1e-12)) for part in (off, away)]
@@ -42,12 +42,12 @@ def reconstruction(got: Evidence, report: dict[str, Any], shown: Shown) -> Itera
     counts = np.bincount(found.ravel(), minlength=codes.vocabulary)
     share = counts[counts > 0] / counts.sum()
     used, even = int((counts > 0).sum()), float(np.exp(-(share * np.log(share)).sum()))
-    nothing = float("nan")  # how many are seen hangs on how many items are looked at: no interval says that
+    nothing = float("nan")  # both depend on the number of items, so that an interval would be misleading
     yield got.row(
         "codes_used", Estimate(used / codes.vocabulary, nothing, nothing), len(real), 0, {"codes": codes.vocabulary},
-        note=f"{used:,} of {codes.vocabulary:,} codes, in {found.size:,} places",
+        note=f"{used:,} of {codes.vocabulary:,} codes, in {found.size:,} positions",
     )  # fmt: skip
     yield got.row(
         "perplexity", Estimate(even, nothing, nothing), len(real), 0, {"codes": codes.vocabulary},
-        note=f"{np.log2(even):.1f} bits a code at most, {found.shape[1]} codes an item",
+        note=f"at most {np.log2(even):.1f} bits per code, {found.shape[1]} codes per item",
     )  # fmt: skip

@@ -1,5 +1,5 @@
-"""The parts of a report that data of any kind have, each a function of the evidence that gives rows: a judge,
-distances, likelihoods, agreement with what was asked for, copies and membership. `report.tasks` has the others.
+"""The sections of a report that apply to any data, each a function from the evidence to rows: judge, distances,
+likelihood, agreement with the condition, copies and membership. `report.tasks` has the others.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from likewise.report.tasks import columns, endings, translation, usefulness
 from likewise.runs.reference import Reference
 from likewise.spaces import Continuous, Tokens, without_end
 
-#: items whose likelihood is taken at most; and passes of the network, of which an exact flow takes many per item
+#: the maximum number of items whose likelihood is computed, and of network passes (an exact flow needs many per item)
 MOST_SCORED, MOST_PASSES = 512, 2**14
-#: units (bytes) of long texts that are scored at most, by which the last of them may go too far
+#: the maximum number of units (bytes) of long texts that are scored; the last text may exceed it
 MOST_UNITS = 2**21
 
 
@@ -56,7 +56,7 @@ def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     given_away = gave_away(got, ours, shown)
     report["judge"] = {"judge": ours.judge, "p_value": ours.p_value, "floor_p_value": found["floor"].p_value,
                        "tested": ours.tested, **given_away}  # fmt: skip
-    note = f"a {ours.judge} judge, p = {ours.p_value:.2g}; asked about {ours.tested} items"
+    note = f"{ours.judge} classifier, p = {ours.p_value:.2g}; tested on {ours.tested} items"
     for name, estimate in ours.measures.items():
         yield got.row(
             f"judge_{name}", estimate, m, m, {"test": "half", "judges": 3},
@@ -67,23 +67,23 @@ def judge(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
 
 
 def own_discriminator(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    """A GAN's own discriminator beside the fresh judge, asked about the same items."""
+    """A GAN's own discriminator, tested on the same items as the judge."""
     m = got.compared
-    held_out, c = _rows(got.held_out, got.pick_held_out)  # the samples were given the same, in the same order
+    held_out, c = _rows(got.held_out, got.pick_held_out)  # the samples had the same conditions, in the same order
     real = got.run.discriminate(held_out, c)
     if real is None:
         return
 
     def discriminate(x: Tensor, c: dict[str, Tensor] | None) -> Array:
         logits = got.run.discriminate(x, c)
-        assert logits is not None  # it has a discriminator, as it gave `real`
+        assert logits is not None  # the model has a discriminator, as `real` shows
         return logits
 
     order = generator(got.seed, "own baseline")
     sides = {
         "value": (got.samples.x[:m], c),
         "floor": _rows(got.train, got.pick_train),
-        # each position by itself, as the judge's baseline is made of features
+        # each position shuffled independently: the judge's baseline exists as features only
         "baseline": (torch.from_numpy(shuffled(held_out.flatten(1).numpy(), order)).view_as(held_out), c),
     }
     try:
@@ -96,13 +96,13 @@ def own_discriminator(got: Evidence, report: dict[str, Any], shown: Shown) -> It
             f"own_{name}", estimate, m, m, {"test": "half", "cut": "best of the other half"},
             floor=numbers(found["floor"][name]),
             baseline={**numbers(found["baseline"][name]), "what": "held-out items with each number shuffled by itself"},
-            note="real data is training data here: below 50% it takes training data for more real than held-out data"
+            note="the real reference is training data: below 50% they look more real to it than held-out data do"
             if name == "auc" else None,
         )  # fmt: skip
 
 
 def compared(*needs: Needs) -> Section:
-    """The section of the catalog's metrics that need one of `needs`."""
+    """The section with the catalog's metrics whose input is one of `needs`."""
 
     def section(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
         found, missing = metrics()
@@ -116,7 +116,7 @@ def compared(*needs: Needs) -> Section:
 
 
 def _measured(metric: Metric, got: Evidence) -> Iterator[Row]:
-    """The rows of a metric: of the samples, of real items in their place, and of the trivial baseline."""
+    """The rows of a metric: for the samples, for real items in their place, and for the trivial baseline."""
     m = got.compared
     source = catalog.part("metric", metric.name)
     try:
@@ -125,7 +125,7 @@ def _measured(metric: Metric, got: Evidence) -> Iterator[Row]:
             return
         ours, floors, baselines = (metric(real, side, got.seed) if len(side) else {} for side in (fake, floor, trivial))
         if unknown := ours.keys() - metric.measures.keys():
-            raise ValueError(f"it gives {min(unknown)!r}, which is not among its measures")
+            raise ValueError(f"it returns {min(unknown)!r}, which is not in its measures: add it to them")
         protocol = metric.protocol(real)
         notes = {name: metric.note(name, real, value, floors.get(name)) for name, value in ours.items()}
     except ValueError as error:
@@ -147,7 +147,7 @@ def _measured(metric: Metric, got: Evidence) -> Iterator[Row]:
 
 
 def _sides(metric: Metric, got: Evidence) -> tuple[Any, Any, Any, str, Any]:
-    """Real items, samples, real items in their place, what the baseline is, and its items: as the metric needs them."""
+    """Real items, samples, real items in their place, the baseline's description and its items, in the needed form."""
     form, m = metric.needs, got.compared
     if form == "features":
         real, fake, train, trivial = got.x_held_out, got.x_fake[:m], got.x_train[got.pick_train], got.x_baseline
@@ -162,9 +162,9 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     kind = got.run.model.likelihood
     if kind is None:
         family = got.run.experiment.to_dict()["family"]["name"]
-        why = f"the {family} family has none"
+        why = f"the {family} family defines no likelihood"
         if got.run.autoencoder is not None:
-            why = "it would be the density of an autoencoder's latents, which is no probability of what is decoded"
+            why = "it would be the density of an autoencoder's latents, not a probability of the decoded data"
         got.skipped.append({"what": "likelihood", "why": why})
         return
     space, unit = got.run.model.target, got.run.modality.likelihood_unit
@@ -173,12 +173,12 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     bound = kind == "bound" or levels is not None
     how, density = got.run.model.likelihood_how, None
     if isinstance(space, Continuous) and not levels:
-        density = "of a density in standardised units: compare runs on the same data only, and it can be negative"
+        density = "of a density in standardised units: comparable only between runs on the same data; may be negative"
     note = "; ".join(filter(None, (how, density, got.run.encoding.uncounted()))) or None
     passes = got.run.model.likelihood_passes
     scored = max(64, min(MOST_SCORED, MOST_PASSES // passes))
     if scored < min(MOST_SCORED, got.compared):
-        note = "; ".join(filter(None, (note, f"of {scored} items, as each takes {passes} passes of the network")))
+        note = "; ".join(filter(None, (note, f"on {scored} items, because each needs {passes} passes of the network")))
     long = isinstance(space, Tokens) and space.windows
     for name, part, picked in (
         ("bits", got.held_out, got.pick_held_out[:scored]),
@@ -189,17 +189,17 @@ def likelihood(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
             picked = picked[: max(2, 1 + int(np.searchsorted(sizes, MOST_UNITS)))]
         x, c = _rows(part, picked)
         values = [part.values[i] for i in picked]
-        # Bits per byte are of the bytes: the end of a text is in neither sum.
+        # Bits per byte count the bytes only: the end token is in neither sum.
         if long:
             nats = got.run.log_likelihood_of(values, c)
         else:
             counted = without_end(x, space) if isinstance(space, Tokens) else x
-            nats = got.run.log_likelihood(counted, c, got.seed)  # the family dequantises what has levels
+            nats = got.run.log_likelihood(counted, c, got.seed)  # the family dequantises discrete data
         if nats is None:
-            got.skipped.append({"what": "likelihood", "why": "the model gave none"})
+            got.skipped.append({"what": "likelihood", "why": "the model returned none"})
             return
         if isinstance(space, Tokens) and space.end is not None and not long:
-            for i in (x != space.end).all(1).nonzero().flatten().tolist():  # too long: as far as the model read it
+            for i in (x != space.end).all(1).nonzero().flatten().tolist():  # truncated: count what the model read
                 values[i] = got.run.encoding.decode(x[i : i + 1])[0]
         amounts = np.array([got.run.modality.num_units(value) for value in values], np.float64)
         baseline = None
@@ -240,10 +240,10 @@ def agreement(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[R
             {"classifier": "svm", "C": 10.0},
             title=f"Agreement with {name}", field=name,
             floor=numbers(classifier.agreement(real_views, real)),
-            baseline={**numbers(classifier.agreement(fake_views, dealt)), "what": "the labels dealt at random"},
+            baseline={**numbers(classifier.agreement(fake_views, dealt)), "what": "the labels randomly permuted"},
         )  # fmt: skip
         seen = {"value": classifier.seen(fake_views), "floor": classifier.seen(real_views)}
-        what = "values, as a classifier of real data sees it"
+        what = "values, as recognised by a classifier of real data"
         yield from mode_rows(got, f":{name}", f" of {name}", what, labels, seen)
 
 
@@ -255,7 +255,7 @@ def copies(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]
     except ValueError as error:
         got.skipped.append({"what": "copy check", "why": str(error)})
         return
-    # Copies first, then the samples that the page shows, as they come.
+    # Copies first, then the samples that the page shows, in order.
     count = min(len(got.fakes), most_shown(got.run.modality))
     first = list(dict.fromkeys([*check.copied[:4].tolist(), *range(count)]))
     report["copies"] = {
@@ -289,8 +289,8 @@ def membership(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
     members, others = got.x_train[got.pick_train], got.x_held_out
     note = None
     if report["judge"] and report["judge"]["floor_p_value"] < 1e-3:
-        note = "training and held-out data differ by themselves, which an attack may see instead of membership"
-    # Samples that know no training item: other held-out items, half of them against the other half.
+        note = "training and held-out data differ in distribution, which an attack may detect instead of membership"
+    # The reference: samples independent of the training items, here one half of the held-out items.
     half = m // 2
     if half < 2:
         got.skipped.append({"what": "membership attack", "why": f"{m} held-out items are too few"})
@@ -316,20 +316,20 @@ def _rows(part: Reference, picked: NDArray[np.int64]) -> tuple[Tensor, dict[str,
 
 two_sample = compared("features")
 
-#: every section with what is being done, in the order of the report
-_OWN = "measuring what only data of this kind have"
+#: the sections with their progress messages, in the order of the report
+_OWN = "computing measures of this form of data"
 SECTIONS: tuple[tuple[str, Section], ...] = (
-    ("asking a judge", judge),
-    ("asking the model's own discriminator", own_discriminator),
+    ("training a judge", judge),
+    ("testing the model's own discriminator", own_discriminator),
     ("comparing with held-out data", two_sample),
-    ("scoring held-out data", likelihood),
-    ("asking what the latent says", latent),
-    ("sending held-out items there and back", reconstruction),
-    ("checking that samples are what was asked for", agreement),
-    ("checking that samples are what was asked for", captions),
+    ("computing likelihoods", likelihood),
+    ("probing latents", latent),
+    ("reconstructing held-out items", reconstruction),
+    ("checking agreement with the conditions", agreement),
+    ("checking agreement with the conditions", captions),
     ("counting modes", clusters),
-    ("looking for copies of training data", copies),
-    ("guessing who was in the training data", membership),
+    ("searching for copies of training data", copies),
+    ("testing membership attacks", membership),
     ("training on samples, testing on real data", usefulness),
     (_OWN, compared("text")),
     (_OWN, endings),
@@ -341,5 +341,5 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     (_OWN, compared("picture", "messages")),
 )
 
-#: of a run that draws nothing: samples are what comes back of held-out items, which copy nothing and were not asked for
+#: the sections of a model that does not generate: its samples are reconstructions, without a condition to agree with
 OF_RECONSTRUCTIONS = tuple((doing, each) for doing, each in SECTIONS if each in (judge, two_sample, reconstruction))

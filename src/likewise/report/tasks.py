@@ -1,7 +1,7 @@
-"""The parts of a report that only some data have: labels, texts, translations, rows.
+"""The sections of a report that apply to some data only: labels, texts, translations, rows.
 
-Each asks the modality for the form it measures (`Modality.forms`), so that any modality of that form has it; where it
-does not apply it gives no rows.
+Each requests the form of values that it measures (`Modality.forms`), so that it applies to any modality with that form;
+for other data it returns no rows.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from likewise.report.evidence import Evidence, Row, numbers
 from likewise.report.page import Shown
 from likewise.spaces import Tokens
 
-#: items that a learner is taught with, and translations that are scored
+#: the maximum number of items that a classifier is trained on, and of translations that are scored
 MOST_TAUGHT, MOST_TRANSLATED = 2000, 1000
-_DEALT = "the samples dealt to other sources"
+_DEALT = "the samples assigned to other sources"
 
 
 def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    """Train on synthetic, test on real: rows by their columns, anything else by the labels it was asked for."""
+    """Train on synthetic, test on real (TSTR): rows by their columns, other modalities by their labels."""
     m = min(got.compared, MOST_TAUGHT)
     if "row" in got.forms:
         real = got.real("train", "row", m)
@@ -40,17 +40,17 @@ def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         yield got.row(
             "tstr", sides[0], m, m, {"learner": "40 trees", "asked": "each column, numbers by quarters"},
             floor=numbers(sides[1]), baseline={**numbers(sides[2]), "what": got.baseline_name},
-            note="the share of held-out cells told from the other cells of their row",
+            note="the share of held-out cells predicted correctly from the other cells of their row",
         )  # fmt: skip
         return
     for name, labels in got.train.given.items():
         asked = [str(given[name]) for given in got.samples.given[:MOST_TAUGHT]]
         labels = [str(label) for label in labels]
         if unclear(labels) or unclear(asked):
-            continue  # agreement says why
+            continue  # `agreement` reports the reason
         truth = [str(got.held_out.given[name][i]) for i in got.pick_held_out]
         fakes, tests = (got.x_fake[: len(asked)], got.plain[2][: len(asked)]), (got.x_held_out, got.plain[1])
-        # As many real items teach as there are samples, or all that are kept.
+        # As many real items as there are samples, or all that are kept with the run.
         picked = generator(got.seed, "tstr").permutation(len(labels))[: len(asked)]
         taught = [labels[i] for i in picked]
         reals = (got.x_train[picked], got.plain[0][picked])
@@ -63,11 +63,12 @@ def usefulness(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[
         yield got.row(
             f"tstr:{name}", ours, len(truth), len(asked), {"learner": "svm", "C": 10.0, "taught": len(taught)},
             title=f"Usefulness for {name}", field=name, floor=numbers(floor),
-            baseline={**numbers(trivial), "what": "the labels dealt at random"},
+            baseline={**numbers(trivial), "what": "the labels randomly permuted"},
         )  # fmt: skip
 
 
 def endings(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+    """The share of texts that end before the maximum length, and MAUVE."""
     m = got.compared
     if "text" not in got.forms:
         return
@@ -84,16 +85,16 @@ def endings(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row
     except ValueError as error:
         got.skipped.append({"what": "MAUVE", "why": str(error)})
         return
-    few = f"; of {m:,} texts each, and {ENOUGH:,} are needed for a steady value" if m < ENOUGH else ""
+    few = f"; computed on {m:,} texts of each, fewer than the recommended {ENOUGH:,}" if m < ENOUGH else ""
     yield got.row(
         "mauve", sides[0], m, m, {"clusters": "n / 10, at most 500", "scaling": 5}, floor=numbers(sides[1]),
-        baseline={**numbers(sides[2]), "what": got.baseline_name}, note=f"relative: only for equal stamps{few}",
+        baseline={**numbers(sides[2]), "what": got.baseline_name}, note=f"comparable only at equal stamps{few}",
     )  # fmt: skip
 
 
 def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    """Text given text: the sample for a held-out source beside that source's own target."""
-    # Texts, not messages: one source has one translation, or nearly, and what was said before has many replies.
+    """Text given text: each sample is compared with the target of its held-out source."""
+    # Texts, not messages: a source has about one translation, but a dialogue has many possible replies.
     from_text = [name for name, e in got.run.conditions.items() if "text" in e.modality.forms]
     if not from_text or "text" not in got.forms:
         return
@@ -112,14 +113,12 @@ def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator
         got.skipped.append({"what": "BLEU, chrF and TER", "why": str(error)})
     else:
         each = ", ".join(f"{name} {value:.1f}" for name, value in chrf.items())
-        said = (
-            f"chrF of the baselines: {each}; they know the {len(got.train.values):,} training pairs kept with the run"
-        )
+        text = f"chrF of the baselines: {each}; they use the {len(got.train.values):,} training pairs kept with the run"
         for name, (estimate, signature) in found["value"].items():
             yield got.row(
                 name, estimate, m, m, {"signature": signature},
                 baseline={**numbers(found["baseline"][name][0]), "what": best},
-                note=f"{said}; {signature}" if name == "chrf" else signature,
+                note=f"{text}; {signature}" if name == "chrf" else signature,
             )  # fmt: skip
     try:
         rates = {side: error_rates(references, each, got.seed) for side, each in sides.items()}
@@ -131,7 +130,7 @@ def translation(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator
 
 
 def _without_a_network(got: Evidence, from_text: Sequence[str], picked: Sequence[int]) -> dict[str, list[str]]:
-    """What translates without a network, by what it is; knows no more than the training pairs in the run."""
+    """Translations by simple baselines, keyed by description; they use the training pairs kept with the run."""
     if len(from_text) != 1:
         return {}
     known, sources = got.train.given[from_text[0]], got.held_out.given[from_text[0]]
@@ -148,7 +147,7 @@ def _without_a_network(got: Evidence, from_text: Sequence[str], picked: Sequence
 
 
 def columns(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
-    """No rows: the columns' distributions, which the page shows as histograms."""
+    """Yields no rows: stores the columns' distributions, which the page shows as histograms."""
     if "row" in got.forms:
         report["columns"] = [
             {"name": column.name, "measure": column.measure, "distance": column.distance, "bins": column.bins}
