@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from likewise.metrics.distinguishing_traits import MOST_TOLD, distinguishing_traits
+from likewise.metrics.distinguishing_traits import MOST_PER_TRAIT, distinguishing_traits
 from likewise.metrics.text import NEW_WORD
 from likewise.modalities.label import Label
 from likewise.modalities.table import Table
@@ -43,7 +43,7 @@ def test_a_column_that_is_off_and_one_that_is_missing() -> None:
     assert said["status = <odd>"].fake == 1
     assert any("pay missing" in trait for trait in said)
     parts = [part for trait in said for part in trait.split(" and ") if part.startswith("status")]
-    assert all(parts.count(part) <= MOST_TOLD for part in parts)
+    assert all(parts.count(part) <= MOST_PER_TRAIT for part in parts)
 
 
 def test_words_and_pairs_of_words() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits
 
-from likewise.metrics.agreement import Classifier, unclear
+from likewise.metrics.agreement import Classifier, unlearnable
 from likewise.metrics.features import Projection, shuffled
 
 
@@ -55,6 +55,6 @@ def test_classifier_recognises_real_digits() -> None:
     assert right.value > 0.93
     wrong = classifier.agreement(views(x[1000:]), [(int(label) + 1) % 10 for label in y[1000:]])
     assert wrong.value < 0.05
-    assert unclear(["a", "b"] * 10) is None
-    assert "same value" in (unclear(["a"] * 10) or "")
-    assert "too many" in (unclear([str(i) for i in range(10)]) or "")
+    assert unlearnable(["a", "b"] * 10) is None
+    assert "same value" in (unlearnable(["a"] * 10) or "")
+    assert "too many" in (unlearnable([str(i) for i in range(10)]) or "")

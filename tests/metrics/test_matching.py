@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from likewise.metrics.matching import Matcher, picked_right, runs
+from likewise.metrics.matching import Matcher, r_precision, runs
 
 pytestmark = pytest.mark.full
 
@@ -38,9 +38,9 @@ def test_easy_pairs_are_matched_and_shuffled_ones_guessed(chinese):
     before = torch.random.get_rng_state()
     matcher = Matcher(x, captions)
     assert torch.equal(torch.random.get_rng_state(), before)  # nobody else's randomness is touched
-    assert picked_right(matcher.scores(fresh, asked), asked).mean() > 0.97
+    assert r_precision(matcher.scores(fresh, asked), asked).mean() > 0.97
     dealt = [asked[i] for i in np.random.default_rng(2).permutation(len(asked))]
-    assert 0.04 < picked_right(matcher.scores(fresh, dealt), dealt).mean() < 0.2
+    assert 0.04 < r_precision(matcher.scores(fresh, dealt), dealt).mean() < 0.2
 
 
 def test_features_without_positions_are_matched_too():
@@ -48,13 +48,13 @@ def test_features_without_positions_are_matched_too():
     fresh, asked = pairs(100, 1)
     flat = (part.mean(3).flatten(1) for part in (x, fresh))
     matcher = Matcher(next(flat), captions)
-    assert picked_right(matcher.scores(next(flat), asked), asked).mean() > 0.9
+    assert r_precision(matcher.scores(next(flat), asked), asked).mean() > 0.9
 
 
 def test_the_chance_is_that_of_drawing_the_others():
     rng = np.random.default_rng(0)
     scores, captions = rng.normal(size=(8, 8)), [*"abcdefg", "a"]
-    found = picked_right(scores, captions, among=4)
+    found = r_precision(scores, captions, among=4)
     for i in range(8):
         others = [j for j in range(7) if captions[j] != captions[i]]
         own = scores[i, captions.index(captions[i])]
@@ -64,9 +64,9 @@ def test_the_chance_is_that_of_drawing_the_others():
 
 def test_equal_scores_are_no_skill():
     captions = [str(i) for i in range(50)]
-    assert picked_right(np.zeros((50, 50)), captions) == pytest.approx(0.1)
+    assert r_precision(np.zeros((50, 50)), captions) == pytest.approx(0.1)
     with pytest.raises(ValueError, match="different captions"):
-        picked_right(np.zeros((4, 4)), list("abcd"))
+        r_precision(np.zeros((4, 4)), list("abcd"))
     with pytest.raises(ValueError, match="different captions"):
         Matcher(torch.zeros(4, 3, 8, 8), list("aaab"))
 

@@ -11,7 +11,7 @@ from likewise.metrics import table
 from likewise.metrics.mauve import frontier_area, mauve
 from likewise.metrics.membership import attack_score, distance_attack
 from likewise.metrics.text import repetition, text_statistics
-from likewise.metrics.usefulness import Exam
+from likewise.metrics.usefulness import ColumnPrediction
 
 
 def test_mauve_is_the_area_it_says() -> None:
@@ -69,14 +69,14 @@ def rows(n: int, seed: int) -> list[dict]:
 
 def test_usefulness_is_what_the_columns_tell_of_one_another() -> None:
     train, test = rows(600, 0), rows(400, 1)
-    exam = Exam(train, test)
-    real, fresh = exam.taken_by(train), exam.taken_by(rows(600, 2))
-    broken = exam.taken_by(table.shuffled(train, np.random.default_rng(3)))
+    task = ColumnPrediction(train, test)
+    real, fresh = task.score(train), task.score(rows(600, 2))
+    broken = task.score(table.shuffled(train, np.random.default_rng(3)))
     assert fresh.low < real.high
     assert real.low < fresh.high
     assert broken.high < real.low - 0.2
     with pytest.raises(ValueError, match="needs at least two"):
-        Exam([{"a": 1.0}], [{"a": 1.0}])
+        ColumnPrediction([{"a": 1.0}], [{"a": 1.0}])
 
 
 def test_repetition_and_self_bleu_see_loops_and_monotony() -> None:

@@ -55,9 +55,9 @@ def test_the_most_recognisable_fakes_come_first() -> None:
     real, fake = rng.normal(size=(200, 2)), rng.normal(size=(200, 2))
     fake[:100] += 6
     verdict = two_sample_test(real, fake, judges=("kernel",))
-    assert len(verdict.asked) == 100
-    assert (verdict.asked[:30] < 100).all()
-    assert (verdict.asked[-20:] >= 100).all()
+    assert len(verdict.test_fake) == 100
+    assert (verdict.test_fake[:30] < 100).all()
+    assert (verdict.test_fake[-20:] >= 100).all()
     assert verdict.tested == 200
 
 
@@ -74,16 +74,16 @@ def test_the_most_mistaken_real_items_come_first_with_their_ranks() -> None:
     real, fake = rng.normal(size=(200, 2)), rng.normal(size=(200, 2)) + 4
     real[:30] += 4  # real items that look like fakes
     verdict = two_sample_test(real, fake)
-    assert len(verdict.accused) == len(verdict.accusation) == 100
-    odd = sum(i < 30 for i in verdict.accused)
+    assert len(verdict.test_real) == len(verdict.real_scores) == 100
+    odd = sum(i < 30 for i in verdict.test_real)
     assert odd >= 5
-    assert all(i < 30 for i in verdict.accused[: odd - 2])
-    for shares in (verdict.suspicion, verdict.accusation):
+    assert all(i < 30 for i in verdict.test_real[: odd - 2])
+    for shares in (verdict.fake_scores, verdict.real_scores):
         assert (np.diff(shares) <= 0).all()
         assert shares.min() >= 0
         assert shares.max() <= 1
-    assert verdict.suspicion[0] == 1
-    assert len(set(verdict.accused) & set(range(200))) == 100
+    assert verdict.fake_scores[0] == 1
+    assert len(set(verdict.test_real) & set(range(200))) == 100
 
 
 def test_a_models_own_discriminator_needs_no_zero_of_its_own() -> None:

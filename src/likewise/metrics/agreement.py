@@ -17,7 +17,7 @@ from likewise.metrics.intervals import Estimate, proportion
 Array = NDArray[np.float64]
 
 
-def unclear(labels: Sequence[Hashable], classes: int = 200, each: float = 5.0) -> str | None:
+def unlearnable(labels: Sequence[Hashable], classes: int = 200, each: float = 5.0) -> str | None:
     """The reason why a classifier cannot be trained on these labels, as a clause; None if it can."""
     kinds = Counter(labels)
     if len(kinds) < 2:
@@ -35,7 +35,7 @@ class Classifier:
     """
 
     def __init__(self, views: Sequence[Array], labels: Sequence[Hashable]) -> None:
-        """views: feature sets, each with shape (N, D). labels: N labels for which `unclear` returns None."""
+        """views: feature sets, each with shape (N, D). labels: N labels for which `unlearnable` returns None."""
         self._names = sorted(set(labels), key=str)
         numbers = {name: i for i, name in enumerate(self._names)}
         y = np.array([numbers[label] for label in labels])
@@ -48,11 +48,11 @@ class Classifier:
 
     def agreement(self, views: Sequence[Array], asked: Sequence[Hashable]) -> Estimate:
         """The share of items whose predicted label equals the requested one. views: feature sets of shape (M, D)."""
-        seen = self.seen(views)
+        seen = self.predict(views)
         hits = sum(s == a for s, a in zip(seen, asked, strict=True))
         return proportion(hits / len(seen), len(seen))
 
-    def seen(self, views: Sequence[Array]) -> list[Hashable]:
+    def predict(self, views: Sequence[Array]) -> list[Hashable]:
         """The predicted label of each item. views: feature sets of shape (M, D)."""
         return [self._names[i] for i in self._fitted.predict(views[self.view])]
 

@@ -26,7 +26,7 @@ LEAST_ITEMS = 5
 #: the number of most frequent single traits that are also combined into pairs
 MOST_TRAITS = 400
 #: the maximum number of results that contain the same trait
-MOST_TOLD = 2
+MOST_PER_TRAIT = 2
 ALPHA = 0.05
 
 #: one or two traits, and the number of real and of generated items that have them
@@ -34,7 +34,7 @@ Found = tuple[tuple[str, ...], int, int]
 
 
 @dataclass(frozen=True)
-class Tell:
+class TraitDifference:
     """A trait with the share of real and of generated items that have it."""
 
     trait: str
@@ -45,7 +45,7 @@ class Tell:
 
 def distinguishing_traits(
     modality: Modality, real: Sequence[Any], fake: Sequence[Any], train: Sequence[Any] = (), most: int = 12
-) -> tuple[list[Tell], int]:
+) -> tuple[list[TraitDifference], int]:
     """The traits that differ most, and how many were tested; empty if the modality has no named traits.
 
     real, fake: values of the modality, n >= 1 of each. train: other real items, which define the known words.
@@ -80,7 +80,7 @@ _NAMED: dict[Form, tuple[Callable[..., list[list[set[str]]]], bool]] = {
 
 def _compared(
     sides: Sequence[Sequence[set[str]]], real: int, fake: int, most: int, in_pairs: bool
-) -> tuple[list[Tell], int]:
+) -> tuple[list[TraitDifference], int]:
     """The traits that differ most, and how many were tested. real, fake: the number of items of each side."""
     counts = [Counter(trait for traits in side for trait in traits) for side in sides]
     both = counts[0] + counts[1]
@@ -112,8 +112,8 @@ def _pairs(sides: Sequence[Sequence[set[str]]], kept: list[str]) -> tuple[list[F
     return pairs, int(often.sum())
 
 
-def _differing(found: Sequence[Found], looked: int, n: int, m: int, most: int) -> list[Tell]:
-    """The largest significant differences, without repeating the same trait more than `MOST_TOLD` times."""
+def _differing(found: Sequence[Found], looked: int, n: int, m: int, most: int) -> list[TraitDifference]:
+    """The largest significant differences, without repeating the same trait more than `MOST_PER_TRAIT` times."""
     if not found:
         return []
     z = _z(np.array([f[1] for f in found], float), np.array([f[2] for f in found], float), n, m)
@@ -124,9 +124,9 @@ def _differing(found: Sequence[Found], looked: int, n: int, m: int, most: int) -
         traits, real, fake = found[i]
         if abs(z[i]) < least or len(result) == most:
             break
-        if max(used[t] for t in traits) < MOST_TOLD:
+        if max(used[t] for t in traits) < MOST_PER_TRAIT:
             used.update(traits)
-            result.append(Tell(" and ".join(traits), real / n, fake / m, float(z[i])))
+            result.append(TraitDifference(" and ".join(traits), real / n, fake / m, float(z[i])))
     return result
 
 

@@ -101,7 +101,7 @@ class Matcher:
             optimizer.step()
 
 
-def picked_right(scores: Array, captions: Sequence[str], among: int = AMONG) -> Array:
+def r_precision(scores: Array, captions: Sequence[str], among: int = AMONG) -> Array:
     """For each item the probability that its own caption scores best among itself and `among` - 1 random others.
 
     scores: shape (N, N), of item i with the caption of item j. Others are captions with a different text; ties are

@@ -37,10 +37,10 @@ class Verdict:
     judge: str  #: the chosen key of JUDGES
     measures: dict[str, Estimate]  #: accuracy, auc, precision, recall, f1; "fake" is the positive class
     p_value: float  #: of the judge's ranking (Mann-Whitney, one-sided) under equal distributions of real and fake
-    asked: NDArray[np.int64]  #: indices of the fakes in the test half, the most recognisable first
-    suspicion: Array  #: for each of them the share of the test half's real items with a lower score, in [0, 1]
-    accused: NDArray[np.int64]  #: indices of the real items in the test half, the most fake-looking first
-    accusation: Array  #: for each of them the share of the test half's fakes with a lower score, in [0, 1]
+    test_fake: NDArray[np.int64]  #: indices of the fakes in the test half, the most recognisable first
+    fake_scores: Array  #: for each of them the share of the test half's real items with a lower score, in [0, 1]
+    test_real: NDArray[np.int64]  #: indices of the real items in the test half, the most fake-looking first
+    real_scores: Array  #: for each of them the share of the test half's fakes with a lower score, in [0, 1]
     tested: int  #: the number of items in the test half
 
 
@@ -58,15 +58,15 @@ def two_sample_test(real: Array, fake: Array, seed: int = 0, judges: Sequence[st
     x = (x - centre) / scale
     name = judges[0] if len(judges) == 1 else _best(x, y, judges)
     judge = JUDGES[name]().fit(x, y)
-    accused, asked = pick_real[half:], pick_fake[half:]
-    scores = judge.decision_function((np.concatenate([real[accused], fake[asked]]) - centre) / scale)
+    test_real, test_fake = pick_real[half:], pick_fake[half:]
+    scores = judge.decision_function((np.concatenate([real[test_real], fake[test_fake]]) - centre) / scale)
     truth = np.repeat([0, 1], n - half)
     of_real, of_fake = scores[truth == 0], scores[truth == 1]
-    first, suspicion = _most_suspect(of_fake, of_real)
-    wrong, accusation = _most_suspect(of_real, of_fake)
+    first, fake_scores = _most_suspect(of_fake, of_real)
+    wrong, real_scores = _most_suspect(of_real, of_fake)
     p_value = float(mannwhitneyu(of_fake, of_real, alternative="greater").pvalue)
     measures = _measures(scores, truth, seed)
-    return Verdict(name, measures, p_value, asked[first], suspicion, accused[wrong], accusation, len(truth))
+    return Verdict(name, measures, p_value, test_fake[first], fake_scores, test_real[wrong], real_scores, len(truth))
 
 
 def own_judge(real: Array, fake: Array, seed: int = 0) -> dict[str, Estimate]:

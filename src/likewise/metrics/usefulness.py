@@ -24,7 +24,7 @@ MOST_COLUMNS = 16
 MOST_KINDS = 64
 
 
-class Exam:
+class ColumnPrediction:
     """A prediction task on held-out rows; models trained on any rows of the same table can be scored on it."""
 
     def __init__(self, real: Rows, test: Rows) -> None:
@@ -41,7 +41,7 @@ class Exam:
         x = np.stack([code.place(columns[name]) for name, code in self._codes.items()], 1)
         return x, {name: self._codes[name].kind(columns[name]) for name in self._asked}
 
-    def taken_by(self, rows: Rows, seed: int = 0) -> Estimate:
+    def score(self, rows: Rows, seed: int = 0) -> Estimate:
         """The share of held-out cells predicted correctly by forests trained on `rows`, with a bootstrap over rows."""
         x, y = self._tables(rows)
         names = list(self._codes)

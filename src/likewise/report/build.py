@@ -35,54 +35,54 @@ def build(
     tell = progress or (lambda _: None)
     started = time.perf_counter()
     tell(f"drawing {n} samples")
-    got = gather(run, n, seed, features, settings)
+    evidence = gather(run, n, seed, features, settings)
     drawn = time.perf_counter()
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "run": _about(run),
-        "n": len(got.fakes),
-        "n_compared": got.compared,
-        "n_train": len(got.train.values),
+        "n": len(evidence.fakes),
+        "n_compared": evidence.compared,
+        "n_train": len(evidence.train.values),
         "drawn": run.experiment.family.generates,
         "seed": seed,
         "sampling": run.sampler.changed_settings(settings),
-        "protocol": got.stamp,
+        "protocol": evidence.stamp,
         "judge": None,
         "copies": None,
         "columns": [],
         "metrics": [],
-        "skipped": got.skipped,
+        "skipped": evidence.skipped,
     }
     shown = Shown()
     last = ""
     for doing, section in SECTIONS if report["drawn"] else OF_RECONSTRUCTIONS:
         if doing != last:
             tell(last := doing)
-        report["metrics"] += list(section(got, report, shown))
+        report["metrics"] += list(section(evidence, report, shown))
     report["verdict"] = verdict(report)
     report["seconds"] = {"sampling": round(drawn - started, 2), "measuring": round(time.perf_counter() - drawn, 2)}
     tell("writing the report")
-    _show(got, shown)
+    _show(evidence, shown)
     write(run.path / "report", report, shown)
-    tell(f"model card: {write_card(run, report, got.fakes)}")
+    tell(f"model card: {write_card(run, report, evidence.fakes)}")
     return report
 
 
-def _show(got: Evidence, shown: Shown) -> None:
+def _show(evidence: Evidence, shown: Shown) -> None:
     """Fill `shown` with the samples and the real data beside them."""
-    picked = got.beside
-    fakes, reals = got.fakes, [got.held_out.values[i] for i in picked]
-    given = got.samples.given if got.held_out.given else [{}] * len(fakes)
-    real_given = [{name: part[i] for name, part in got.held_out.given.items()} for i in picked]
-    shown.kind, shown.columns, shown.fakes = shown_items(got.run.modality, fakes, given)
-    _, _, shown.reals = shown_items(got.run.modality, reals, real_given)
-    if got.held_out.given:
-        fields = got.run.conditions
+    picked = evidence.beside
+    fakes, reals = evidence.fakes, [evidence.held_out.values[i] for i in picked]
+    given = evidence.samples.given if evidence.held_out.given else [{}] * len(fakes)
+    real_given = [{name: part[i] for name, part in evidence.held_out.given.items()} for i in picked]
+    shown.kind, shown.columns, shown.fakes = shown_items(evidence.run.modality, fakes, given)
+    _, _, shown.reals = shown_items(evidence.run.modality, reals, real_given)
+    if evidence.held_out.given:
+        fields = evidence.run.conditions
         shown.captions = [
             ", ".join(fields[name].modality.to_html(value) for name, value in asked.items() if name in fields)
             for asked in given[: len(shown.fakes)]
         ]
-    shown.curves = _curves(got.run.metrics())
+    shown.curves = _curves(evidence.run.metrics())
 
 
 def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:

@@ -148,7 +148,7 @@ def gather(run: Run, n: int, seed: int, features: str = "pca", settings: Mapping
     rest = order_train[compared:] if len(order_train) >= 2 * compared else order_train
     ruler = Projection.fit(raw_train[np.sort(rest)], min(COMPONENTS, max(2, compared // 8)))
     plain = Projection.fit(raw_train, COMPONENTS, standardise=False)
-    got = Evidence(
+    evidence = Evidence(
         run=run,
         seed=seed,
         train=train,
@@ -168,7 +168,7 @@ def gather(run: Run, n: int, seed: int, features: str = "pca", settings: Mapping
         x_baseline=ruler(raw_baseline),
         plain=(plain(raw_train), plain(raw_held_out), plain(raw_fake)),
     )
-    got.stamp = {
+    evidence.stamp = {
         "protocol": PROTOCOL,
         "features": f"{chosen.name if chosen else run.modality.name}, {raw_train.shape[1]} numbers, "
         f"{ruler.axes.shape[1]} principal components"
@@ -183,7 +183,7 @@ def gather(run: Run, n: int, seed: int, features: str = "pca", settings: Mapping
         "held_out": _fingerprint(raw_held_out),
         "train": _fingerprint(raw_train),
     }
-    return got
+    return evidence
 
 
 def _features(run: Run, values: Sequence[Any], chosen: Extractor | None) -> Array:
@@ -198,7 +198,7 @@ def _features(run: Run, values: Sequence[Any], chosen: Extractor | None) -> Arra
 #: by form of values: a description of the trivial baseline, and the function that makes it
 _SHUFFLES: dict[Form, tuple[str, Callable[[Sequence[Any], np.random.Generator], Sequence[Any]]]] = {
     "text": ("real texts with all their characters shuffled", text.shuffled),
-    "row": ("real rows with each column shuffled by itself", table.shuffled),
+    "row": ("real rows with each column shuffled independently", table.shuffled),
 }
 
 
@@ -207,7 +207,7 @@ def _shuffle(modality: Modality, values: list[Any], rng: np.random.Generator) ->
     for form, (what, shuffle) in _SHUFFLES.items():
         if form in modality.forms:
             return what, [modality.read(each) for each in shuffle(modality.as_form(values, form), rng)]
-    return "real items with each feature shuffled by itself", None
+    return "real items with each feature shuffled independently", None
 
 
 def _fingerprint(x: Array) -> str:

@@ -18,24 +18,26 @@ from likewise.report.page import Shown
 COUNT = 8
 
 
-def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
+def judge_examples(evidence: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
     """The part of report.json's `judge` with examples; the items for the page are stored in `shown`.
 
     recognised, missed: sample numbers. accused: indices in the run's held-out reference. tells: results of
     `metrics.distinguishing_traits`.
     """
-    recognised, missed = verdict.asked[:COUNT], verdict.asked[::-1][:COUNT]
-    accused = got.pick_held_out[verdict.accused[:COUNT]]
-    shown.recognised = _items(got, [got.fakes[i] for i in recognised])
-    shown.missed = _items(got, [got.fakes[i] for i in missed])
-    shown.accused = _items(got, [got.held_out.values[i] for i in accused])
+    recognised, missed = verdict.test_fake[:COUNT], verdict.test_fake[::-1][:COUNT]
+    accused = evidence.pick_held_out[verdict.test_real[:COUNT]]
+    shown.recognised = _items(evidence, [evidence.fakes[i] for i in recognised])
+    shown.missed = _items(evidence, [evidence.fakes[i] for i in missed])
+    shown.accused = _items(evidence, [evidence.held_out.values[i] for i in accused])
     shown.suspicions = {
-        "recognised": [number(share, True) for share in verdict.suspicion[:COUNT]],
-        "missed": [number(share, True) for share in verdict.suspicion[::-1][:COUNT]],
-        "accused": [number(share, True) for share in verdict.accusation[:COUNT]],
+        "recognised": [number(share, True) for share in verdict.fake_scores[:COUNT]],
+        "missed": [number(share, True) for share in verdict.fake_scores[::-1][:COUNT]],
+        "accused": [number(share, True) for share in verdict.real_scores[:COUNT]],
     }
-    real = [got.held_out.values[i] for i in got.pick_held_out]
-    told, looked = distinguishing_traits(got.run.modality, real, got.fakes[: got.compared], got.train.values)
+    real = [evidence.held_out.values[i] for i in evidence.pick_held_out]
+    told, looked = distinguishing_traits(
+        evidence.run.modality, real, evidence.fakes[: evidence.compared], evidence.train.values
+    )
     return {
         "recognised": recognised.tolist(),
         "missed": missed.tolist(),
@@ -45,5 +47,5 @@ def gave_away(got: Evidence, verdict: Verdict, shown: Shown) -> dict[str, Any]:
     }
 
 
-def _items(got: Evidence, values: Sequence[Any]) -> list[Any]:
-    return shown_items(got.run.modality, values)[2]
+def _items(evidence: Evidence, values: Sequence[Any]) -> list[Any]:
+    return shown_items(evidence.run.modality, values)[2]

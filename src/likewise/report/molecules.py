@@ -11,36 +11,36 @@ from likewise.report.evidence import Evidence, Row, numbers
 from likewise.report.page import Shown
 
 
-def molecules(got: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
+def molecules(evidence: Evidence, report: dict[str, Any], shown: Shown) -> Iterator[Row]:
     """Rows for texts that are nearly all molecules according to RDKit; none for other data."""
-    if "text" not in got.forms:
+    if "text" not in evidence.forms:
         return
-    real = got.run.modality.as_form(got.held_out.values, "text")
+    real = evidence.run.modality.as_form(evidence.held_out.values, "text")
     try:
         if not are_molecules(real):
             return
-        fakes = canonical(got.fake("text"))
+        fakes = canonical(evidence.fake("text"))
     except ValueError as error:
-        got.skipped.append({"what": "validity of molecules", "why": str(error)})
+        evidence.skipped.append({"what": "validity of molecules", "why": str(error)})
         return
-    training, note = _training(got)
+    training, note = _training(evidence)
     known = {m for m in canonical(training) if m is not None}
     ours = measures(fakes, known)
-    held_out = canonical([real[i] for i in got.pick_held_out])
+    held_out = canonical([real[i] for i in evidence.pick_held_out])
     floor = measures(held_out, known)
-    trivial = measures(canonical(got.trivial("text")), known) if got.baseline else {}
+    trivial = measures(canonical(evidence.trivial("text")), known) if evidence.baseline else {}
     for name, estimate in ours.items():
-        yield got.row(
+        yield evidence.row(
             name, estimate, len(held_out), len(fakes), {"canonical": "rdkit"},
             floor=numbers(floor[name]) if name in floor else None,
-            baseline={**numbers(trivial[name]), "what": got.baseline_name} if name in trivial else None,
+            baseline={**numbers(trivial[name]), "what": evidence.baseline_name} if name in trivial else None,
             note=note if name == "novel" else None,
         )  # fmt: skip
 
 
-def _training(got: Evidence) -> tuple[Sequence[str], str]:
+def _training(evidence: Evidence) -> tuple[Sequence[str], str]:
     """All training molecules if the data are still available, else those kept with the run; and a note saying which."""
-    run = got.run
+    run = evidence.run
     count = run.info.get("train")
     try:
         train, _ = records_again(run.experiment, run.encoding, run.conditions)
@@ -49,7 +49,7 @@ def _training(got: Evidence) -> tuple[Sequence[str], str]:
             return run.modality.as_form(values, "text"), f"compared with all {len(train):,} training molecules"
     except ValueError:
         pass  # the data are gone: compare with the items kept with the run, as the note says
-    kept = run.modality.as_form(got.train.values, "text")
+    kept = run.modality.as_form(evidence.train.values, "text")
     note = (
         f"compared with {len(kept):,} of {count or len(kept):,} training molecules: the data are gone or have changed"
     )
