@@ -195,3 +195,13 @@ def test_the_kl_term_warms_up_and_free_bits_cost_nothing():
     free = VAE(latent=4, free_bits=1e6).build(WORD, {}, GRU(width=16, depth=1))
     free.loss(x, None, "model", draws(16))["kl"].backward()
     assert all(p.grad is None or not p.grad.any() for p in free.encoder.parameters())
+
+
+@pytest.mark.parametrize("backbone", [Transformer(width=16, depth=1), GRU(width=16, depth=1)])
+def test_items_of_one_token_are_drawn_alone(backbone):
+    """Fewer samples than a block of a label, whose items end after their only token."""
+    torch.manual_seed(0)
+    model = Autoregressive().build(Tokens(1, 3), {}, backbone).eval()
+    settings = AutoregressiveSampling()
+    assert model.draws_alone(settings, 64)
+    assert torch.equal(model.sample(None, draws(5, 1), settings), model.sample(None, draws(64, 1), settings)[:5])

@@ -147,7 +147,7 @@ class AutoregressiveModel(Model):
         assert isinstance(settings, AutoregressiveSampling)
         key = block, torch.get_num_threads(), settings.precision
         if key not in self._alone:
-            self._alone[key] = self.predictor.independent(self.space.vocabulary, block)
+            self._alone[key] = self.predictor.independent(self.space.vocabulary, block, min(3, self.space.length))
         return settings.beams is None and self._alone[key]
 
     @torch.no_grad()
