@@ -216,7 +216,7 @@ def test_what_fits_trains_and_samples(triple, given, tmp_path):
 
 def _there_and_back(model, family, x):
     """What comes back of items by their codes, of a model that draws nothing and says so."""
-    with pytest.raises(Unfit, match="--through"):
+    with pytest.raises(Unfit, match="through=RUN"):
         model.sample(None, Draws(3, torch.arange(4)), family.sampling)
     codes, space = model.codes(x), family.codebook(model.target)
     assert codes.shape == (len(x), space.length)

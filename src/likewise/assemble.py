@@ -48,5 +48,5 @@ def assemble(target: Space, condition: Condition, family: Family, backbone: Back
     """The untrained model. Raises Unfit."""
     if why := unfit(target, family, backbone, condition):
         pairs = ", ".join(f"{f} with {b}" for f, b in fitting(target, condition))
-        raise Unfit(f"{why}; what fits {target}: {pairs or 'nothing yet'}")
+        raise Unfit(why, fix=f"what fits {target}: {pairs or 'nothing yet'}")
     return family.build(target, condition, backbone)

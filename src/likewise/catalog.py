@@ -55,8 +55,8 @@ ENCODINGS = {
     "table.bins": ("likewise.modalities.table_bins:Bins", "tokens, one for each column"),
     "palette.colours": ("likewise.modalities.palette:PaletteColours", "a vector of red, green and blue"),
     "sentence.embedding": ("likewise.modalities.sentence:SentenceEmbedding", "a vector of 384 numbers"),
-    "any.codes": ("likewise.modalities.latents:Codes", "tokens that a trained codec finds (--through)"),
-    "any.latents": ("likewise.modalities.latents:Latents", "numbers that a trained autoencoder finds (--through)"),
+    "any.codes": ("likewise.modalities.latents:Codes", "tokens that a trained codec finds"),
+    "any.latents": ("likewise.modalities.latents:Latents", "numbers that a trained autoencoder finds"),
 }
 #: in the name of an encoding, any modality: values are seen through a trained autoencoder
 ANY = "any"

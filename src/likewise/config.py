@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from likewise import catalog
 from likewise.backbones.base import Backbone
+from likewise.errors import UserError
 from likewise.families.base import Family
 from likewise.modalities.base import ModalitySettings
 
@@ -279,7 +280,7 @@ def set_key(plan: dict[str, Any], dotted: str, value: Any) -> None:
     for parent in parents:
         plan = plan.setdefault(parent, {})
         if not isinstance(plan, dict):
-            raise ValueError(f"--set {dotted}: {parent!r} has no parts")
+            raise UserError(f"{parent!r} has no parts", setting="set_", value=dotted)
     plan[last] = value
 
 

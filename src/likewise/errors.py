@@ -6,7 +6,7 @@ As plain text, which is all that a Python user sees, everything here reads as Py
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,27 @@ class Message(str):
         self.parts = tuple(inner for part in parts for inner in (part.parts if isinstance(part, Message) else (part,)))
         return self
 
+    def __add__(self, other: str) -> Message:
+        return Message(self, other)
+
+    def __radd__(self, other: str) -> Message:
+        return Message(other, self)
+
     def worded(self, wording: Wording) -> str:
         return "".join(part if isinstance(part, str) else wording(part) for part in self.parts)
+
+
+def joined(separator: str, texts: Iterable[str]) -> Message:
+    """What `separator.join` gives, with the parts of messages kept."""
+    parts: list[Part] = []
+    for text in texts:
+        parts += [separator, text] if parts else [text]
+    return Message(*parts)
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, with its parts where it has any."""
+    return error.message if isinstance(error, UserError) else str(error)
 
 
 def worded(text: str, wording: Wording) -> str:

@@ -14,13 +14,15 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from likewise.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 MISSING_TOKEN = -1
 
 
-class Unfit(ValueError):
+class Unfit(UserError):
     """Parts do not work together, or one cannot do what is asked; the message says which, what, and what can."""
 
 

@@ -70,7 +70,7 @@ def test_a_translation_memory(tmp_path):
     assert found.columns == {"en-US": ["The red house & I", "A dog"], "DE": ["Das rote Haus & ich", "Ein Hund"]}
     assert found.notes == ["1 of 3 units are left out: one side is empty"]
     path.write_text(TMX % '<tuv xml:lang="fr"><seg>Un chien</seg></tuv>', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"DE, en-US, fr; .* --given and --target"):
+    with pytest.raises(ValueError, match=r"DE, en-US, fr; .* given= and target="):
         read_records(path)
     with pytest.raises(ValueError, match="no language 'it'"):
         read_records(path, target="it", given=["fr"])

@@ -227,7 +227,7 @@ def test_what_sampled_is_what_is_written(tmp_path, trained):
     [
         (
             {"backbone": "conv"},
-            "has the backbone conv; what --to diffusers exports is a flow of pictures on the backbone",
+            "has the backbone conv; what to=diffusers exports is a flow of pictures on the backbone",
         ),
         ({"family.data_scale": 0.5}, "train with --set family.data_scale=1, or take --to onnx"),
         ({"family.few_step": True}, r"learned to jump \(few_step\).* --to onnx exports any flow"),
@@ -242,5 +242,5 @@ def test_what_has_no_counterpart_is_refused(tmp_path, trained, how, named):
 
 def test_other_families_are_refused(tmp_path):
     run = train(digits(tmp_path / "data", False), out=tmp_path / "run", family="resample", say=lambda _: None)
-    with pytest.raises(ValueError, match="is of family resample; what --to diffusers exports"):
+    with pytest.raises(ValueError, match="is of family resample; what to=diffusers exports"):
         export(run, tmp_path / "out", "diffusers")

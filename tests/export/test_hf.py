@@ -88,5 +88,5 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
     run = tiny_text(tmp_path, "bytes")
     monkeypatch.setitem(sys.modules, "gguf", None)
     monkeypatch.delitem(sys.modules, "likewise.export.gguf", raising=False)
-    with pytest.raises(ValueError, match=r"--to gguf needs gguf; pip install 'likewise\[export\]'"):
+    with pytest.raises(ValueError, match=r"to=gguf needs gguf; pip install 'likewise\[export\]'"):
         export(run, tmp_path / "m.gguf", "gguf")

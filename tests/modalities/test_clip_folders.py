@@ -54,7 +54,7 @@ def test_folders_of_frames_are_clips_if_that_is_said(tmp_path):
         save_frames(tmp_path / f"clip{i}", square(i))
     as_pictures = read_records(tmp_path)
     assert as_pictures.layout == "image folder with classes"
-    assert "--as video" in as_pictures.notes[0]
+    assert "as_=video" in as_pictures.notes[0]
     found = read_records(tmp_path, as_="video")
     assert [p.name for p in found.columns["video"]] == ["clip0", "clip1", "clip2", "clip3"]
     assert found.given == ()

@@ -71,7 +71,7 @@ def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
         with pytest.raises(ValueError) as caught:
             make_plan(file, steps=1, set_=wrong)
         assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="--as sentence: it is only read"):
+    with pytest.raises(ValueError, match="as_=sentence: it is only read"):
         make_plan(file, steps=1, as_="sentence", given=[])
 
 

@@ -140,7 +140,7 @@ def test_broken_files_are_told_in_a_line(tmp_path):
         with pytest.raises(BadValue) as error:
             video.read(path)
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="--as image"):
+    with pytest.raises(ValueError, match="as_=image"):
         Video.fit([square(0, 1)] * 3, SETTINGS)
     with pytest.raises(ValueError, match="patch 3 does not divide"):
         fit_encoding(Video, CLIPS, VideoSettings(patch=3), "patches")

@@ -57,7 +57,7 @@ def test_it_learns_and_says_from_where(tuned):
     losses = held_out(run)
     assert losses[-1] < losses[0] - 0.2
     text = "\n".join(said)
-    assert f"starting from {run.path.parent / 'model'} (--from), {name}, 2 blocks of 32: " in text
+    assert f"starting from {run.path.parent / 'model'} (from_=), {name}, 2 blocks of 32: " in text
     assert (f"frozen, with updates of rank {lora}" if lora else "all weights learn") in text
     assert f"val loss before the first step: {losses[0]:.4f}" in text
     assert f"val loss: {losses[0]:.4f} before the first step, {min(losses[1:]):.4f} at best after" in text

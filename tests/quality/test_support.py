@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from planted import gaussian, items_of
 
+from likewise.cli.wording import say
+from likewise.errors import Message
 from likewise.quality.assess import Labelled, Quality, Suspect
 from likewise.quality.diversity import diversity
 from likewise.quality.labels import balance
@@ -27,21 +29,21 @@ def test_few_pictures():
     found = support(replace(MUCH, train=412, held_out=22, steps=4000))
     assert "412 items: expect memorisation above about 2,600 steps" in found.paragraph()
     assert "22 held-out items" in found.paragraph()
-    assert found.command == "likewise train photos --family flow --steps 2600"
+    assert say(Message(found.command)) == "likewise train photos --family flow --steps 2600"
     assert all(each.source for each in found.advice)
 
 
 def test_enough_is_left_alone():
     found = support(replace(MUCH, family="vae"))
     assert found.advice == []
-    assert found.command == "likewise train photos --family vae"
+    assert say(Message(found.command)) == "likewise train photos --family vae"
     assert "stays below" in said(MUCH)
 
 
 def test_texts():
     found = support(replace(TEXT, train=1000, steps=2000))
     assert "62 steps" in found.paragraph()  # 4 passes of 1000 items, 64 a step
-    assert found.command == "likewise train 'a poem.txt' --family autoregressive --steps 620"
+    assert say(Message(found.command)) == "likewise train 'a poem.txt' --family autoregressive --steps 620"
     assert "The network is large" in found.paragraph()
     assert "The network is large" not in said(replace(TEXT, parameters=10**4))
 
@@ -49,6 +51,12 @@ def test_texts():
 @pytest.mark.parametrize(("train", "speaks"), [(500, True), (50_000, False)])
 def test_gan(train, speaks):
     assert ("discriminator" in said(replace(MUCH, family="gan", train=train))) is speaks
+
+
+def test_whether_a_gan_augments_is_what_the_plan_does():
+    few = replace(MUCH, family="gan", train=400)
+    assert "here they are not" in said(few)
+    assert "family.augment=adaptive" in said(replace(few, augment="adaptive"))
 
 
 def test_repeats_and_rare_classes():

@@ -94,7 +94,7 @@ def test_letters_that_no_font_has_are_said(monkeypatch):
     letters.length("红心")
     assert "2 letters" in letters.note()
     assert "红" in letters.note()
-    assert "--font" in letters.note()
+    assert "font=FILE.ttf" in letters.note()
 
 
 def test_a_font_of_the_system_is_looked_for(monkeypatch, tmp_path):

@@ -129,7 +129,7 @@ def test_what_is_refused_in_one_line(run, digits, files, tmp_path, monkeypatch, 
         return
     gan = train(digits, out=tmp_path / "gan", family="gan", set_=QUICK, steps=2, say=lambda _: None)
     assert "gan of 8x8 grey cannot edit" in told(gan, "--from-image", picture)
-    with pytest.raises(ValueError, match="--few-step: gan"):
+    with pytest.raises(ValueError, match="few_step=: gan"):
         train(digits, out=tmp_path / "x", family="gan", set_={"family.few_step": True}, steps=2, say=lambda _: None)
     table = tmp_path / "rows.csv"
     table.write_text("a,b\n" + "".join(f"{i},{i * i % 7}\n" for i in range(60)))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from likewise.backbones.base import Backbone, Predictor, Role
 from likewise.backbones.condition_encoder import ConditionEncoder
 from likewise.backbones.layers import Cache, Dropout, attend, kept_rows, linear, rms_norm, turns
+from likewise.errors import Message, Setting
 from likewise.spaces import MISSING_TOKEN, Condition, Space, Tokens, Unfit, token_mask
 
 
@@ -77,9 +78,10 @@ class Pretrained(Backbone):
         if space.end is None:
             return "pretrained writes texts, which have an end, and these tokens have none"
         if space.length > self.places:
-            return (
+            return Message(
                 f"texts of {space.length} tokens do not fit the {self.places} places (max_position_embeddings) of the "
-                f"pretrained model; --set target.length={self.places}"
+                "pretrained model; give ",
+                Setting("target.length", self.places),
             )
         return None
 
@@ -245,14 +247,15 @@ class _Predictor(Predictor):
         self.before, self.total = (n := 1 + sum(s.length for s in self.told.values())), n + space.length - 1
         if space.windows and self.told:
             raise Unfit(
-                f"a pretrained model that is given {', '.join(self.told)} reads {space.length} tokens of a text; "
-                "--set target.windows=false cuts longer ones"
+                f"a pretrained model that is given {', '.join(self.told)} reads {space.length} tokens of a text",
+                fix=Message(Setting("target.windows", "false"), " cuts longer ones"),
             )
         if self.total > sizes.places:
             lengths = ", ".join(f"{k} {s.length}" for k, s in {**self.told, "the text": space}.items())
             raise Unfit(
                 f"{self.total} tokens ({lengths}, and a start) do not fit the {sizes.places} places "
-                "(max_position_embeddings) of the pretrained model; --set target.length=... or condition.FIELD.length"
+                "(max_position_embeddings) of the pretrained model",
+                fix=Message("lower ", Setting("target.length"), " or ", Setting("condition.FIELD.length")),
             )
         rows = sizes.vocabulary or space.vocabulary
         if rows != space.vocabulary or sizes.start >= rows:

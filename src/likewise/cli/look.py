@@ -7,6 +7,7 @@ import sys
 
 from likewise.cli.parser import Verbs
 from likewise.cli.plan_flags import add_plan_flags, plan_options
+from likewise.cli.wording import say
 
 
 def add(verbs: Verbs) -> None:
@@ -26,4 +27,4 @@ def _run(a: argparse.Namespace) -> None:
         if sys.stderr.isatty():
             print(f"\rread {done:,} of {count:,}", end="", file=sys.stderr)
 
-    print(look(a.path, tell, out=a.out, **plan_options(a)))
+    print(say(look(a.path, tell, out=a.out, wording=say, **plan_options(a)).message()))

@@ -30,11 +30,8 @@ def _run(a: argparse.Namespace) -> None:
     from likewise.cli.wording import say
     from likewise.verbs.train import resume, train
 
-    def tell(text: str) -> None:
-        print(say(text), flush=True)
-
     if a.resume:
-        resume(a.resume, tell)
+        resume(a.resume, wording=say)
         return
     if a.path is None:
         raise ValueError("train what? give a path, or --resume RUN")
@@ -43,7 +40,7 @@ def _run(a: argparse.Namespace) -> None:
         options["set_"]["training.parallel"] = "fsdp"
     if a.exact_elastic:
         options["set_"]["training.exact_elastic"] = True
-    run = train(a.path, out=a.out, say=tell, **options)
+    run = train(a.path, out=a.out, wording=say, **options)
     if os.environ.get("RANK", "0") == "0":
         then = f"sample {run.path}" if run.experiment.family.generates else f"train {a.path} --through {run.path}"
         print(f"next: likewise {then}; likewise evaluate {run.path}")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from likewise.data import cache
 from likewise.data.columns import Stream
+from likewise.errors import Message, Setting, UserError
 
 #: bytes of text that are read to get at one record
 _BLOCK = 16 * 2**10
@@ -226,9 +227,9 @@ class Lines(Stream):
                 if read and cut < len(self.separator):  # no end of a record in it
                     rest = piece
                     if len(rest) > self.longest:
-                        raise ValueError(
-                            f"{path}: more than {self.longest >> 20} MiB are too long for one record; "
-                            "break it into lines, or give --unit line"
+                        raise UserError(
+                            f"{path}: more than {self.longest >> 20} MiB are too long for one record",
+                            fix=Message("break it into lines, or give ", Setting("unit", "line")),
                         )
                     continue
                 piece, rest = piece[:cut], piece[cut:]

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from likewise.data.tables import read_text
+from likewise.errors import Message, Setting, UserError
 
 Columns = dict[str, list[str]]
 #: names of languages as files bear them: en, deu, pt_BR, zh-Hant
@@ -83,9 +84,8 @@ def read_tmx(path: Path, fields: Sequence[str] = ()) -> tuple[Columns, list[str]
             raise ValueError(f"{path}: no language {name!r}; its languages are {', '.join(known) or 'none'}")
     if len(chosen) != 2:
         has = f"its languages are {', '.join(known) or 'none'}"
-        raise ValueError(
-            f"{path}: {has}; a translation has two" + "; name them by --given and --target" * (len(known) > 2)
-        )
+        fix = Message("name them by ", Setting("given"), " and ", Setting("target")) if len(known) > 2 else ""
+        raise UserError(f"{path}: {has}; a translation has two", fix=fix)
     chosen.sort(key=lambda name: (name.lower() != source, name))
     return _full({name: [unit.get(name, "") for unit in units] for name in chosen}, [], "units")
 

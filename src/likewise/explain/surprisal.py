@@ -15,6 +15,7 @@ import torch
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from likewise.errors import UserError
 from likewise.explain.page import SCHEMA, Section, Strip, about, fragments, given_words, write
 from likewise.explain.tokens import MOST_BITS, coloured
 from likewise.metrics.intervals import generator
@@ -110,7 +111,7 @@ def _surprisal(run: Run, x: torch.Tensor, c: dict[str, torch.Tensor] | None) -> 
     try:
         return run.over(x, c, lambda part, given, _: run.model.surprisal(part, given))
     except Unfit as error:
-        raise ValueError(f"--report surprisal: {error}") from None
+        raise UserError(f"{error}", setting="report", value="surprisal") from None
 
 
 def _legend() -> Strip:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from likewise.backbones.unet import EPSILON, LEVELS, UNet
+from likewise.errors import Message, Setting, UserError
 from likewise.export.diffusers_readme import readme
 from likewise.families.flow import MARGIN, FlowModel
 from likewise.modalities.image_pixels import ImagePixels
@@ -26,7 +27,10 @@ from likewise.runs.run import Run
 
 #: the oldest version whose files these are
 _VERSION = "0.30.0"
-_CAN = "what --to diffusers exports is a flow of pictures on the backbone unet; --to onnx exports any flow"
+_CAN = Message(
+    "what ", Setting("to", "diffusers"), " exports is a flow of pictures on the backbone unet; ", Setting("to", "onnx"),
+    " exports any flow",
+)  # fmt: skip
 #: share of the data in pure noise, squared: what diffusers takes for none, as some schedulers divide by it
 _LEAST = 2.0**-24
 #: how parts are called there; the first that is found at a place is taken
@@ -66,24 +70,25 @@ def check(run: Run) -> tuple[UNet, FlowModel, Label | None]:
     """
     plan, backbone = run.experiment.to_dict(), run.experiment.backbone
     if plan["family"]["name"] != "flow":
-        raise ValueError(f"{run.path}: is of family {plan['family']['name']}; {_CAN}")
+        raise UserError(f"{run.path}: is of family {plan['family']['name']}", fix=_CAN)
     if not isinstance(backbone, UNet):
-        raise ValueError(f"{run.path}: has the backbone {plan['backbone']['name']}; {_CAN}")
+        raise UserError(f"{run.path}: has the backbone {plan['backbone']['name']}", fix=_CAN)
     if run.autoencoder is not None:
-        raise ValueError(f"{run.path}: draws latents that {run.autoencoder.path} decodes; {_CAN}")
+        raise UserError(f"{run.path}: draws latents that {run.autoencoder.path} decodes", fix=_CAN)
     if not isinstance(run.encoding, ImagePixels):
-        raise ValueError(f"{run.path}: makes {run.modality.name}; {_CAN}")
+        raise UserError(f"{run.path}: makes {run.modality.name}", fix=_CAN)
     given = [*run.conditions.values()]
     if len(given) > 1 or not all(isinstance(encoding, LabelIndex) for encoding in given):
-        raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}, and UNet2DModel takes one label; {_CAN}")
+        raise UserError(f"{run.path}: is given {', '.join(run.conditions)}, and UNet2DModel takes one label", fix=_CAN)
     model = run.model
     assert isinstance(model, FlowModel)
     if model.jumps is not None:
-        raise ValueError(f"{run.path}: learned to jump (few_step), which no scheduler of diffusers does; {_CAN}")
+        raise UserError(f"{run.path}: learned to jump (few_step), which no scheduler of diffusers does", fix=_CAN)
     if model.path.data_scale != 1:
-        raise ValueError(
-            f"{run.path}: has family.data_scale {model.path.data_scale:g}, and pipelines of diffusers take the data to "
-            "have 1; train with --set family.data_scale=1, or take --to onnx"
+        raise UserError(
+            f"{run.path}: has family.data_scale {model.path.data_scale:g}, and pipelines of diffusers "
+            "take the data to have 1",
+            fix=Message("train with ", Setting("family.data_scale", "1"), ", or take ", Setting("to", "onnx")),
         )
     return backbone, model, next((encoding.modality for encoding in given if isinstance(encoding, LabelIndex)), None)
 

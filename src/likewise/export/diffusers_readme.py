@@ -71,8 +71,8 @@ likewise cannot know: say it here, and set `license` above, before you share thi
 """
 
 _EVEN = """\
-`DDIMScheduler` takes the same steps as `likewise sample --set sampler=euler`, exactly so where their number divides
-1,000 (10, 20, 25, 40, 50)."""
+`DDIMScheduler` takes the same steps as likewise with `sampler=euler`, exactly so where their number divides 1,000
+(10, 20, 25, 40, 50)."""
 
 _SHIFTED = """\
 `DDIMScheduler` takes even steps; the run itself, which was trained with `family.shift = {shift:g}`, takes more of them

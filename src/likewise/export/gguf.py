@@ -8,6 +8,7 @@ from pathlib import Path
 from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, TokenType, get_tensor_name_map
 from torch import Tensor
 
+from likewise.errors import Message, Setting, UserError
 from likewise.export import layout, tokenizer
 from likewise.modalities.text_tokens import TextTokens
 from likewise.runs.run import Run
@@ -17,8 +18,9 @@ def write(run: Run, out: Path) -> Path:
     """Write the file `out`, in float32, with the tokenizer; llama.cpp knows byte pairs only."""
     sizes, space, text = layout.check(run)
     if text.tokenizer.kind != "bpe":
-        raise ValueError(
-            f"{run.path}: is text by {text.tokenizer.kind}; GGUF holds byte pairs (target.tokenizer=bpe), --to hf all"
+        raise UserError(
+            f"{run.path}: is text by {text.tokenizer.kind}",
+            fix=Message("GGUF holds byte pairs (target.tokenizer=bpe), ", Setting("to", "hf"), " all"),
         )
     arch = MODEL_ARCH.QWEN3 if sizes.qk_norm else MODEL_ARCH.LLAMA
     weights, size = layout.tensors(run), sizes.width // sizes.head_count()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from likewise.backbones.recurrent import GRU, LSTM
 from likewise.backbones.transformer import Transformer
+from likewise.errors import Message, Setting, UserError
 from likewise.export import network
 from likewise.export.graph import Graph
 from likewise.families.autoregressive import AutoregressiveModel
@@ -30,9 +31,9 @@ def write(run: Run, out: Path) -> Path:
     if not isinstance(run.model, AutoregressiveModel):
         return network.write(run, out)
     if run.conditions:
-        raise ValueError(
-            f"{run.path}: is given {', '.join(run.conditions)}; of what is drawn token by token, --to onnx exports "
-            "what is given nothing"
+        raise UserError(
+            f"{run.path}: is given {', '.join(run.conditions)}",
+            fix=Message("of what is drawn token by token, ", Setting("to", "onnx"), " exports what is given nothing"),
         )
     model = run.model
     net: Any = model.predictor
@@ -43,7 +44,10 @@ def write(run: Run, out: Path) -> Path:
         logits = _recurrent(g, net)
     else:
         name = getattr(backbone, "name", "")
-        raise ValueError(f"{run.path}: has the backbone {name}; --to onnx exports transformer, lstm and gru")
+        raise UserError(
+            f"{run.path}: has the backbone {name}",
+            fix=Message(Setting("to", "onnx"), " exports transformer, lstm and gru"),
+        )
     about = {
         "start_token": str(model.space.vocabulary),
         "space": json.dumps(space_to_json(model.space)),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
+from likewise.errors import Message, Setting, UserError
 from likewise.families.base import Family, Model, Sampling, drop_some
 from likewise.families.beam import BeamSettings, beam_search
 from likewise.families.decoding import PER_ROW, Constraint, TokenRules, TokenSampling, allowed, decode, token_nll
@@ -125,9 +126,21 @@ class AutoregressiveModel(Model):
         assert isinstance(settings, AutoregressiveSampling)
         if settings.beams is not None:
             if constraint is not None or on_token is not None:
-                raise ValueError(
-                    "beams: a search has its text at the end only, and --prompt, --stop, --stream, --regex and "
-                    "--json-schema steer it as it is drawn; leave one of them out"
+                raise UserError(
+                    Message(
+                        "beams: a search has its text at the end only, and ",
+                        Setting("prompt"),
+                        ", ",
+                        Setting("stop"),
+                        ", ",
+                        Setting("stream"),
+                        ", ",
+                        Setting("regex"),
+                        " and ",
+                        Setting("json_schema"),
+                        " steer it as it is drawn",
+                    ),
+                    fix="leave one of them out",
                 )
             search = BeamSettings(settings.beams, settings.length_penalty, settings.min_p)
             rules = TokenRules(self.possible, prefix)

@@ -20,6 +20,7 @@ from likewise.backbones.base import Backbone, Predictor, Role
 from likewise.classical import copula, gaussian, marginals, resample
 from likewise.classical.kneser_ney import KneserNey
 from likewise.draws import Draws
+from likewise.errors import Message, Setting
 from likewise.families.base import Family, Model, Sampling
 from likewise.families.decoder_distributions import dequantise
 from likewise.families.decoding import TokenRules, TokenSampling, allowed, decode, token_nll
@@ -65,7 +66,11 @@ class Baseline(Family):
         for name, space in condition.items():
             if not isinstance(space, Tokens) or space.length != 1:
                 own = getattr(self, "name", "")
-                return f"{own} counts by label, and {name} is none: train --unconditional, or another family"
+                return Message(
+                    f"{own} counts by label, and {name} is none: train with ",
+                    Setting("unconditional"),
+                    ", or another family",
+                )
         return None
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
+from likewise.errors import Message, Setting
 from likewise.families.base import Family, Model, Sampling
 from likewise.families.latent_grid import Stride, coarser, why_no_grid
 from likewise.families.patch_discriminator import Adversarial, Critic
@@ -59,7 +60,9 @@ class Codec(Family):
     def unfit_condition(self, condition: Condition) -> str | None:
         if not condition:
             return None
-        return "codec makes codes of items alone, whatever is given: leave that out (--unconditional)"
+        return Message(
+            "codec makes codes of items alone, whatever is given: leave that out (", Setting("unconditional"), ")"
+        )
 
     def latents(self, target: Space) -> Continuous:
         assert isinstance(target, Continuous)
@@ -136,7 +139,7 @@ class CodecModel(Model):
         return terms
 
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        raise Unfit("a codec draws nothing by itself: train what draws its codes, --through RUN")
+        raise Unfit(Message("a codec draws nothing by itself: train what draws its codes, ", Setting("through", "RUN")))
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from likewise.draws import Draws
+from likewise.errors import Message, Setting, UserError
 from likewise.families.prob_paths import Path
 from likewise.spaces import Continuous
 
@@ -52,8 +53,9 @@ def draw(
     if len(times) == 1:
         return start
     if edited.keep is not None and len(times) == 2:
-        raise ValueError(
-            "with one step, what is drawn does not see what is kept (--keep, length); set steps to 4 or more"
+        raise UserError(
+            Message("with one step, what is drawn does not see what is kept (", Setting("keep"), ", length)"),
+            fix="set steps to 4 or more",
         )
     alphas, sigmas = way.path.alpha_sigma(times)
     noise = draws.normal(*way.space.shape)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
+from likewise.errors import Message, Setting, UserError
 from likewise.families import editing, inversion, ragged, shortcut, solvers
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
 from likewise.families.guidance import follow, guided
@@ -292,14 +293,17 @@ class FlowModel(Model):
     def _check_guidance(self, settings: FlowSampling) -> None:
         """Raises ValueError where this flow cannot be guided so, or cannot jump."""
         if settings.autoguidance != 1 and self.weak is None:
-            raise ValueError(
-                f"autoguidance={settings.autoguidance:g}: it leads away from a weaker network, and this run kept none; "
-                "train one with --set family.guide_model=0.1"
+            raise UserError(
+                f"autoguidance={settings.autoguidance:g}: it leads away from a weaker network, and this run kept none",
+                fix=Message("train one with ", Setting("family.guide_model", "0.1")),
             )
         if settings.sampler != "jump":
             return
         if self.jumps is None:
-            raise ValueError("sampler=jump: this flow has not learned to jump; train one with --few-step, or take heun")
+            raise UserError(
+                "sampler=jump: this flow has not learned to jump",
+                fix=Message("train one with ", Setting("few_step"), ", or take heun"),
+            )
         if settings.autoguidance != 1:
             raise ValueError("autoguidance: jumps have none; draw along the whole way, with sampler=heun steps=16")
         if settings.guidance_scale != self.jumps.guidance:

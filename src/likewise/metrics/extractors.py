@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from likewise.data import cache
+from likewise.errors import UserError
 from likewise.modalities import sentence_embeddings
 from likewise.modalities.base import Form, Modality
 
@@ -47,8 +48,11 @@ class Extractor:
         Raises ValueError if the modality's values cannot be converted to `form`.
         """
         if self.form is not None and self.form not in modality.forms:
-            raise ValueError(
-                f"--features {self.name}: it takes {self.form}s, not values of {modality.name}; use --features pca"
+            raise UserError(
+                f"it takes {self.form}s, not values of {modality.name}",
+                setting="features",
+                value=self.name,
+                fix="pca fits",
             )
         contents = [hashlib.sha256(modality.content(value)).hexdigest() for value in values]
         key = hashlib.sha256("".join([self.digest, self.resize, *contents]).encode()).hexdigest()
@@ -66,8 +70,11 @@ class Extractor:
         for i, part in enumerate(parts):
             expected = min(_BLOCK, len(own) - i * _BLOCK)
             if part.ndim != 2 or len(part) != expected:
-                raise ValueError(
-                    f"--features {self.name}: returned shape {part.shape} for {expected} items; expected (N, F)"
+                raise UserError(
+                    f"gave shape {part.shape} for {expected} items",
+                    setting="features",
+                    value=self.name,
+                    fix="(N, F) is needed",
                 )
         place = {content: row for row, content in enumerate(first)}
         features = np.concatenate(parts)[[place[content] for content in contents]]
@@ -85,7 +92,9 @@ def extractor(name: str) -> Extractor | None:
         return _onnx(Path(name))
     if ":" in name:
         return _callable(name)
-    raise ValueError(f"--features {name}: use one of pca, {', '.join(_NETWORKS)}, FILE.onnx, MODULE:CALLABLE")
+    raise UserError(
+        f"there are pca, {', '.join(_NETWORKS)}, FILE.onnx and MODULE:CALLABLE", setting="features", value=name
+    )
 
 
 def _keep(file: Path, features: NDArray[np.float64]) -> None:
@@ -117,7 +126,9 @@ def _needed(module: str, name: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"--features {name}: no module {error.name}; pip install 'likewise[metrics]'") from None
+        raise UserError(
+            f"no module {error.name}", setting="features", value=name, fix="pip install 'likewise[metrics]'"
+        ) from None
 
 
 def _efficientnet() -> Extractor:
@@ -143,25 +154,28 @@ def _minilm() -> Extractor:
     try:
         digest = sentence_embeddings.digest()
     except sentence_embeddings.Missing as error:
-        raise ValueError(f"--features {name}: {error}") from None
+        raise UserError(f"{error}", setting="features", value=name) from None
 
     return Extractor("all-MiniLM-L6-v2, 384 features", digest, "none", sentence_embeddings.embed, "text")
 
 
 def _onnx(file: Path) -> Extractor:
     if not file.is_file():
-        raise ValueError(f"--features {file}: there is no such file")
+        raise UserError("there is no such file", setting="features", value=file)
     runtime = _needed("onnxruntime", str(file))
     try:
         session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base class
-        raise ValueError(
-            f"--features {file}: not a model that onnxruntime reads: {str(error).splitlines()[0]}"
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise UserError(
+            f"not a model that onnxruntime reads: {str(error).splitlines()[0]}", setting="features", value=file
         ) from None
     takes = session.get_inputs()[0]
     if len(takes.shape) != 4 or takes.shape[1] not in (1, 3) or takes.type != "tensor(float)":
-        raise ValueError(
-            f"--features {file}: its input is {takes.type} {takes.shape}; expected float pictures (N, 1 or 3, H, W)"
+        raise UserError(
+            f"its input is {takes.type} {takes.shape}",
+            setting="features",
+            value=file,
+            fix="pictures (N, 1 or 3, H, W) fit",
         )
     size = takes.shape[2] if isinstance(takes.shape[2], int) else 224
     fixed = takes.shape[0] if isinstance(takes.shape[0], int) else None
@@ -184,12 +198,12 @@ def _callable(name: str) -> Extractor:
     try:
         function: Callable[[Sequence[Any]], NDArray[Any]] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"--features {name}: {error}") from None
+        raise UserError(f"{error}", setting="features", value=name) from None
     finally:
         sys.path.remove(here)  # remove by value: the module may have inserted other entries
     source = importlib.import_module(module).__file__
     if not callable(function) or source is None:
-        raise ValueError(f"--features {name}: it must be a function defined in a module that is a file")
+        raise UserError("it must be a function, of a module that is a file", setting="features", value=name)
     return Extractor(name, _digest(Path(source)), "its own", function)
 
 

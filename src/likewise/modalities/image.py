@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from pydantic import Field, field_validator
 
 from likewise.data.records import FoundFiles
+from likewise.errors import Message, Setting, UserError
 from likewise.modalities.base import Modality, ModalitySettings, View, spread
 from likewise.modalities.frame_names import look_like_frames
 from likewise.modalities.image_io import PICTURES, Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
@@ -145,8 +146,8 @@ class Image(Modality):
         if name == "palette":
             return {}
         if self.crop == "random":
-            raise ValueError(
-                f"--given {name}: it is of the middle of a picture, and target.crop=random learns any part"
+            raise UserError(
+                "it is of the middle of a picture, and target.crop=random learns any part", setting="given", value=name
             )
         if name == "grey":
             return {"size": self.size, "mode": "L", "crop": self.crop, "flip": self.flip}
@@ -164,7 +165,10 @@ class Image(Modality):
         found = super().find_files(folder, names, asked)
         if found is None or not look_like_frames(found.names):
             return found
-        note = "each folder holds as many numbered pictures: if they are the frames of a clip, --as video"
+        note = Message(
+            "each folder holds as many numbered pictures: if they are the frames of a clip, give ",
+            Setting("as_", "video"),
+        )
         return replace(found, notes=(note,))
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from likewise.errors import Message, Setting
 from likewise.modalities.base import Modality
 from likewise.modalities.text_values import Written
 from likewise.modalities.tokenizer import TokenizerSettings
@@ -43,8 +44,11 @@ class Text(Written):
         if not few or not all(value.isascii() for value in islice(values, 100) if value is not None):
             return ()
         return (
-            f"{len(values):,} of {name} are few to learn a language from: if they are English, --set "
-            f"condition.{name}.modality=sentence takes what they mean from MiniLM instead (extra metrics)",
+            Message(
+                f"{len(values):,} of {name} are few to learn a language from: if they are English, ",
+                Setting(f"condition.{name}.modality", "sentence"),
+                " takes what they mean from MiniLM instead (extra metrics)",
+            ),
         )
 
     def task(self, given: Sequence[str]) -> str | None:

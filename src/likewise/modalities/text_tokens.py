@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import Draws
+from likewise.errors import Message, Setting
 from likewise.modalities import char_features
 from likewise.modalities.encoding import Encoding
 from likewise.modalities.packed import Packed, Windows
@@ -53,7 +54,13 @@ class TextTokens(Encoding):
         fitted = cls(modality, **state, mean_length=float(np.minimum(lengths, length).mean()))
         if cut := int((lengths > length).sum()):
             fitted.notes = (
-                f"{cut:,} texts are longer than {length} tokens and are cut there (target.length, --unit line)",
+                Message(
+                    f"{cut:,} texts are longer than {length} tokens and are cut there (",
+                    Setting("target.length"),
+                    ", ",
+                    Setting("unit", "line"),
+                    ")",
+                ),
             )
             if settings.windows:
                 counts = np.maximum(1, -(-(lengths - 1) // (length - 1)))

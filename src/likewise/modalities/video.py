@@ -15,6 +15,7 @@ from PIL import ImageOps
 from pydantic import Field
 
 from likewise.data.records import FoundFiles
+from likewise.errors import Message, Setting, UserError
 from likewise.modalities import video_io
 from likewise.modalities.base import Modality, ModalitySettings, View, spread
 from likewise.modalities.clip_files import clip_files, frame_folders
@@ -79,7 +80,10 @@ class Video(Modality):
         # where most clips are of one length it is that, else what half of them have
         usual = usual[0] if usual[1] > len(seen) / 2 else lengths[(len(seen) - 1) // 2]
         if settings.frames is None and usual < 2:
-            raise ValueError("most of the clips have one frame only: nothing moves; --as image learns pictures")
+            raise UserError(
+                "most of the clips have one frame only: nothing moves",
+                fix=Message(Setting("as_", "image"), " learns pictures"),
+            )
         frames = settings.frames or min(usual, 16)
         size = _size(seen, settings.size)
         modes = {each.mode for each in seen}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise import catalog
+from likewise.errors import Message, Setting, UserError
 from likewise.modalities.latents import Autoencoder
 from likewise.runs.run import Run
 
@@ -16,13 +17,22 @@ def autoencoder(path: Path) -> Run:
     run = Run(path)
     family = getattr(run.experiment.family, "name", "")
     if not run.experiment.family.autoencodes:
-        raise ValueError(f"--through {path}: {family} finds no latents of items; train one with --family vae or codec")
+        raise UserError(
+            f"{family} finds no latents of items",
+            setting="through",
+            value=path,
+            fix=Message("train one with ", Setting("family", "vae"), " or codec"),
+        )
     if run.autoencoder is not None:
-        raise ValueError(f"--through {path}: it is itself seen through another run; give that one")
+        raise UserError("it is itself seen through another run", setting="through", value=path, fix="give that one")
     if run.conditions:
-        raise ValueError(
-            f"--through {path}: it is given {', '.join(run.conditions)}, and latents are decoded from nothing else; "
-            "train it with --unconditional (what is trained through it may be given anything)"
+        raise UserError(
+            f"it is given {', '.join(run.conditions)}, and latents are decoded from nothing else",
+            setting="through",
+            value=path,
+            fix=Message(
+                "train it with ", Setting("unconditional"), " (what is trained through it may be given anything)"
+            ),
         )
     run.checkpoint()
     return run
@@ -40,10 +50,10 @@ def inherited(run: Run, as_: str | None, own: Mapping[str, Any]) -> dict[str, An
     plan = run.experiment.to_dict()
     kind = plan["target"]["modality"]
     if as_ not in (None, kind):
-        raise ValueError(f"--as {as_}: {run.path} was trained on {kind}")
+        raise UserError(f"{run.path} was trained on {kind}", setting="as_", value=as_)
     chosen = own.get("target", {})
     if other := [key for key in chosen if key != "encoding"]:
-        raise ValueError(f"--set target.{other[0]}: items are read as {run.path} reads them; leave it out")
+        raise UserError(f"items are read as {run.path} reads them", setting=f"target.{other[0]}", fix="leave it out")
     return {
         "data": {key: value for key, value in plan["data"].items() if key != "path"},
         "target": {**{key: value for key, value in plan["target"].items() if key != "encoding"}, **chosen},

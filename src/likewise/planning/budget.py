@@ -19,6 +19,7 @@ import torch
 
 from likewise.config import Experiment, validate
 from likewise.draws import derive_seed
+from likewise.errors import Message, Setting, UserError
 from likewise.planning.plan import Plan
 from likewise.training import hardware
 from likewise.training.batches import Batches, FieldData
@@ -115,14 +116,29 @@ def fit_budget(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], Non
 def _checked(plan: Plan, size: Any) -> Size:
     """The size that the user asked for. Raises ValueError where there is no such size, or none of this plan."""
     if size not in SIZES:
-        raise ValueError(f"--size {size}: there are {', '.join(SIZES)}")
+        raise UserError(f"there are {', '.join(SIZES)}", setting="size", value=size)
     if not plan.has_networks:
-        raise ValueError(f"--size {size}: {getattr(plan.experiment.family, 'name', '')} has no network; leave it out")
+        raise UserError(
+            f"{getattr(plan.experiment.family, 'name', '')} has no network",
+            setting="size",
+            value=size,
+            fix="leave it out",
+        )
     if plan.origin is not None:
-        raise ValueError(f"--size {size}: a pretrained model has its own; leave it out, or --from")
+        raise UserError(
+            "a pretrained model has its own",
+            setting="size",
+            value=size,
+            fix=Message("leave it out, or ", Setting("from_")),
+        )
     if "width" not in type(plan.experiment.backbone).model_fields:
         name = getattr(plan.experiment.backbone, "name", "the backbone")
-        raise ValueError(f"--size {size}: {name} has no width; set its own settings, --set backbone.NAME=VALUE")
+        raise UserError(
+            f"{name} has no width",
+            setting="size",
+            value=size,
+            fix=Message("set its own settings, ", Setting("backbone.NAME", "VALUE")),
+        )
     return size
 
 

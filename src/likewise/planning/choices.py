@@ -11,6 +11,7 @@ from likewise import catalog
 from likewise.config import Data, Experiment, validate
 from likewise.data.read import read_records
 from likewise.data.records import Records
+from likewise.errors import Message, Setting, UserError, message_of
 from likewise.modalities import views
 from likewise.modalities.base import Modality
 from likewise.planning import huggingface
@@ -57,11 +58,13 @@ def read_fields(request: Request) -> Records:
         if request.autoencoder is None:
             raise
         run = request.autoencoder.path
-        raise ValueError(f"{error} (read as for --through {run}, which was trained on {as_})") from None
+        raise UserError(
+            Message(message_of(error), " (read as for ", Setting("through", run), f", which was trained on {as_})")
+        ) from None
     records = _with_stated_modalities(records, merge(preset, request.own).get("condition", {}))
     kind = records.modalities[records.target]
     if catalog.find("modality", kind).condition_only:
-        raise ValueError(f"--as {kind}: it is only read, and cannot be made; give another modality")
+        raise UserError("it is only read, and cannot be made", setting="as_", value=kind, fix="give another modality")
     return records
 
 
@@ -87,7 +90,9 @@ def choose(request: Request, kind: str) -> Choice:
     family = request.family or default_family(kind, encoding, seen)
     settings = catalog.find("family", family)
     if request.own.get("family", {}).get("few_step") and "few_step" not in settings.model_fields:
-        raise ValueError(f"--few-step: {family} takes no steps from noise to data that could be fewer; flow does")
+        raise UserError(
+            f"{family} takes no steps from noise to data that could be fewer", setting="few_step", fix="flow does"
+        )
     general = f"{'latent' if seen else kind}-{family}"
     defaults = preset_if_any(general)
     if not settings.has_networks:
@@ -108,14 +113,23 @@ def choose(request: Request, kind: str) -> Choice:
 def _check_origin(origin: Path | None, modality: type[Modality], backbone: str) -> None:
     """Refuse a pretrained backbone without its folder, and the folder with another backbone or modality."""
     if (backbone == "pretrained") != (origin is not None):
-        raise ValueError(
-            f"--from: starts from a pretrained model, not from {backbone}; leave out --backbone"
-            if origin
-            else "--backbone pretrained: which one? give its folder, --from DIR"
+        if origin is None:
+            raise UserError(
+                "which one?",
+                setting="backbone",
+                value=backbone,
+                fix=Message("give its folder, ", Setting("from_", "DIR")),
+            )
+        raise UserError(
+            f"starts from a pretrained model, not from {backbone}",
+            setting="from_",
+            fix=Message("leave out ", Setting("backbone")),
         )
     if origin is not None and not ("text" in modality.forms and _borrows(modality)):
-        raise ValueError(
-            f"--from: a pretrained model writes text, and what is learned here is {modality.name}; --as text"
+        raise UserError(
+            f"a pretrained model writes text, and what is learned here is {modality.name}",
+            setting="from_",
+            fix=Message(Setting("as_", "text")),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from likewise import catalog
 from likewise.config import Experiment
 from likewise.data.records import Records
+from likewise.errors import UserError
 from likewise.modalities import views
 from likewise.modalities.encoding import Encoding
 from likewise.planning import encodings
@@ -38,10 +39,13 @@ def _fit_target(train: Records, experiment: Experiment, encoder: Run | None) -> 
     seed, values = experiment.training.seed, train.columns[train.target]
     if encoder is not None:
         if train.fingerprint() != encoder.info.get("fingerprint"):
-            raise ValueError(
-                f"--through {encoder.path}: it was not trained on the same records as are trained on here, so it may "
-                "have seen those that are held out; give the path and the split it had "
-                f"({encoder.experiment.data.path}), or train it again on these data"
+            raise UserError(
+                "it was not trained on the same records as are trained on here, so it may have seen "
+                "those that are held out",
+                setting="through",
+                value=encoder.path,
+                fix=f"give the path and the split it had ({encoder.experiment.data.path}), or train it again "
+                "on these data",
             )
         return encodings.over(encoder.as_autoencoder(), values, experiment.target, experiment.family, seed), []
     kind = catalog.find("modality", train.modalities[train.target])

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from likewise.backbones.pretrained import Linear, Pretrained
+from likewise.errors import Message, Setting, UserError
 from likewise.modalities import pretrained_tokenizer
 from likewise.spaces import Tokens
 from likewise.training import checkpoint
@@ -47,28 +48,37 @@ def settings(folder: Path, lora: int | None = None) -> dict[str, Any]:
     lora: the rank of the updates, if it is to be frozen.
     """
     if not folder.is_dir():
-        raise ValueError(f"--from {folder}: there is no such folder; nothing is downloaded, give one that is there")
+        raise UserError(
+            "there is no such folder",
+            setting="from_",
+            value=folder,
+            fix="nothing is downloaded, give one that is there",
+        )
     if not (folder / "config.json").is_file():
-        raise ValueError(f"--from {folder}: it has no config.json; give a model's folder in Hugging Face's layout")
+        raise UserError(
+            "it has no config.json", setting="from_", value=folder, fix="give a model's folder in Hugging Face's layout"
+        )
     tokens = pretrained_tokenizer.read(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kind = _kind(folder, config)
     _index(folder)
     if "quantization_config" in config:
-        raise ValueError(f"--from {folder}: its weights are quantized; give those they were made of")
+        raise UserError("its weights are quantized", setting="from_", value=folder, fix="give those they were made of")
     try:
         found = _gpt2(config) if kind == "gpt2" else _llama(kind, config)
     except KeyError as missing:
         raise ValueError(f"{folder / 'config.json'}: it has no {missing}, which a {kind} has") from None
     activation = config.get("activation_function" if kind == "gpt2" else "hidden_act", "gelu_new")
     if activation not in _ACTIVATIONS:
-        raise ValueError(f"--from {folder}: its activation {activation!r} is not known")
+        raise UserError(f"its activation {activation!r} is not known", setting="from_", value=folder)
     found |= {"kind": kind, "activation": _ACTIVATIONS[activation]}
     found |= {"start": tokens.start, "vocabulary": tokens.size, "lora": lora}
     if lora and tokens.added:
-        raise ValueError(
-            f"--from {folder}: it has no token that ends a text, and what is frozen cannot learn a new one; leave out "
-            "--lora"
+        raise UserError(
+            "it has no token that ends a text, and what is frozen cannot learn a new one",
+            setting="from_",
+            value=folder,
+            fix=Message("leave out ", Setting("lora")),
         )
     names = set(_index(folder))
     found["tied"] = "lm_head.weight" not in names or bool(config.get("tie_word_embeddings", kind == "gpt2"))
@@ -83,7 +93,12 @@ def _kind(folder: Path, config: Mapping[str, Any]) -> str:
     for kind, architecture in ARCHITECTURES.items():
         if named[0] in (kind, architecture):
             return kind
-    raise ValueError(f"--from {folder}: a {named[0]}; what can be loaded are {', '.join(ARCHITECTURES.values())}")
+    raise UserError(
+        f"a {named[0]}",
+        setting="from_",
+        value=folder,
+        fix=f"what can be loaded are {', '.join(ARCHITECTURES.values())}",
+    )
 
 
 def _llama(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,14 +167,16 @@ def _index(folder: Path) -> dict[str, Path]:
     else:
         pickled = next((p.name for p in sorted(folder.glob("*.bin"))), None)
         why = f"its weights are pickled ({pickled}), and reading those can run any code" if pickled else "no weights"
-        raise ValueError(
-            f"--from {folder}: it has no model.safetensors: {why}; transformers writes safetensors: "
-            "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)"
+        raise UserError(
+            f"it has no model.safetensors: {why}",
+            setting="from_",
+            value=folder,
+            fix="transformers writes safetensors: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)",
         )
     found: dict[str, Path] = {}
     for file in files:
         if not file.is_file():
-            raise ValueError(f"--from {folder}: {file.name} is missing, and its index names it")
+            raise UserError(f"{file.name} is missing, and its index names it", setting="from_", value=folder)
         checkpoint.check_file(file)
         with safe_open(file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118
@@ -236,21 +253,26 @@ def keep(folder: Path, sizes: Pretrained, out: Path) -> None:
     missing = sorted({theirs for _, theirs, _, _ in entries} - set(where))
     if foreign or missing:
         what = f"{missing[0]} is missing" if missing else f"{foreign[0]} is in no {sizes.kind}"
-        raise ValueError(f"--from {folder}: its weights are not those of its config.json: {what}")
+        raise UserError(f"its weights are not those of its config.json: {what}", setting="from_", value=folder)
     tensors: dict[str, Tensor] = {}
     for ours, theirs, turned, part in entries:
         with safe_open(where[theirs], "pt") as opened:
             stored = next(n for n in opened.keys() if _full(n) == theirs)  # noqa: SIM118
             tensor = opened.get_tensor(stored)
         if not tensor.is_floating_point():
-            raise ValueError(f"--from {folder}: {theirs} is {tensor.dtype}: quantized; give the weights it was made of")
+            raise UserError(
+                f"{theirs} is {tensor.dtype}: quantized",
+                setting="from_",
+                value=folder,
+                fix="give the weights it was made of",
+            )
         tensor = tensor.T if turned else tensor
         tensor = tensor if part is None else tensor.chunk(3)[part]
         if ours in ("embed", "head"):
             tensor = _rows(folder, tensor, tokens)
         if tensor.shape != expected[ours].shape:
             shapes = f"{tuple(tensor.shape)}, and by its config.json {tuple(expected[ours].shape)}"
-            raise ValueError(f"--from {folder}: {theirs} is {shapes}")
+            raise UserError(f"{theirs} is {shapes}", setting="from_", value=folder)
         tensors[f"predictor.{ours}"] = tensor
     out.mkdir(parents=True)
     checkpoint.put(out, "weights", tensors)
@@ -264,9 +286,11 @@ def _rows(folder: Path, table: Tensor, tokens: pretrained_tokenizer.Borrowed) ->
     """The rows of the tokenizer's tokens: a table may have more, which no token has. A token of ours is the mean."""
     own = tokens.size - tokens.added
     if len(table) < own:
-        raise ValueError(
-            f"--from {folder}: its tokenizer.json has {own:,} tokens and its embedding {len(table):,} rows; they are "
-            "of two models"
+        raise UserError(
+            f"its tokenizer.json has {own:,} tokens and its embedding {len(table):,} rows",
+            setting="from_",
+            value=folder,
+            fix="they are of two models",
         )
     table = table[:own]
     return torch.cat((table, table.float().mean(0, keepdim=True).to(table.dtype))) if tokens.added else table

@@ -14,6 +14,7 @@ from likewise.assemble import assemble
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import Experiment, Training
 from likewise.data.records import Records
+from likewise.errors import Message, Setting, joined
 from likewise.families.base import Family, Model
 from likewise.modalities import views
 from likewise.modalities.base import BadValue, Modality
@@ -72,33 +73,45 @@ class Plan:
     def has_networks(self) -> bool:
         return self.experiment.family.has_networks
 
-    def guess(self) -> str:
+    def guess(self) -> Message:
         """What will be learned and how, and what changes each of these."""
         records, experiment = self.scan.records, self.experiment
-        each = [f"{name} as {self.conditions[name].name}" for name in records.given]
-        given = f", given {', '.join(each)} (--given, condition.FIELD.encoding)" if each else ""
-        origin = f"\n{self._begins()}" if self.origin else ""
-        return (
-            f"{records.path}: {records.layout}, {self.scan.count:,} records\n"
-            f"learning {records.target} (--target) as {self.modality.name} (--as): {self.encoding.describe()}"
-            + (f" of {self.through.path} (--through)" if self.through else "")
-            + f", as {self.encoding.name} (target.encoding)"
-            + f"{given}\n"
-            f"with {getattr(experiment.family, 'name', '')} (--family)"
-            + (f" on {getattr(experiment.backbone, 'name', '')} (--backbone)" if self.has_networks else ", no network")
-            + f", preset {self.preset} (--preset, --set key=value)"
-            + origin
-        )
+        fields = ", ".join(f"{name} as {self.conditions[name].name}" for name in records.given)
+        given = (", given ", fields, " (", Setting("given"), ", ", Setting("condition.FIELD.encoding"), ")")
+        backbone = (" on ", _changed_by(getattr(experiment.backbone, "name", ""), "backbone"))
+        lines = [
+            f"{records.path}: {records.layout}, {self.scan.count:,} records",
+            Message(
+                "learning ", _changed_by(records.target, "target"), " as ", _changed_by(self.modality.name, "as_"),
+                f": {self.encoding.describe()}",
+                *((" of ", _changed_by(self.through.path, "through")) if self.through else ()),
+                ", as ", _changed_by(self.encoding.name, "target.encoding"),
+                *(given if fields else ()),
+            ),
+            Message(
+                "with ", _changed_by(getattr(experiment.family, "name", ""), "family"),
+                *(backbone if self.has_networks else (", no network",)),
+                f", preset {self.preset} (", Setting("preset"), ", ", Setting("set_", "KEY=VALUE"), ")",
+            ),
+        ]  # fmt: skip
+        return joined("\n", [*lines, self._begins()] if self.origin else lines)
 
-    def _begins(self) -> str:
+    def _begins(self) -> Message:
         """What is learned of the pretrained model, and how fast."""
         sizes, training = self.experiment.backbone, self.experiment.training
         assert isinstance(sizes, Pretrained)
-        what = "all weights learn" if sizes.lora is None else f"frozen, with updates of rank {sizes.lora} (--lora)"
-        return (
-            f"starting from {self.origin} (--from), {sizes.kind}, {sizes.depth} blocks of {sizes.width}: {what}, "
-            f"{training.optimizer} at lr {training.lr:g}"
-        )
+        lora = Message("frozen, with updates of rank ", _changed_by(sizes.lora, "lora"))
+        return Message(
+            "starting from ", _changed_by(self.origin, "from_"),
+            f", {sizes.kind}, {sizes.depth} blocks of {sizes.width}: ",
+            "all weights learn" if sizes.lora is None else lora,
+            f", {training.optimizer} at lr {training.lr:g}",
+        )  # fmt: skip
+
+
+def _changed_by(value: object, setting: str) -> Message:
+    """What was chosen, and the setting that changes it."""
+    return Message(f"{value} (", Setting(setting), ")")
 
 
 def make_plan(
@@ -168,7 +181,11 @@ def _settled(family: Family, target: Space, conditions: Mapping[str, Encoding], 
     before, after = family.model_dump(), settled.model_dump()
     chosen = [key for key in after if after[key] != before[key] and after[key] not in (False, "none")]
     return settled, [
-        f"family.{key} = {str(after[key]).lower()}, chosen for these {items:,} items (--set family.{key}=...)"
+        Message(
+            f"family.{key} = {str(after[key]).lower()}, chosen for these {items:,} items (",
+            Setting(f"family.{key}"),
+            ")",
+        )
         for key in chosen
     ]
 

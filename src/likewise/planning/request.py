@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from likewise.config import Experiment, set_key, validate
+from likewise.errors import Message, Setting, UserError
 from likewise.planning.autoencoder import autoencoder, inherited
 from likewise.planning.presets import Settings, merge, preset_names, read_preset
 from likewise.runs.run import Run
@@ -120,11 +121,17 @@ def _origin(options: PlanOptions) -> Path | None:
     """The folder of the pretrained model. Raises ValueError for options that do not go with it."""
     folder, lora = options.get("from_"), options.get("lora")
     if folder is None and lora is not None:
-        raise ValueError("--lora: it is of a pretrained model; give its folder too, --from DIR")
+        raise UserError(
+            "it is of a pretrained model", setting="lora", fix=Message("give its folder too, ", Setting("from_", "DIR"))
+        )
     if folder is not None and options.get("through") is not None:
-        raise ValueError("--through: latents are no text, which a pretrained model writes; leave out --from")
+        raise UserError(
+            "latents are no text, which a pretrained model writes",
+            setting="through",
+            fix=Message("leave out ", Setting("from_")),
+        )
     if lora is not None and lora < 1:
-        raise ValueError(f"--lora {lora}: a rank is at least 1")
+        raise UserError("a rank is at least 1", setting="lora", value=lora)
     return Path(folder).resolve() if folder is not None else None
 
 

@@ -6,10 +6,10 @@ our own were measured.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from likewise.errors import Command
 from likewise.metrics.intervals import proportion
 from likewise.quality.assess import Quality
 
@@ -38,6 +38,7 @@ class Facts:
     batch: int
     steps: int  #: training steps of the plan
     quality: Quality | None
+    augment: str = "none"  #: how the plan's family augments items
 
     def steps_of(self, passes: float) -> int:
         return max(1, round(passes * self.train / self.batch))
@@ -66,7 +67,7 @@ class Support:
     """The advice of the rules that apply, and the command to try."""
 
     advice: list[Advice]
-    command: str
+    command: Command
 
     def paragraph(self) -> str:
         return " ".join(each.sentence for each in self.advice)
@@ -76,8 +77,8 @@ def support(facts: Facts) -> Support:
     """Apply every rule."""
     advice = [found for rule in _RULES if (found := rule(facts)) is not None]
     most = min((a.most_steps for a in advice if a.most_steps is not None), default=facts.steps)
-    steps = f" --steps {most}" if most < facts.steps else ""
-    return Support(advice, f"likewise train {shlex.quote(facts.path)} --family {facts.family}{steps}")
+    steps = {"steps": most} if most < facts.steps else {}
+    return Support(advice, Command("train", facts.path, family=facts.family, **steps))
 
 
 def _text_passes(f: Facts) -> Advice | None:
@@ -123,9 +124,10 @@ def _flow_memorises(f: Facts) -> Advice | None:
 def _gan_overfits(f: Facts) -> Advice | None:
     if f.family != "gan" or f.train >= _FEW_FOR_GAN:
         return None
+    does = "here they are not" if f.augment == "none" else f"here they are, by family.augment={f.augment}"
     return Advice(
         f"{f.train:,} items are few for a GAN: below a few thousand its discriminator memorises them, unless they are "
-        "augmented (shifted, rotated, recoloured), which likewise does not do by default.",
+        f"augmented (shifted, rotated, recoloured): {does}.",
         "Karras et al., Training Generative Adversarial Networks with Limited Data, 2020 (arXiv:2006.06676)",
     )
 

@@ -72,7 +72,7 @@ def card(run: Run, report: Mapping[str, Any], sheet: str | None = None) -> str:
         number=number,
         interval=interval,
         path=shlex.quote(report["run"]["name"]),
-        given=" ".join(f"--given {shlex.quote(name)}=..." for name in report["run"]["given"]),
+        given=[shlex.quote(name) for name in report["run"]["given"]],
         key=re.sub(r"\W+", "-", report["run"]["name"]).strip("-").lower() or "run",
     )
     return f"---\n{header(run, report)}\n---\n\n{body}\n"

@@ -48,8 +48,7 @@ def _back(rows: Mapping[str, Row], report: Mapping[str, Any]) -> str:
     return (
         "The model reconstructs items and does not generate any: the samples in this report are reconstructions of "
         f"held-out items ({error}). {_percent(used['value'])} of its codes are in use, with a perplexity of "
-        f"{even['value']:,.0f}. To train a generative model on its codes: likewise train DATA --through "
-        f"{report['run']['name']}."
+        f"{even['value']:,.0f}. To generate, train a model through {report['run']['name']}."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from likewise.errors import Message, Setting, UserError
 from likewise.modalities import views
 from likewise.modalities.base import Modality
 from likewise.modalities.encoding import Encoding, stored
@@ -76,9 +77,13 @@ def kept(
     """The values, and what was given with each, by field. Raises ValueError if they are not there."""
     file = folder / f"{split}.json"
     if not file.is_file():
-        raise ValueError(
-            f"{file}: is not there; evaluating needs the real data that training left in the run, and so does a "
-            "sample of which nobody says what it is --given"
+        raise UserError(
+            f"{file}: is not there",
+            fix=Message(
+                "evaluating needs the real data that training left in the run, and so does a sample of "
+                "which nobody says what it is ",
+                Setting("given"),
+            ),
         )
     told = json.loads(file.read_text(encoding="utf-8"))
     values = told.pop("") if "" in told else _arrays(folder / f"{split}.npy", target)

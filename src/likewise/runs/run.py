@@ -18,6 +18,7 @@ from likewise import catalog
 from likewise.assemble import assemble
 from likewise.config import Experiment, parts_of, read_toml, to_toml, validate
 from likewise.draws import Draws, derive_seed
+from likewise.errors import Message, Setting, UserError
 from likewise.families.base import Model
 from likewise.modalities.base import Modality
 from likewise.modalities.encoding import Encoding
@@ -61,7 +62,10 @@ class Run:
     ) -> Run:  # fmt: skip
         """Lay out a new run folder, with a copy of the autoencoder. Raises ValueError if it holds something already."""
         if path.exists() and any(path.iterdir()):
-            raise ValueError(f"{path}: already holds something; give another --out, or --resume it")
+            raise UserError(
+                f"{path}: already holds something",
+                fix=Message("give another ", Setting("out"), ", or ", Setting("resume"), " it"),
+            )
         path.mkdir(parents=True, exist_ok=True)
         (path / "experiment.toml").write_text(to_toml(experiment.to_dict()), encoding="utf-8")
         if autoencoder is not None:
@@ -116,7 +120,9 @@ class Run:
         """The best checkpoint that verifies, else the newest."""
         path, _ = checkpoint.latest(self.path / "checkpoints")
         if path is None:
-            raise ValueError(f"{self.path}: no checkpoint that verifies; train it, or --resume it")
+            raise UserError(
+                f"{self.path}: no checkpoint that verifies", fix=Message("train it, or ", Setting("resume"), " it")
+            )
         best = json.loads((path / "state.json").read_text(encoding="utf-8")).get("best_step")
         chosen = path.with_name(f"{best:07d}") if best is not None else path
         return chosen if chosen.is_dir() else path

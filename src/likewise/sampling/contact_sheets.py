@@ -16,6 +16,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from likewise.errors import Message, Setting, UserError
 from likewise.modalities.encoding import Encoding
 from likewise.sampling.samples import Samples
 
@@ -49,7 +50,7 @@ def write_sheet(drawn: Samples, conditions: Mapping[str, Encoding], path: Path, 
     pictures = [drawn.modality.still(value) for value in drawn.values] if drawn.modality.suffix else []
     drawn_pictures = [picture for picture in pictures if picture is not None]
     if not drawn_pictures:
-        raise ValueError(f"--grid: a contact sheet is of pictures, and this run draws {drawn.modality.name}")
+        raise UserError(f"a contact sheet is of pictures, and this run draws {drawn.modality.name}", setting="grid")
     letters = Letters(font)
     provenance = {
         **drawn.provenance, "start": drawn.start, "given": drawn.given, "sheet": {"font": font} if font else {},
@@ -131,7 +132,7 @@ class Letters:
             try:
                 self.faces.insert(0, ImageFont.truetype(font, _LETTERS))
             except OSError as error:
-                raise ValueError(f"--font {font}: {error}") from None
+                raise UserError(f"{error}", setting="font", value=font) from None
         self._others: list[str] | None = None
         self.lacking: set[str] = set()
         self.height = round(_LETTERS * 1.4)
@@ -186,7 +187,10 @@ class Letters:
             return ""
         some = "".join(sorted(self.lacking)[:12])
         count = len(self.lacking)
-        return f"no font here has {count} letters of the captions ({some}): they are boxes; give --font FILE.ttf"
+        return Message(
+            f"no font here has {count} letters of the captions ({some}): they are boxes; give ",
+            Setting("font", "FILE.ttf"),
+        )
 
 
 @cache

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from likewise.errors import Message, Setting, UserError
 from likewise.families.editing import Edited
 from likewise.modalities.base import BadValue
 from likewise.modalities.encoding import Encoding
@@ -43,20 +44,29 @@ class Edit:
         """What the words of a command line ask for: files, and a number; None if nothing."""
         if item is None:
             if keep is not None:
-                raise ValueError(f"--keep {keep}: of which picture? give it too, --from-image FILE")
+                raise UserError(
+                    Message("of which picture? give it too, ", Setting("from_image", "FILE")),
+                    setting="keep",
+                    value=keep,
+                )
             if strength is not None:
-                raise ValueError("--strength: of which picture? give it too, --from-image FILE")
+                raise UserError(
+                    Message("of which picture? give it too, ", Setting("from_image", "FILE")), setting="strength"
+                )
             return None
         space, modality = encoding.space, encoding.modality
         if not isinstance(space, Continuous) or not space.positions:
-            raise ValueError(
-                f"--from-image: this run learned {encoding.describe()}, as {space}, and what is edited are real values "
-                "with positions, such as a picture's pixels"
+            raise UserError(
+                f"this run learned {encoding.describe()}, as {space}, and what is edited are real values "
+                "with positions, such as a picture's pixels",
+                setting="from_image",
             )
         if strength is None:
             strength = _STRENGTH if keep is None else _STRENGTH_BESIDE
         if not 0 <= strength <= 1:
-            raise ValueError(f"--strength {strength:g}: from 0, the picture as it is, to 1, nothing of it")
+            raise UserError(
+                "from 0, the picture as it is, to 1, nothing of it", setting="strength", value=f"{strength:g}"
+            )
         packed = _of(item, lambda path: encoding.pack([modality.read_file(path)]))
         return cls(packed.take(np.zeros(1, np.int64))[0], _of(keep, modality.read_mask) if keep else None, strength)
 
@@ -80,9 +90,10 @@ class Edit:
         if self.keep is not None:
             keep = torch.from_numpy(self.keep).to(device)[None, None]
             if keep.shape[2:] != start.shape[2:]:
-                raise ValueError(
-                    "--keep: a part of a picture that is seen through an autoencoder cannot be kept as it is; a run "
-                    "that was trained without --through can"
+                raise UserError(
+                    "a part of a picture that is seen through an autoencoder cannot be kept as it is",
+                    setting="keep",
+                    fix=Message("a run that was trained without ", Setting("through"), " can"),
                 )
         return Edited(start.expand(count, *start.shape[1:]), keep, self.strength)
 

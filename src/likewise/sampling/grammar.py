@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from likewise.errors import Message, Setting, UserError
+
 #: between the parts of JSON at most one space: with no bound, a model that knows no JSON would write spaces only
 _WHITESPACE = " ?"
 
@@ -32,18 +34,25 @@ class Grammar:
         try:
             from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
         except ImportError:
-            raise ValueError("--regex and --json-schema need llguidance: pip install 'likewise[constrain]'") from None
+            raise UserError(
+                Message(
+                    Setting("regex"),
+                    " and ",
+                    Setting("json_schema"),
+                    " need llguidance: pip install 'likewise[constrain]'",
+                )
+            ) from None
         self.vocabulary, self.end = len(pieces), end
         self._tokenizer = LLTokenizer(TokenizerWrapper(_Pieces(pieces, tokenize, end)))
         if regex is not None:
-            flag, self._grammar = "--regex", LLMatcher.grammar_from_regex(regex)
+            setting, self._grammar = "regex", LLMatcher.grammar_from_regex(regex)
         else:
-            flag, self._grammar = (
-                "--json-schema",
+            setting, self._grammar = (
+                "json_schema",
                 LLMatcher.grammar_from_json_schema(json_schema, overrides={"whitespace_pattern": _WHITESPACE}),
             )
         if wrong := LLMatcher.validate_grammar(self._grammar, self._tokenizer):
-            raise ValueError(f"{flag}: {_short(wrong)}")
+            raise UserError(_short(wrong), setting=setting)
         self._first = LLMatcher(self._tokenizer, self._grammar, log_level=0)
 
     def start(self, batch: int) -> Matching:

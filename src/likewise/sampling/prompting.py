@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from likewise.errors import Message, Setting, UserError
 from likewise.modalities.encoding import Encoding
 from likewise.sampling.grammar import Grammar
 from likewise.sampling.streaming import Live
@@ -31,9 +32,9 @@ class Prompting:
 
     def __post_init__(self) -> None:
         if self.regex is not None and self.json_schema is not None:
-            raise ValueError("--regex and --json-schema: give one of them")
+            raise UserError(Message(Setting("regex"), " and ", Setting("json_schema"), ": give one of them"))
         if "" in self.stop:
-            raise ValueError("--stop: an empty text would stop before anything; give some text")
+            raise UserError("an empty text would stop before anything", setting="stop", fix="give some text")
 
     @property
     def constrained(self) -> bool:
@@ -64,9 +65,10 @@ class PromptedDecoding:
         self.pieces, self.lead = encoding.token_bytes(), encoding.lead
         ids = encoding.tokens_of(prompting.prompt)
         if len(ids) >= longest:
-            raise ValueError(
-                f"--prompt: it has {len(ids)} tokens and the run's texts at most {longest}, so that nothing is "
-                "left to draw; give a shorter one"
+            raise UserError(
+                f"it has {len(ids)} tokens and the run's texts at most {longest}, so that nothing is left to draw",
+                setting="prompt",
+                fix="give a shorter one",
             )
         self.grammar = None
         if prompting.constrained:

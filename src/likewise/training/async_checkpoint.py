@@ -77,7 +77,7 @@ class Saver:
         if isinstance(error, OSError):
             raise OSError(
                 f"{self.folder}: the checkpoint could not be written ({error.strerror or error}); the ones before it "
-                "are intact: free some space, and go on with --resume"
+                "are intact: free some space, and resume the run"
             ) from error
         if error is not None:
             raise error

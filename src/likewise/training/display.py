@@ -30,8 +30,11 @@ def duration(seconds: float) -> str:
 class Display:
     """Shows the lines of metrics.jsonl; a context manager. say: receives the plain lines where there is no terminal."""
 
-    def __init__(self, say: Callable[[str], None] | None = None, every: float = 10.0) -> None:
-        self._say = say
+    def __init__(
+        self, say: Callable[[str], None] | None = None, every: float = 10.0, wording: Callable[[str], str] = str
+    ) -> None:
+        """wording: how settings and commands are spelt in messages."""
+        self._say, self._wording = say, wording
         self._every = every
         self._shown = 0.0
         self._first: dict[str, Any] | None = None
@@ -57,9 +60,9 @@ class Display:
         if message.startswith("preview: "):
             self._preview = message.removeprefix("preview: ")
         if self._live:
-            self._live.console.print(message, highlight=False, markup=False)
+            self._live.console.print(self._wording(message), highlight=False, markup=False)
         else:
-            (self._say or _print)(message)
+            (self._say or _print)(self._wording(message))
 
     def line(self, line: dict[str, Any], /) -> None:
         if line["split"] == "val":

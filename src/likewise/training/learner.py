@@ -116,7 +116,7 @@ class Learner:
             optimizer.zero_grad(set_to_none=True)
         if self.accumulate * self.world.size >= items:
             raise MemoryError(
-                "out of memory with one item at a time; use a smaller model (--size tiny, backbone.width), or "
+                "out of memory with one item at a time; use a smaller network (size, backbone.width), or "
                 "shorter items; the last checkpoint is intact"
             )
         self.accumulate *= 2

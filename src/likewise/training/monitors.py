@@ -112,7 +112,7 @@ class Watch:
             worse = loss > best + 0.1 * abs(best)
             alarm = self._judge(
                 "overfitting", step, worse, 3, f"val loss {loss:.4g}, was {best:.4g} at best",
-                "more data, a smaller model (--size small), dropout, or fewer minutes; the best checkpoint draws, "
+                "more data, a smaller network, dropout, or fewer minutes; the best checkpoint draws, "
                 "or of a flow of pictures the last",
             )  # fmt: skip
         return [alarm] if alarm else []
@@ -136,7 +136,7 @@ class Watch:
                 bool(same > usual + 0.3 or (normal > 0 and spread < 0.2 * normal)), 2,
                 f"{same:.0%} of {len(pool)} samples equal another ({usual:.0%} of real items do), and their nearest "
                 f"neighbours are {spread:.2g} away (real items': {normal:.2g})",
-                "another seed, a larger batch, a larger family.gamma of a GAN, or a flow (--family flow)",
+                "another seed, a larger batch, a larger family.gamma of a GAN, or the family flow",
             )
         ]  # fmt: skip
         copies = _near(pool, real)
@@ -147,7 +147,7 @@ class Watch:
                 "copying", step, copies > chance + 0.2, 2,
                 f"{copies:.0%} of {len(pool)} samples are copies of training items or nearly so ({chance:.0%} of real "
                 "items are)",
-                "more data, fewer minutes, a smaller model (--size small), or more dropout",
+                "more data, fewer minutes, a smaller network, or more dropout",
             )
         )  # fmt: skip
         return [a for a in found if a]

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
 
+from likewise.errors import Message, Setting, UserError
 from likewise.runs.run import PRETRAINED, Run
 from likewise.training import checkpoint
 
@@ -23,15 +24,17 @@ def export(run: Run, out: Path, to: str = "safetensors") -> Path:
     onnxruntime and llama.cpp load.
     """
     if to not in FORMATS:
-        raise ValueError(f"--to {to}: there are {', '.join(FORMATS)}")
+        raise UserError(f"there are {', '.join(FORMATS)}", setting="to", value=to)
     if FORMATS[to] and out.suffix != FORMATS[to]:
         raise ValueError(f"{out}: weights are written as {FORMATS[to]}")
     if out.exists():
-        raise ValueError(f"{out}: is there already; give another --out")
+        raise UserError(f"{out}: is there already", fix=Message("give another ", Setting("out")))
     try:
         write = _writer(to)
     except ModuleNotFoundError as error:
-        raise ValueError(f"--to {to} needs {error.name}; pip install 'likewise[export]'") from None
+        raise UserError(
+            Message(Setting("to", to), f" needs {error.name}"), fix="pip install 'likewise[export]'"
+        ) from None
     out.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: what is refused or interrupted leaves nothing that looks like an export.
     with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 
 from likewise.config import spelled_out
 from likewise.draws import derive_seed
+from likewise.errors import Message, Setting, UserError, joined
 from likewise.modalities.views import Viewed
 from likewise.planning import budget
 from likewise.planning.plan import Plan, make_plan
@@ -54,6 +55,10 @@ class Look:
     budget: str = ""
 
     def __str__(self) -> str:
+        return self.message()
+
+    def message(self) -> Message:
+        """The summary, a line a fact."""
         scan, plan, experiment = self.plan.scan, self.plan, self.plan.experiment
         mib = 2**20
         lines = [
@@ -65,7 +70,7 @@ class Look:
             f"unreadable: {len(scan.broken):,}",
         ]
         lines += [f"  {name}: {why}" for name, why in scan.broken[:5]]
-        lines += [f"note: {note}" for note in self.notes()]
+        lines += [Message("note: ", note) for note in self.notes()]
         lines += ["", *self.findings()]
         batch = experiment.training.batch
         epochs = self.steps * batch / self.items
@@ -82,8 +87,8 @@ class Look:
             lines.append(self.budget)
         if self.checkpoint_bytes > self.disk_free:
             lines.append("note: the disk has too little room for the checkpoints")
-        lines += ["", self.support.paragraph(), f"try: {self.support.command}"]
-        return "\n".join(lines)
+        lines += ["", self.support.paragraph(), Message("try: ", self.support.command)]
+        return joined("\n", lines)
 
     def notes(self) -> list[str]:
         return [*self.plan.scan.notes, *self.plan.notes, *(self.quality.notes if self.quality else [])]
@@ -116,8 +121,8 @@ class Look:
         ]
         return [*lines, *_diversity(quality)]
 
-    def to_json(self) -> dict[str, Any]:
-        """What look.json holds beside the quality."""
+    def to_json(self, wording: Callable[[str], str] = str) -> dict[str, Any]:
+        """What look.json holds beside the quality, with commands and settings in `wording`."""
         scan, plan, experiment = self.plan.scan, self.plan, self.plan.experiment
         return {
             "version": __version__,
@@ -143,14 +148,14 @@ class Look:
             "seconds_per_step": self.seconds_per_step,
             "support": {
                 "rules": [{"sentence": s.sentence, "source": s.source} for s in self.support.advice],
-                "command": self.support.command,
+                "command": wording(Message(self.support.command)),
             },
-            "notes": self.notes(),
+            "notes": [wording(note) for note in self.notes()],
         }
 
-    def write(self, folder: str | Path) -> None:
+    def write(self, folder: str | Path, wording: Callable[[str], str] = str) -> None:
         """Write look.html, look.json and suspects.csv."""
-        page.write(Path(folder), self.to_json(), self.findings(), self.quality, self._namer())
+        page.write(Path(folder), self.to_json(wording), self.findings(), self.quality, self._namer())
 
     def _namer(self) -> page.Namer:
         given = {name: encoding.modality for name, encoding in self.plan.conditions.items()}
@@ -183,14 +188,19 @@ def look(
     path: str | Path,
     tell: Callable[[int, int], None] = lambda done, count: None,
     out: str | Path | None = None,
+    wording: Callable[[str], str] = str,
     **options: Unpack[ModelOptions],
 ) -> Look:
     """Read the data, check them, settle the plan that `train` would follow (same options), and try a few real steps.
 
-    out: a folder for look.html, look.json and suspects.csv. The data are not changed.
+    out: a folder for look.html, look.json and suspects.csv. The data are not changed. wording: how settings and
+    commands are spelt in those files; Python's way by default.
     """
     if out is not None and Path(path).is_dir() and Path(out).resolve().is_relative_to(Path(path).resolve()):
-        raise ValueError(f"{out}: is inside the data, which a look does not change; give --out a folder elsewhere")
+        raise UserError(
+            f"{out}: is inside the data, which a look does not change",
+            fix=Message("give ", Setting("out"), " a folder elsewhere"),
+        )
     named = spelled_out(options)
     size = named.pop("size", None)
     plan = make_plan(path, tell=tell, **named)
@@ -217,12 +227,12 @@ def look(
         path=str(path), train=len(plan.train), held_out=len(plan.held_out),
         tokens=(space.mean_length or space.length) * items / len(plan.train) if isinstance(space, Tokens) else None,
         family=getattr(plan.experiment.family, "name", ""), parameters=parameters(learner.model),
-        batch=settings.batch, steps=steps, quality=quality,
+        batch=settings.batch, steps=steps, quality=quality, augment=getattr(plan.experiment.family, "augment", "none"),
     )  # fmt: skip
     found = Look(
         plan, facts.parameters, each, steps, each * steps, peak, size * (settings.keep_checkpoints + 2),
         shutil.disk_usage(Path.cwd()).free, quality, support(facts), items, said[0] if said else "",
     )  # fmt: skip
     if out is not None:
-        found.write(out)
+        found.write(out, wording)
     return found

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 
 from likewise import catalog
 from likewise.data.tables import read_text
+from likewise.errors import Message, UserError
 from likewise.runs.run import Run
 from likewise.sampling import interpolation
 from likewise.sampling.contact_sheets import write_sheet
@@ -41,7 +42,7 @@ def sample(
 def sheet(run: Run, drawn: Samples, folder: Path, font: str | None = None) -> str:
     """Write sheet.png, the samples beside what they were given; returns a line on letters that no font has, or ""."""
     note = write_sheet(drawn, run.conditions, folder / "sheet.png", font)
-    return f"note: {note}\n" if note else ""
+    return Message("note: ", note, "\n") if note else ""
 
 
 def cut_note(folder: Path) -> str:
@@ -51,7 +52,7 @@ def cut_note(folder: Path) -> str:
     if not any(cut):
         return ""
     return (
-        f"{sum(cut):,} of {len(cut):,} texts ended before they matched, at a --stop or at the run's length "
+        f"{sum(cut):,} of {len(cut):,} texts ended before they matched, at a stop or at the run's length "
         '(marked "cut" in samples.jsonl)\n'
     )
 
@@ -71,13 +72,13 @@ def read_given(run: Run, files: Sequence[str], given: dict[str, Any]) -> tuple[l
         if not equals or name not in run.conditions:
             name, file = _only_field(run, item), item
         if name in columns or name in given:
-            raise ValueError(f"--given-file {item}: {name} is given twice")
+            raise UserError(f"{name} is given twice", setting="given_file", value=item)
         text = read_text(Path(file))[0]
         columns[name] = [line.strip() for line in text.removesuffix("\n").split("\n")]
     counts = {name: len(column) for name, column in columns.items()}
     if len(set(counts.values())) > 1:
         several = " and ".join(f"{count:,} of {name}" for name, count in counts.items())
-        raise ValueError(f"--given-file: the files have {several} lines; they must have as many")
+        raise UserError(f"the files have {several} lines", setting="given_file", fix="they must have as many")
     rows = zip(*columns.values(), strict=True)
     return [{**given, **dict(zip(columns, row, strict=True))} for row in rows], [*columns]
 
@@ -88,7 +89,9 @@ def _only_field(run: Run, item: str) -> str:
     names = texts or list(run.conditions)
     if len(names) != 1:
         known = f"one of {', '.join(names)}" if names else "nothing"
-        raise ValueError(f"--given-file {item}: this run is given {known}" + "; write FIELD=FILE" * bool(names))
+        raise UserError(
+            f"this run is given {known}", setting="given_file", value=item, fix="write FIELD=FILE" if names else ""
+        )
     return names[0]
 
 

@@ -17,6 +17,7 @@ from likewise import catalog
 from likewise.backbones.pretrained import Pretrained
 from likewise.config import spelled_out
 from likewise.data.records import Records
+from likewise.errors import Command, Message, Setting, UserError
 from likewise.families.base import Model
 from likewise.modalities.encoding import stored
 from likewise.planning import budget, huggingface
@@ -46,6 +47,7 @@ def train(
     *,
     out: str | Path | None = None,
     say: Callable[[str], None] | None = None,
+    wording: Callable[[str], str] = str,
     **options: Unpack[ModelOptions],
 ) -> TrainedRun:
     """Train a model of what is at `path` and return its run, a folder `out` (default runs/NAME).
@@ -55,17 +57,20 @@ def train(
     acts. Objects of classes of your own are known by their names from then on in this process: see `likewise.load` for
     how to open such a run later.
 
+    say: receives the progress; without it, a live table in a terminal, and lines elsewhere. wording: how settings and
+    commands are spelt in what is said; Python's way by default.
+
     Raises ValueError of one line for bad input, before anything is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (folder / "experiment.toml").is_file():
-        return resume(folder, say)  # torchrun starts the same command again when a process was lost
+        return resume(folder, say, wording)  # torchrun starts the same command again when a process was lost
     asked = options.get("set_") or {}
     world = _join(str(asked.get("training.device", "auto")), float(asked.get("training.wait_minutes", 10.0)))
     named = spelled_out(options)
     if world.first:
         try:
-            run, train_part, held_out = _begin(Path(path), folder, world, named, say)
+            run, train_part, held_out = _begin(Path(path), folder, world, named, _teller(say, wording))
         except BaseException as error:
             world.gather(str(error) or type(error).__name__)
             raise
@@ -76,33 +81,35 @@ def train(
         run = TrainedRun(folder)
         train_part, held_out = records_again(run.experiment, run.encoding, run.conditions)
     with locks.training(run, world):
-        _fit(run, train_part, held_out, resume=False, say=say, world=world)
+        _fit(run, train_part, held_out, False, _display(world, say, wording), world)
     return run
 
 
 def _begin(
-    path: Path, folder: Path, world: World, options: dict[str, Any], say: Callable[[str], None] | None
+    path: Path, folder: Path, world: World, options: dict[str, Any], tell: Callable[[str], None]
 ) -> tuple[TrainedRun, Records, Records]:
     """Read the data, settle the plan, show it, and make the run's folder."""
     if folder.exists() and not (
         folder.is_dir() and ((folder / "experiment.toml").is_file() or not any(folder.iterdir()))
     ):
-        raise ValueError(f"{folder}: already holds something that is not a run; give another --out")
+        raise UserError(
+            f"{folder}: already holds something that is not a run", fix=Message("give another ", Setting("out"))
+        )
     size = options.pop("size", None)
     plan = make_plan(path, **options)
     if folder.is_dir() and any(folder.iterdir()):
         difference = _difference(Run(folder).experiment.to_dict(), plan.experiment.to_dict())
-        raise ValueError(
-            f"{folder}: already holds a run ({difference}); give another --out, or go on with --resume {folder}"
+        raise UserError(
+            f"{folder}: already holds a run ({difference})",
+            fix=Message("give another ", Setting("out"), ", or go on with ", Setting("resume", folder)),
         )
     if not _writable(folder):
-        raise ValueError(f"{folder}: cannot be written to; give another --out")
+        raise UserError(f"{folder}: cannot be written to", fix=Message("give another ", Setting("out")))
     settings = plan.experiment.training
     hardware.choose_device(settings.device)
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
     for name in settings.loggers:
         require(name)
-    tell = say or (lambda text: print(text, flush=True))
     tell(plan.guess())
     plan = budget.fit_budget(plan, {**options, "size": size}, tell)
     _warn(plan, tell)
@@ -111,7 +118,10 @@ def _begin(
     aside = folder.with_name(f".{folder.name}.tmp")
     with locks.laying_out(folder.parent):
         if folder.is_dir() and any(folder.iterdir()):
-            raise ValueError(f"{folder}: another process has made a run of it meanwhile; give another --out")
+            raise UserError(
+                f"{folder}: another process has made a run of it meanwhile",
+                fix=Message("give another ", Setting("out")),
+            )
         shutil.rmtree(aside, ignore_errors=True)
         try:
             _lay_out(aside, plan)
@@ -140,7 +150,9 @@ def _lay_out(aside: Path, plan: Plan) -> None:
 
 
 @distributed.together()
-def resume(path: str | Path, say: Callable[[str], None] | None = None) -> TrainedRun:
+def resume(
+    path: str | Path, say: Callable[[str], None] | None = None, wording: Callable[[str], str] = str
+) -> TrainedRun:
     """Go on with an interrupted run; its weights will be those of a run that was not interrupted."""
     run = TrainedRun(Path(path))
     settings = run.experiment.training
@@ -148,8 +160,17 @@ def resume(path: str | Path, say: Callable[[str], None] | None = None) -> Traine
     distributed.check(world, settings.batch, settings.exact_elastic, settings.parallel)
     train_part, held_out = records_again(run.experiment, run.encoding, run.conditions)
     with locks.training(run, world):
-        _fit(run, train_part, held_out, resume=True, say=say, world=world)
+        _fit(run, train_part, held_out, True, _display(world, say, wording), world)
     return run
+
+
+def _teller(say: Callable[[str], None] | None, wording: Callable[[str], str]) -> Callable[[str], None]:
+    return lambda text: (say or (lambda line: print(line, flush=True)))(wording(text))
+
+
+def _display(world: World, say: Callable[[str], None] | None, wording: Callable[[str], str]) -> Display:
+    """Shows the progress of the first process; the others say nothing."""
+    return Display(say if world.first else lambda _: None, wording=wording)
 
 
 def _join(device: str, minutes: float) -> World:
@@ -187,7 +208,7 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
     """What the preflight found wrong; silent where all is well."""
     scan = plan.scan
     for note in (*scan.notes, *plan.notes):
-        tell(f"note: {note}")
+        tell(Message("note: ", note))
     if scan.broken:
         name, why = scan.broken[0]
         tell(f"note: {len(scan.broken)} unreadable files are left out, the first is {name}: {why}")
@@ -195,9 +216,7 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
         tell(f"note: {scan.duplicates:,} records repeat another; copies stay on one side of the split")
 
 
-def _fit(
-    run: Run, train_part: Records, held_out: Records, resume: bool, say: Callable[[str], None] | None, world: World
-) -> None:
+def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, display: Display, world: World) -> None:
     settings = run.experiment.training
     # The threads decide how products round: exact elastic training needs their number to be the same everywhere.
     hardware.tune(settings.threads or (1 if settings.exact_elastic else None))
@@ -210,7 +229,7 @@ def _fit(
         )
 
     if run.autoencoder is not None and world.first:
-        (say or print)(f"encoding {len(train_part) + len(held_out):,} items, once")
+        display.say(f"encoding {len(train_part) + len(held_out):,} items, once")
     train_batches = batches(train_part)
     held_batches = batches(held_out)
     untrained = run.untrained()
@@ -223,7 +242,7 @@ def _fit(
         info["parts"] = others
     if world.first:
         checkpoint.write_json(run.path / "run.json", info)
-    with Display(say if world.first else lambda _: None) as display, Stop() as stop:
+    with display, Stop() as stop:
         display.say(
             f"{_counted(train_batches, train_part)} to train on, {_counted(held_batches, held_out)} held out; "
             + _kept(untrained, len(train_batches), count)
@@ -248,11 +267,15 @@ def _fit(
             # some samples to look at, and for `likewise verify` to draw again
             Run(run.path).sample(_PREVIEWS).save(run.path / "samples")
         if (first := _before(run)) is not None and done.best is not None:
-            worse = "; it did not get better: try a smaller training.lr, or --lora" if done.best >= first else ""
-            watcher.say(f"val loss: {first:.4f} before the first step, {done.best:.4f} at best after{worse}")
+            worse = (
+                ("; it did not get better: try a smaller training.lr, or ", Setting("lora"))
+                if done.best >= first
+                else ()
+            )
+            watcher.say(Message(f"val loss: {first:.4f} before the first step, {done.best:.4f} at best after", *worse))
     watcher.say(f"{run.path}: {done.step} of {done.steps} steps in {done.seconds:.0f} s")
     if stop.code:
-        watcher.say(f"stopped; go on with: likewise train --resume {run.path}")
+        watcher.say(Message("stopped; go on with: ", Command("resume", run.path)))
         raise SystemExit(stop.code)
 
 
@@ -262,7 +285,7 @@ def _explained(run: Run, batches: Batches, records: Records, watcher: loop.Watch
     try:
         yield
     except Interrupted:
-        watcher.say(f"stopped before the first step; begin again with: likewise train --resume {run.path}")
+        watcher.say(Message("stopped before the first step; begin again with: ", Command("resume", run.path)))
         raise SystemExit(stop.code) from None
     except NonFinite as bad:
         bad.items = batches.records(np.array(bad.items, np.int64)).tolist()
@@ -270,7 +293,7 @@ def _explained(run: Run, batches: Batches, records: Records, watcher: loop.Watch
     except RuntimeError as error:
         if not stop.code or not distributed.lost(error):
             raise
-        watcher.say(f"stopped; another process was faster; go on with: likewise train --resume {run.path}")
+        watcher.say(Message("stopped; another process was faster; go on with: ", Command("resume", run.path)))
         raise SystemExit(stop.code) from None
 
 

@@ -12,6 +12,7 @@ from likewise.data.indexed import Files, Lines
 from likewise.data.layouts.base import Layout, Source
 from likewise.data.records import Records
 from likewise.data.tables import read_text
+from likewise.errors import Message, Setting, UserError
 
 PROSE = {".txt", ".text", ".md", ".rst"}
 #: source code in the languages most of it is written in
@@ -106,7 +107,7 @@ def _streamed(source: Source, names: Sequence[str], files: Sequence[Path]) -> Re
         unit = "line" if np.median([f.stat().st_size for f in files]) > _LONG else "document"
     if unit != "document":
         lines = stream(files, unit)
-        said = f"the files are large: each {unit} is a record (--unit changes it)"
+        said = Message(f"the files are large: each {unit} is a record (", Setting("unit"), " changes it)")
         return _records(source.path, "text folder", lines, [*lines.notes, said])
     texts = Files(source.path, names).map(lambda p: read_text(p)[0].strip())
     return Records(source.path, "text folder", {"text": "text"}, {"text": texts}, "text")
@@ -123,7 +124,11 @@ def _in_memory(source: Source, names: Sequence[str], files: Sequence[Path]) -> R
         notes += said
     if source.unit is None and np.median([len(v) for _, v in read]) > _LONG:
         read = [(name, line) for name, v in read for line in _units(v, "line")]
-        notes.append("the files are long: each line is a record (--unit paragraph or document changes it)")
+        notes.append(
+            Message(
+                "the files are long: each line is a record (", Setting("unit", "paragraph"), " or document changes it)"
+            )
+        )
     groups = None
     if len(read) > len(files):
         # Few documents would leave one of them, a large share of all, to be held out.
@@ -153,9 +158,9 @@ def _bounded(path: Path, unit: str) -> None:
             parts = piece.split(end) if end else [piece]
             run = run + len(parts[0]) if len(parts) == 1 else len(parts[-1])
             if run > _MOST_BYTES:
-                hint = "break it into lines" if unit == "line" else "give --unit line"
-                raise ValueError(
-                    f"{path}: a {unit} of more than {_MOST_BYTES >> 20} MiB is too long for one record; {hint}"
+                hint = "break it into lines" if unit == "line" else Message("give ", Setting("unit", "line"))
+                raise UserError(
+                    f"{path}: a {unit} of more than {_MOST_BYTES >> 20} MiB is too long for one record", fix=hint
                 )
 
 
