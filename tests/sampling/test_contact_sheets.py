@@ -70,7 +70,6 @@ def test_without_words_it_is_a_square(run, tmp_path):
     ("words", "said"),
     [
         (["--each", "3"], "--prompts FILE"),
-        (["--size", "3"], "--prompts FILE"),
         (["--font", "a.ttf"], "--grid too"),
         (["--prompts", "p.txt", "--grid", "--font", "none.ttf"], "--font none.ttf"),
         (["--walk", "a.gif", "--grid"], "--walk is a file of its own"),
