@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from likewise import catalog
 from likewise.assemble import assemble, unfit
@@ -17,27 +16,12 @@ from likewise.config import Training
 from likewise.draws import Draws
 from likewise.modalities import sentence_embeddings
 from likewise.modalities.encoding import fit_encoding
-from likewise.modalities.video_io import Clip
 from likewise.spaces import Continuous, Tokens, Unfit
 from likewise.training import checkpoint
 from likewise.training.batches import Batches, FieldData
 from likewise.training.learner import Learner
 
-rng = np.random.default_rng(1)
 COUNT = 16
-VALUES = {
-    "image": [Image.fromarray(a) for a in rng.integers(0, 256, (COUNT, 8, 8), np.uint8)],
-    "video": [Clip(a) for a in rng.integers(0, 256, (COUNT, 2, 4, 4, 1), np.uint8)],
-    "label": [str(i % 3) for i in range(COUNT)],
-    "text": ["a" * (1 + i % 5) + "b" for i in range(COUNT)],
-    "dialogue": [
-        [{"role": r, "content": "ab" * (1 + i % 3)} for r in ("user", "assistant", "user")[: 1 + i % 3]]
-        for i in range(COUNT)
-    ],
-    "palette": ["#ff0000", "#00ff00,#0000ff"] * (COUNT // 2),
-    "sentence": ["a" * (1 + i % 5) + "b" for i in range(COUNT)],
-    "table": [{"age": None if i % 8 == 3 else i, "kind": "xyz"[i % 3] if i % 5 else None} for i in range(COUNT)],
-}
 
 
 class Triple(NamedTuple):
@@ -50,14 +34,18 @@ class Triple(NamedTuple):
 
 
 @cache
-def field_data(name, encoding=None):
-    fitted = fit_encoding(catalog.find("modality", name), VALUES[name], name=encoding)
-    return FieldData(fitted, fitted.pack(VALUES[name]))
+def fitted(name, encoding=None):
+    kind = catalog.find("modality", name)
+    return fit_encoding(kind, kind.examples(COUNT), name=encoding)
 
 
 @cache
+def field_data(name, encoding=None):
+    return FieldData(fitted(name, encoding), fitted(name, encoding).pack(KINDS[name].examples(COUNT)))
+
+
 def space_of(name, encoding=None):
-    return field_data(name, encoding).encoding.space
+    return fitted(name, encoding).space
 
 
 def spaces_of(given):

@@ -11,7 +11,7 @@ import extensions
 import likewise
 from likewise import catalog
 
-pytest.importorskip("likewise.modalities.encoding")
+pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 
 import extensions
+
+pytestmark = pytest.mark.full
 
 SMALL = "--backbone shallow --steps 4 --set backbone.width=8 --set data.val_fraction=0.4"
 _SCRIPT = """
@@ -21,10 +22,6 @@ for words in {commands!r}:
     except SystemExit as end:
         print("code", end.code)
 """
-
-
-#: modalities of packages list encodings of their own
-encodings = pytest.mark.skipif(not find_spec("likewise.modalities.encoding"), reason="encodings are in no catalog yet")
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +54,10 @@ def test_a_table_is_learned_by_a_family_and_a_backbone_of_a_package(place):
     assert "spread" in {row["name"] for row in report["metrics"]}
 
 
-@encodings
-def test_every_verb_takes_the_parts_of_a_package(place):
-    out, err = commands(
+@pytest.fixture(scope="module")
+def finished(place):
+    """What the verbs print of a run of the package's parts, from training to an export that is refused."""
+    return commands(
         place,
         f"train wind.deg --family normal {SMALL} --out run",
         "sample run -n 4 --out drawn",
@@ -67,6 +65,10 @@ def test_every_verb_takes_the_parts_of_a_package(place):
         "export run --to onnx --out run.onnx",
         "verify run",
     )
+
+
+def test_every_verb_takes_the_parts_of_a_package(place, finished):
+    out, err = finished
     samples = [json.loads(line) for line in (place / "drawn" / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 4
     report = json.loads((place / "run" / "report" / "report.json").read_text())
@@ -86,7 +88,6 @@ def test_every_verb_takes_the_parts_of_a_package(place):
     assert not (place / "run.onnx").exists()
 
 
-@encodings
 def test_the_other_encoding_is_chosen_by_name_and_by_what_the_family_takes(place):
     out, err = commands(
         place,
@@ -100,10 +101,8 @@ def test_the_other_encoding_is_chosen_by_name_and_by_what_the_family_takes(place
     assert "normal needs continuous values, not tokens" in err
 
 
-@encodings
+@pytest.mark.usefixtures("finished")
 def test_a_run_says_which_package_it_misses(place):
-    if not (place / "run").is_dir():
-        pytest.skip("made by the first test")
     out, err = commands(place, "sample run -n 1", plugins=False)
     assert "code 2" in out
     assert err == (

@@ -41,7 +41,7 @@ GIVEN = {"label": Tokens(1, 3), "other": WAVE}
 NETWORKS = [Transformer(width=16, depth=2, heads=2, patch=3), MLP(width=16, depth=2)]
 FAMILIES = [
     Flow(),
-    Flow(path="ddpm", weighting="min_snr"),
+    Flow(path="ddpm", loss_weighting="min_snr"),
     Flow(path="edm", few_step=True, sampling=FlowSampling(sampler="jump", steps=2, guidance_scale=2.0)),
     VAE(latent=3),
     VAE(latent=3, likelihood="gaussian"),

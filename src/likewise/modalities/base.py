@@ -96,6 +96,11 @@ class Modality(ABC):
     base_modality: ClassVar[str] = ""
 
     @classmethod
+    def examples(cls, count: int = 16) -> list[Any]:
+        """`count` small raw values, the same at each call: what the contract tests train on."""
+        raise NotImplementedError(f"{cls.name} gives no examples of its values")
+
+    @classmethod
     def fit(cls, values: Sequence[Any], settings: Any, seed: int = 0) -> Modality:
         """Learn from the training values (never the held-out ones). Raises ValueError that says what to do."""
         return cls.from_state({})

@@ -35,6 +35,11 @@ class Dialogue(Modality):
     forms = ("messages",)
     likelihood_unit = "byte"
 
+    @classmethod
+    def examples(cls, count: int = 16) -> list[Any]:
+        roles = ("user", "assistant", "user")
+        return [[{"role": r, "content": "ab" * (1 + i % 3)} for r in roles[: 1 + i % 3]] for i in range(count)]
+
     def read(self, value: Any) -> list[Message]:
         """A list of messages, or one in JSON; any other string is one message of the user."""
         return read_messages(_unpacked(value) if isinstance(value, str) else value)

@@ -89,6 +89,11 @@ class Image(Modality):
         self.room = (_room(self.width), _room(self.height)) if crop == "random" else (self.width, self.height)
 
     @classmethod
+    def examples(cls, count: int = 16) -> list[Any]:
+        pixels = np.random.default_rng(1).integers(0, 256, (count, 8, 8), np.uint8)
+        return [PILImage.fromarray(each) for each in pixels]
+
+    @classmethod
     def fit(cls, values: Sequence[Any], settings: ImageSettings, seed: int = 0) -> Image:
         seen, sides, deep = set(), [], False
         for value in spread(values, LOOKED_AT):  # one at a time: photographs are large

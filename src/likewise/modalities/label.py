@@ -41,6 +41,10 @@ class Label(Modality):
         self.index = {name: i for i, name in enumerate(classes)}
 
     @classmethod
+    def examples(cls, count: int = 16) -> list[Any]:
+        return [str(i % 3) for i in range(count)]
+
+    @classmethod
     def fit(cls, values: Sequence[Any], settings: LabelSettings, seed: int = 0) -> Label:
         classes = sorted({str(v) for v in values if v is not None}, key=_natural)
         if not classes:

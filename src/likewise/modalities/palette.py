@@ -90,6 +90,10 @@ class Palette(Modality):
     Settings = PaletteSettings
     likelihood_unit = "palette"
 
+    @classmethod
+    def examples(cls, count: int = 16) -> list[Any]:
+        return [("#ff0000", "#00ff00,#0000ff")[i % 2] for i in range(count)]
+
     def read(self, value: Any) -> str:
         return written(colours(value))
 

@@ -103,6 +103,10 @@ class Table(Modality):
         self._codes = [{_key(level): i for i, level in enumerate(c.get("levels", ()))} for c in columns]
 
     @classmethod
+    def examples(cls, count: int = 16) -> list[Any]:
+        return [{"age": None if i % 8 == 3 else i, "kind": "xyz"[i % 3] if i % 5 else None} for i in range(count)]
+
+    @classmethod
     def fit(cls, values: Sequence[Any], settings: TableSettings, seed: int = 0) -> Table:
         names = list(dict.fromkeys(k for row in values for k in row))
         if not names:

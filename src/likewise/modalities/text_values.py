@@ -23,6 +23,10 @@ class Written(Modality):
     likelihood_unit = "byte"
 
     @classmethod
+    def examples(cls, count: int = 16) -> list[Any]:
+        return ["a" * (1 + i % 5) + "b" for i in range(count)]
+
+    @classmethod
     def summary(cls, value: Any) -> tuple[str, str]:
         """By length; texts of the same letters, whatever stands between them, look alike."""
         text = "" if value is None else str(value)

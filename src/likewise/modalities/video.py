@@ -72,6 +72,11 @@ class Video(Modality):
         self.suffix = f".{format}"
 
     @classmethod
+    def examples(cls, count: int = 16) -> list[Any]:
+        frames = np.random.default_rng(1).integers(0, 256, (count, 2, 4, 4, 1), np.uint8)
+        return [Clip(each) for each in frames]
+
+    @classmethod
     def fit(cls, values: Sequence[Any], settings: VideoSettings, seed: int = 0) -> Video:
         some = [*spread(values, LOOKED_AT)]
         seen = [video_io.about(value) for value in some]
