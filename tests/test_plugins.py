@@ -79,7 +79,7 @@ def test_every_verb_takes_the_parts_of_a_package(place, finished):
     assert "Spread" in (place / "run" / "report" / "index.html").read_text()
     assert json.loads((place / "run" / "run.json").read_text())["parts"] == {
         f"{part}": {"package": "likewise-bearings", "version": "0.1"}
-        for part in ("modality.bearing", "family.normal", "backbone.shallow")
+        for part in ("modality.bearing", "encoding.bearing.circle", "family.normal", "backbone.shallow")
     }
     refusals = [line for line in err.splitlines() if line.startswith("likewise: ")]
     assert len(refusals) == 1, err
