@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from likewise.data import cache
-from likewise.errors import UserError
+from likewise.errors import Message, Setting, UserError
 from likewise.modalities import sentence_embeddings
 from likewise.modalities.base import Form, Modality
 
@@ -52,7 +52,7 @@ class Extractor:
                 f"it takes {self.form}s, not values of {modality.name}",
                 setting="features",
                 value=self.name,
-                fix="pca fits",
+                fix=Message("use ", Setting("features", "pca")),
             )
         contents = [hashlib.sha256(modality.content(value)).hexdigest() for value in values]
         key = hashlib.sha256("".join([self.digest, self.resize, *contents]).encode()).hexdigest()
@@ -71,10 +71,10 @@ class Extractor:
             expected = min(_BLOCK, len(own) - i * _BLOCK)
             if part.ndim != 2 or len(part) != expected:
                 raise UserError(
-                    f"gave shape {part.shape} for {expected} items",
+                    f"returned shape {part.shape} for {expected} items",
                     setting="features",
                     value=self.name,
-                    fix="(N, F) is needed",
+                    fix="expected (N, F)",
                 )
         place = {content: row for row, content in enumerate(first)}
         features = np.concatenate(parts)[[place[content] for content in contents]]
@@ -93,7 +93,7 @@ def extractor(name: str) -> Extractor | None:
     if ":" in name:
         return _callable(name)
     raise UserError(
-        f"there are pca, {', '.join(_NETWORKS)}, FILE.onnx and MODULE:CALLABLE", setting="features", value=name
+        f"use one of pca, {', '.join(_NETWORKS)}, FILE.onnx, MODULE:CALLABLE", setting="features", value=name
     )
 
 
@@ -165,7 +165,7 @@ def _onnx(file: Path) -> Extractor:
     runtime = _needed("onnxruntime", str(file))
     try:
         session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise UserError(
             f"not a model that onnxruntime reads: {str(error).splitlines()[0]}", setting="features", value=file
         ) from None
@@ -175,7 +175,7 @@ def _onnx(file: Path) -> Extractor:
             f"its input is {takes.type} {takes.shape}",
             setting="features",
             value=file,
-            fix="pictures (N, 1 or 3, H, W) fit",
+            fix="expected float pictures (N, 1 or 3, H, W)",
         )
     size = takes.shape[2] if isinstance(takes.shape[2], int) else 224
     fixed = takes.shape[0] if isinstance(takes.shape[0], int) else None
@@ -203,7 +203,7 @@ def _callable(name: str) -> Extractor:
         sys.path.remove(here)  # remove by value: the module may have inserted other entries
     source = importlib.import_module(module).__file__
     if not callable(function) or source is None:
-        raise UserError("it must be a function, of a module that is a file", setting="features", value=name)
+        raise UserError("it must be a function defined in a module that is a file", setting="features", value=name)
     return Extractor(name, _digest(Path(source)), "its own", function)
 
 
