@@ -83,7 +83,7 @@ def test_every_verb_takes_the_parts_of_a_package(place, finished):
     }
     refusals = [line for line in err.splitlines() if line.startswith("likewise: ")]
     assert len(refusals) == 1, err
-    assert "no network that draws at once" in refusals[0]
+    assert "no network to export" in refusals[0]
     assert out.count("code 2") == 1
     assert not (place / "run.onnx").exists()
 

@@ -30,11 +30,11 @@ def test_json_says_nothing_of_lengths_where_there_is_one():
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        ({"shape": (2,), "ragged": True}, "has positions, and the mask"),
-        ({"shape": (1, 4), "ragged": True}, "has positions, and the mask"),
+        ({"shape": (2,), "ragged": True}, "needs positions, and a mask"),
+        ({"shape": (1, 4), "ragged": True}, "needs positions, and a mask"),
         ({"shape": (3, 4), "ragged": True, "choices": ((1, 3),)}, "last channel of a ragged space is its mask"),
         ({"shape": (2, 4), "ragged": True, "lengths": (5,)}, "items have 1 to 4 positions"),
-        ({"shape": (2, 4), "lengths": (3,)}, "lengths are of a ragged space"),
+        ({"shape": (2, 4), "lengths": (3,)}, "lengths can only be set for a ragged space"),
     ],
 )
 def test_what_no_ragged_space_is(arguments, what):

@@ -1,9 +1,9 @@
-"""Randomness by counter: what is drawn for item i of seed s never depends on the batch it is drawn in.
+"""Counter-based random numbers: the numbers for item i of seed s do not depend on the batch that it is in.
 
 The generator is Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), written in
-tensor arithmetic so that it gives the same integers on every device. The key is the seed, the counter is
-(position, call, item index): item i gets the same numbers whatever the other items of the batch are. The items of a
-batch may have seeds of their own, so that samples of several requests are computed together.
+tensor operations, so that it gives the same integers on every device. The key is the seed; the counter is (position,
+call, item index). Each item of a batch may have its own seed, so that samples of several requests are computed in one
+batch.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
-#: how many calls for one number of each item are computed together at most: a call by itself costs 0.1 ms
+#: Maximum number of calls for one number per item that are computed ahead: a single call costs 0.1 ms.
 _AHEAD = 64
 
-#: the two 32-bit words of a seed: of one for all items, or of one for each, int64, shape (B, 1)
+#: The two 32-bit words of a seed: integers shared by all items, or int64 tensors of shape (B, 1) with one per item.
 Key = tuple[int, int] | tuple[Tensor, Tensor]
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: Key) -> tuple[Tensor, ...]:
-    """Ten rounds of Philox-4x32 on four int64 tensors of 32-bit words in [0, 2^32); returns four such tensors."""
+    """Ten rounds of Philox-4x32 on four int64 tensors of 32-bit words in [0, 2^32). Returns four such tensors."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
-        # The 64-bit products wrap around in int64; shift and mask still read their two halves exactly.
+        # The 64-bit products overflow in int64, but shift and mask still give their upper and lower halves exactly.
         p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
         c0, c1, c2, c3 = ((p1 >> 32) & _MASK) ^ c1 ^ k0, p1 & _MASK, ((p0 >> 32) & _MASK) ^ c3 ^ k1, p0 & _MASK
         k0, k1 = (k0 + 0x9E3779B9) & _MASK, (k1 + 0xBB67AE85) & _MASK
@@ -38,12 +38,12 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: Key) -> tuple[Te
 
 
 def _philox_numpy(counter: tuple[NDArray[np.int64], ...], key: Key, shape: tuple[int, int]) -> NDArray[np.int64]:
-    """What `philox` gives, with shape (*shape, 4): a CPU runs these few whole-array operations twice as fast."""
+    """As `philox`, stacked to shape (*shape, 4). On a CPU these whole-array operations take half the time."""
     even, odd = np.empty((2, *shape), np.uint64), np.empty((2, *shape), np.uint64)
     even[0], odd[0], even[1], odd[1] = counter
     factor = np.array([0xD2511F53, 0xCD9E8D57], np.uint64).reshape(2, 1, 1)
     weyl = np.array([0x9E3779B9, 0xBB67AE85], np.uint64).reshape(2, 1, 1)
-    # One row where the seed is one for all items, else one for each.
+    # One row for a shared seed, else one row per item.
     keys = np.stack([np.asarray(word, np.uint64).reshape(-1, 1) for word in key])
     low, half = np.uint64(_MASK), np.uint64(32)
     for _ in range(10):
@@ -56,36 +56,36 @@ def _philox_numpy(counter: tuple[NDArray[np.int64], ...], key: Key, shape: tuple
 
 
 def derive_seed(*parts: object) -> int:
-    """A 64-bit seed that is a pure function of `parts` (numbers and words), for example (seed, "noise", step)."""
+    """A 64-bit seed that is a pure function of `parts` (numbers and strings), for example (seed, "noise", step)."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
 def to_uniform(bits: Tensor) -> Tensor:
-    """Integers in [0, 2^32) to the open interval (0, 1), float32."""
-    # 23 bits and a half step: with 24, the largest would be 1 - 2^-25, which float32 rounds to 1 (whose logarithms
-    # made a GAN's Gumbel noise infinite once in 16 million draws).
+    """Map integers in [0, 2^32) to the open interval (0, 1), float32."""
+    # 23 bits plus a half step: with 24 bits the largest value would be 1 - 2^-25, which float32 rounds to 1; its
+    # logarithm made a GAN's Gumbel noise infinite once in 16 million draws.
     return ((bits >> 9).float() + 0.5) * 2.0**-23
 
 
 def _signed(seed: int) -> int:
-    """The low 64 bits of a seed as a signed integer, which is what an int64 tensor can hold."""
+    """The low 64 bits of a seed as a signed integer, as stored in an int64 tensor."""
     return (seed + 2**63) % 2**64 - 2**63
 
 
 class Draws:
     """Random numbers for the items `indices` of `seed`.
 
-    Every call draws fresh numbers with shape (B, *shape), where B = len(indices); row b depends only on its seed,
-    on indices[b], and on how many calls came before.
+    Every call returns new numbers of shape (B, *shape), with B = len(indices). Row b depends only on its seed, on
+    indices[b], and on the number of calls before.
     """
 
     def __init__(
         self, seed: int | Sequence[int] | Tensor, indices: Tensor, device: torch.device | str | None = None
     ) -> None:
-        """seed: any integer (its low 64 bits count), or one for each item: B integers, or int64 with shape (B,).
+        """seed: any integer (its low 64 bits are used), or one for each item: B integers, or int64 of shape (B,).
 
-        indices: item numbers >= 0, with shape (B,). Raises ValueError if there are not as many seeds as indices.
+        indices: item numbers >= 0, shape (B,). Raises ValueError if the numbers of seeds and indices differ.
         """
         self._indices = indices.to(device=device, dtype=torch.int64).view(-1, 1)
         self._key = self._words_of(seed)
@@ -98,7 +98,7 @@ class Draws:
         seeds = seed if isinstance(seed, Tensor) else torch.tensor([_signed(one) for one in seed])
         seeds = seeds.to(device=self.device, dtype=torch.int64).view(-1, 1)
         if len(seeds) != self.batch:
-            raise ValueError(f"{len(seeds)} seeds for {self.batch} items: give one for each, or one for all")
+            raise ValueError(f"{len(seeds)} seeds for {self.batch} items: pass one seed per item, or a single seed")
         return seeds & _MASK, (seeds >> 32) & _MASK
 
     @property
@@ -110,14 +110,14 @@ class Draws:
         return self._indices.device
 
     def to(self, device: torch.device | str) -> Draws:
-        """The same numbers from here on, on another device."""
+        """The same generator state on another device."""
         low, high = self._key
         other = Draws(low | high << 32, self._indices.flatten(), device)
         other._calls = self._calls
         return other
 
     def branch(self, *name: object) -> Draws:
-        """Numbers of their own for the same items, by name: apart from all that are drawn here, however many."""
+        """An independent generator for the same items, derived from `name`; unaffected by the number of calls here."""
         low, high = self._key
         if isinstance(low, Tensor) and isinstance(high, Tensor):
             keys = list(zip(low.flatten().tolist(), high.flatten().tolist(), strict=True))
@@ -134,10 +134,10 @@ class Draws:
         return self._words(count, self._calls - 1)[:, :count].reshape(self.batch, *shape)
 
     def _one(self) -> Tensor:
-        """One number of each item, shape (B,), from a stock of those that the next such calls would give."""
+        """One 32-bit word per item, shape (B,), from a buffer that holds the next calls."""
         at = self._calls - self._first
         if not 0 <= at < self._ahead.shape[1]:
-            # Twice as many each time: who draws once pays for one.
+            # The buffer doubles at each refill, so that a single call computes only one number.
             many = min(max(1, 2 * self._ahead.shape[1]), _AHEAD)
             self._first, at = self._calls, 0
             self._ahead = self._words(1, self._calls, many)[:, ::4]
@@ -145,7 +145,7 @@ class Draws:
         return self._ahead[:, at]
 
     def _words(self, count: int, call: int, calls: int = 1) -> Tensor:
-        """The words of the calls from `call` on, each at least `count`, call by call: shape (B, calls * blocks * 4)."""
+        """Random words of `calls` calls starting at `call`, each of at least `count`: shape (B, calls * blocks * 4)."""
         blocks = -(-count // 4)
         if self.device.type == "cpu":
             items = self._indices.numpy()
@@ -162,11 +162,11 @@ class Draws:
         return torch.stack(philox((position, number, low, high), self._key), -1).view(self.batch, -1)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in the open interval (0, 1), with shape (B, *shape), float32."""
+        """Uniform numbers in the open interval (0, 1), float32, shape (B, *shape)."""
         return to_uniform(self.bits(*shape))
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers, with shape (B, *shape), float32 (Box and Muller, 1958)."""
+        """Standard normal numbers, float32, shape (B, *shape), by the Box-Muller transform (Box and Muller, 1958)."""
         count = int(torch.Size(shape).numel())
         pairs = -(-count // 2)
         u = self.uniform(2, pairs)
@@ -176,13 +176,13 @@ class Draws:
         return both.view(self.batch, -1)[:, :count].reshape(self.batch, *shape)
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Uniform integers in [0, high), high <= 2^31, with shape (B, *shape)."""
+        """Uniform integers in [0, high), high <= 2^31, int64, shape (B, *shape)."""
         return (self.bits(*shape) * high) >> 32
 
     def categorical(self, logits: Tensor) -> Tensor:
-        """One draw from softmax(logits) for each row, by inverting the cumulative sum.
+        """One draw from softmax(logits) for each row, by inverse transform sampling.
 
-        logits: shape (B, V); -inf excludes an entry. Returns int64 with shape (B,).
+        logits: shape (B, V); -inf excludes an entry. Returns int64, shape (B,).
         """
         weight = logits.double().softmax(-1).cumsum(-1)
         threshold = self.uniform(1).double() * weight[:, -1:]

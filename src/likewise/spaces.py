@@ -1,10 +1,10 @@
-"""What a tensor means: the one contract between data, networks and families.
+"""The tensor spaces of items and conditions: the contract between modalities, backbones and families.
 
-A modality says which space its items become, a backbone builds networks between spaces, a family learns a
-distribution over one. Nothing else needs to know what a picture or a sentence is.
+A modality says which space its items are encoded in, a backbone builds networks between spaces, and a family learns a
+distribution over one space. Nothing else depends on the kind of data.
 
 A value can be *missing*: ``MISSING_TOKEN`` in `Tokens`, NaN in `Continuous`. Networks read a missing condition as
-"any", which serves incomplete records, classifier-free guidance and partial conditioning alike.
+"any". Incomplete records, classifier-free guidance and partial conditioning all use this.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ MISSING_TOKEN = -1
 
 
 class Unfit(UserError):
-    """Parts do not work together, or one cannot do what is asked; the message says which, what, and what can."""
+    """Parts do not fit together, or one cannot do what is requested; the message names it, and parts that can."""
 
 
 @dataclass(frozen=True)
 class Continuous:
-    """Real values of about unit scale, as tensors of shape (B, *shape).
+    """Real values of about unit scale, as float tensors of shape (B, *shape).
 
     shape: (C, *positions), with zero to three position dimensions.
-    levels: the values are `levels` evenly spaced numbers in [-1, 1] (256 for 8-bit pictures); None if unbounded.
-    choices: channel ranges (start, stop) that are one-hot: exactly one channel of each range is 1, the others 0.
-    ragged: each item has its own length, 1 to positions[0], in the first position dimension. The last channel is then
-        the mask: 1 up to the item's end, and 0 after it, where the other channels are 0 too. A batch may be cut to its
-        longest item, to (B, C, L, *rest) with L <= positions[0]; see `position_mask`.
-    lengths: of a ragged space: lengths of training items in order (see `length_quantiles`), from which the lengths of
-        samples are drawn; if empty, all are equally likely.
+    levels: the values are `levels` evenly spaced numbers in [-1, 1] (256 for 8-bit images); None if they are unbounded.
+    choices: channel ranges (start, stop) that are one-hot: exactly one channel of each range is 1, the others are 0.
+    ragged: items have different lengths, 1 to positions[0], along the first position dimension. The last channel is
+        then the mask: 1 up to the item's end, and 0 after it, where the other channels are 0 too. A batch may be
+        truncated to its longest item, to (B, C, L, *rest) with L <= positions[0]; see `position_mask`.
+    lengths: for a ragged space, sorted lengths of training items (see `length_quantiles`), from which the lengths of
+        samples are drawn; if empty, all lengths are equally likely.
     """
 
     shape: tuple[int, ...]
@@ -55,11 +55,11 @@ class Continuous:
         if self.ragged:
             self._check_lengths()
         elif self.lengths:
-            raise ValueError("lengths are of a ragged space")
+            raise ValueError("lengths can only be set for a ragged space")
 
     def _check_lengths(self) -> None:
         if len(self.shape) < 2 or self.channels < 2:
-            raise ValueError(f"shape {self.shape}: a ragged space has positions, and the mask as its last channel")
+            raise ValueError(f"shape {self.shape}: a ragged space needs positions, and a mask as its last channel")
         if any(stop == self.channels for _, stop in self.choices):
             raise ValueError(f"choices {self.choices}: the last channel of a ragged space is its mask")
         if any(not 1 <= n <= self.positions[0] for n in self.lengths):
@@ -75,7 +75,7 @@ class Continuous:
 
     @property
     def size(self) -> int:
-        """How many numbers one item has."""
+        """The number of values of one item."""
         return prod(self.shape)
 
     def __str__(self) -> str:
@@ -84,14 +84,15 @@ class Continuous:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Integers in [0, vocabulary), as tensors of shape (B, L) with L <= length, padded with `end` after `end`.
+    """Integers in [0, vocabulary), as int64 tensors of shape (B, L) with L <= length, padded with `end` after the first
+    `end`.
 
-    end: the token after which an item is over; None if every item has exactly `length` tokens.
-    ranges: (low, high) for each position where only low <= token < high can occur; empty if anything can.
-    grid: the positions laid out in space, (height, width) for a picture read row by row; empty for a sequence.
-    mean_length: how many tokens an item has on average in the training data, `end` included; of windows, each.
-    windows: items can be longer than `length`: they are learned in windows of `length` tokens (see `split_before`),
-        and a likelihood takes them whole.
+    end: the token that ends an item; None if every item has exactly `length` tokens.
+    ranges: (low, high) for each position at which only low <= token < high can occur; empty if every token can occur.
+    grid: the spatial layout of the positions, (height, width) for an image in raster order; empty for a sequence.
+    mean_length: mean number of tokens per item in the training data, `end` included; with windows, per window.
+    windows: items can be longer than `length`. They are learned in windows of `length` tokens (see `split_before`), and
+        their likelihood is computed for the whole item.
     """
 
     length: int
@@ -110,7 +111,7 @@ class Tokens:
         if self.ranges and len(self.ranges) != self.length:
             raise ValueError(f"{len(self.ranges)} ranges for {self.length} positions")
         if self.windows and (self.end is None or self.ranges or self.length < 2):
-            raise ValueError("windows are of items that end, of two tokens at least, and without ranges")
+            raise ValueError("windows need an `end`, a length of at least 2, and no ranges")
 
     def __str__(self) -> str:
         return f"Tokens({self.length} of {self.vocabulary})"
@@ -118,12 +119,12 @@ class Tokens:
 
 Space = Continuous | Tokens
 
-#: The given fields by name, each with its space; empty when nothing is given.
+#: The space of each condition field, by name; empty for an unconditional model.
 Condition = dict[str, Space]
 
 
 def space_to_json(space: Space) -> dict[str, Any]:
-    """A space as JSON; of one whose items all have one size, nothing is said of lengths."""
+    """A space as JSON. `ragged` and `lengths` are left out where the space is not ragged."""
     state = asdict(space)
     if isinstance(space, Continuous) and not space.ragged:
         del state["ragged"], state["lengths"]
@@ -137,9 +138,9 @@ def space_from_json(state: dict[str, Any]) -> Space:
 
 
 def token_mask(x: Tensor, space: Tokens) -> Tensor:
-    """True for the tokens that count: all up to the first `end`, itself included.
+    """True for the valid tokens: those up to and including the first `end`, except missing ones.
 
-    x: tokens, with shape (B, L). Returns booleans with shape (B, L).
+    x: tokens, shape (B, L). Returns booleans, shape (B, L).
     """
     if space.end is None:
         return x >= 0
@@ -148,20 +149,20 @@ def token_mask(x: Tensor, space: Tokens) -> Tensor:
 
 
 def position_mask(x: Tensor, space: Continuous) -> Tensor:
-    """True at the positions that count: all of them, or those up to each item's end where the space is ragged.
+    """True at the valid positions: all of them, or in a ragged space those before each item's end.
 
-    x: shape (B, C, L, *rest), L <= positions[0]. Returns shape (B, 1, L, *rest).
+    x: shape (B, C, L, *rest), L <= positions[0]. Returns booleans, shape (B, 1, L, *rest).
     """
     return x[:, -1:] > 0 if space.ragged else x[:, :1] == x[:, :1]
 
 
 def item_lengths(x: Tensor, space: Continuous) -> Tensor:
-    """How many of the first positions each item has: int64, shape (B,)."""
+    """The length of each item along the first position dimension: int64, shape (B,)."""
     return position_mask(x, space)[:, 0].reshape(len(x), x.shape[2], -1)[..., 0].sum(1)
 
 
 def add_mask(values: Tensor, lengths: Tensor) -> Tensor:
-    """Items of a ragged space from their values, of which those beyond each item's length become 0.
+    """Append the mask channel of a ragged space, and set the values beyond each item's length to 0.
 
     values: shape (B, C - 1, L, *rest). lengths: shape (B,). Returns shape (B, C, L, *rest).
     """
@@ -173,14 +174,14 @@ def add_mask(values: Tensor, lengths: Tensor) -> Tensor:
 
 
 def cut_to_length(x: Tensor, space: Continuous) -> list[Tensor]:
-    """The values of each item of a ragged space up to its end, without the mask: shape (C - 1, length, *rest) each."""
+    """The values of each item of a ragged space up to its end, without the mask: shapes (C - 1, length, *rest)."""
     return [item[:-1, :length] for item, length in zip(x, item_lengths(x, space).tolist(), strict=True)]
 
 
 def fill_up(x: Tensor, space: Continuous) -> Tensor:
-    """Items of a ragged space that were cut to the longest of a batch, at the space's own length again.
+    """Pad items of a ragged space that were truncated to the longest of a batch to the full length of the space.
 
-    What is added is 0, or NaN in the items that are missing. x: shape (B, C, L, *rest). Returns shape (B, *shape).
+    The padding is 0, or NaN in missing items. x: shape (B, C, L, *rest). Returns shape (B, *shape).
     """
     import torch  # here, so that the words of a space are known without it
 
@@ -192,7 +193,7 @@ def fill_up(x: Tensor, space: Continuous) -> Tensor:
 
 
 def length_quantiles(lengths: Iterable[int], most: int = 256) -> tuple[int, ...]:
-    """At most `most` lengths that stand for all, in order: what `Continuous.lengths` holds of a training set."""
+    """At most `most` evenly spaced quantiles of the lengths, in ascending order, for `Continuous.lengths`."""
     ordered = sorted(lengths)
     if len(ordered) <= most:
         return tuple(ordered)
@@ -200,15 +201,15 @@ def length_quantiles(lengths: Iterable[int], most: int = 256) -> tuple[int, ...]
 
 
 def only_read(token: Any) -> Any:
-    """`token`, a number or many, made one that is read and not counted: it is below MISSING_TOKEN."""
+    """Encode `token`, a number or a tensor, as context that is read and excluded from the loss: < MISSING_TOKEN."""
     return MISSING_TOKEN - 1 - token
 
 
 def split_before(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Windows as (their tokens, the token before each, MISSING_TOKEN where a window is the beginning of its item).
+    """Split windows into their tokens and the token before each: MISSING_TOKEN where a window begins its item.
 
-    x: shape (B, L). A window that goes on with an item begins with the token before it, made `only_read`; its own
-    tokens then move one to the left, and the last is missing. Returns shapes (B, L) and (B,).
+    x: shape (B, L). A window that continues an item begins with the token before it, encoded by `only_read`; the
+    window's own tokens are then shifted left by one, and the last position is missing. Returns shapes (B, L) and (B,).
     """
     import torch  # here, so that the words of a space are known without it
 
@@ -219,25 +220,26 @@ def split_before(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def without_end(x: Tensor, space: Tokens) -> Tensor:
-    """The tokens with each `end` made missing: what a likelihood of the items' own content is taken of.
+    """The tokens with each `end` replaced by MISSING_TOKEN, for the likelihood of the content alone.
 
-    x: shape (B, L). What is missing counts as nothing, so that an item stands for all that begin like it.
+    x: shape (B, L). Missing tokens contribute nothing, so the result is the probability of all items with this
+    beginning.
     """
     return x if space.end is None else x.masked_fill(x == space.end, MISSING_TOKEN)
 
 
 def to_index(x: Tensor, levels: int) -> Tensor:
-    """Which of the `levels` bins of width 2 / levels in [-1, 1] each value is in: int64 in [0, levels)."""
+    """The bin index of each value among `levels` bins of width 2 / levels in [-1, 1]: int64 in [0, levels)."""
     return ((x + 1) * (levels / 2)).floor().long().clamp(0, levels - 1)
 
 
 def from_index(index: Tensor, levels: int) -> Tensor:
-    """The middles of the bins `index`."""
+    """The centres of the bins `index`, in [-1, 1]."""
     return (2 * index + 1) / levels - 1
 
 
 def missing(space: Space, count: int) -> Tensor:
-    """`count` items of which nothing is known: (count, *shape) of NaN, or (count, length) of MISSING_TOKEN."""
+    """`count` missing items: (count, *shape) of NaN, or (count, length) of MISSING_TOKEN."""
     import torch  # here, so that the words of a space are known without it
 
     if isinstance(space, Tokens):
@@ -246,7 +248,7 @@ def missing(space: Space, count: int) -> Tensor:
 
 
 def drop(c: dict[str, Tensor] | None, where: Tensor) -> dict[str, Tensor] | None:
-    """The condition `c` made missing in the rows where `where`, with shape (B,), is True."""
+    """The condition `c`, with all fields missing in the rows where `where` (booleans, shape (B,)) is True."""
     if c is None:
         return None
     dropped = {}

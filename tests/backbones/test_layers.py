@@ -13,13 +13,13 @@ from likewise.backbones.convolutions import fold, unfold
 from likewise.backbones.layers import (
     Dropout,
     SelfAttention,
+    apply_rotary,
     attend,
     coordinates,
     heads_of,
     record_attention,
     rms_norm,
     rotation,
-    turn,
 )
 from likewise.spaces import Continuous, Tokens
 
@@ -33,7 +33,7 @@ def test_attend(length: int, kind: str, twice: bool) -> None:
     mask = torch.rand(2, length) > 0.3 if kind == "masked" else None
     if mask is not None:
         mask[:, 0] = True
-    found = attend(q, k, v, causal=kind == "causal", mask=mask, twice=twice)
+    found = attend(q, k, v, causal=kind == "causal", mask=mask, double_backward=twice)
     keys = None if mask is None else mask[:, None, None]
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=kind == "causal")
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -46,18 +46,18 @@ def test_rms_norm() -> None:
     assert torch.autograd.gradgradcheck(rms_norm, (x[:1],))
 
 
-def test_turn_multiplies_by_the_gain_first() -> None:
+def test_apply_rotary_multiplies_by_the_gain_first() -> None:
     table = rotation(coordinates((5,)), 8)
     x = torch.randn(2, 5, 2, 3, 8, dtype=torch.double, requires_grad=True)
     gain = torch.randn(2, 1, 8, dtype=torch.double, requires_grad=True)
 
     def plainly(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
-        return turn(x * gain, None, table)
+        return apply_rotary(x * gain, None, table)
 
-    both = [torch.autograd.grad(f.square().sum(), (x, gain)) for f in (turn(x, gain, table), plainly(x, gain))]
-    torch.testing.assert_close(turn(x, gain, table), plainly(x, gain))
+    both = [torch.autograd.grad(f.square().sum(), (x, gain)) for f in (apply_rotary(x, gain, table), plainly(x, gain))]
+    torch.testing.assert_close(apply_rotary(x, gain, table), plainly(x, gain))
     torch.testing.assert_close(both[0], both[1])
-    assert torch.autograd.gradgradcheck(lambda x, gain: turn(x, gain, table), (x[:1], gain))
+    assert torch.autograd.gradgradcheck(lambda x, gain: apply_rotary(x, gain, table), (x[:1], gain))
 
 
 def test_rotation_is_llamas() -> None:

@@ -90,5 +90,5 @@ def test_what_does_not_fit_is_refused():
     assert "have an end" in (sizes.unfit("predictor", Tokens(5, 11)) or "")
     with pytest.raises(Unfit, match=r"source 7, more 4, the text 6, and a start.* do not fit the 12 places"):
         sizes.predictor(TEXT, SOURCE)
-    with pytest.raises(Unfit, match="writes 11 tokens, and this text is of 12 others"):
+    with pytest.raises(Unfit, match="has 11 tokens, and this text is encoded with 12 others"):
         sizes.predictor(Tokens(5, 12, end=0), {})

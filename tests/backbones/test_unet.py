@@ -71,18 +71,18 @@ def test_autocast_changes_little() -> None:
 def test_what_does_not_fit_says_what_does() -> None:
     sizes = UNet()
     assert sizes.unfit("denoiser", Continuous((3, 32, 28))) is None
-    assert "no multiples of 4; take target.size=32x28" in str(sizes.unfit("denoiser", Continuous((1, 29, 31))))
+    assert "not multiples of 4; take target.size=32x28" in str(sizes.unfit("denoiser", Continuous((1, 29, 31))))
     assert "has 1; conv takes 1 to 3" in str(sizes.unfit("denoiser", Continuous((3, 32))))
     assert "are tokens; mlp and transformer fit" in str(sizes.unfit("denoiser", Tokens(9, 9)))
-    assert "has a denoiser, no encoder" in str(sizes.unfit("encoder", PICTURE))
+    assert "builds a denoiser, but no encoder" in str(sizes.unfit("encoder", PICTURE))
 
 
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"groups": 3}, "groups 3: 32 channels are not divided by it"),
+        ({"groups": 3}, "groups 3: 32 channels are not divisible by it"),
         ({"attention": 4}, "attention 4: there are 3 scales"),
-        ({"head": 5}, "head 5: 128 channels are not divided by it"),
+        ({"head": 5}, "head 5: 128 channels are not divisible by it"),
     ],
 )
 def test_sizes_that_do_not_divide_are_refused(bad: dict[str, Any], said: str) -> None:

@@ -126,6 +126,6 @@ def test_what_draws_in_another_way_is_refused(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b,c,kind\n" + "\n".join(rows))
     settings = {"training.batch": 16, "training.threads": 1, "backbone.width": 16}
     run = train(tmp_path / "rows.csv", out=tmp_path / "run", family="gan", steps=2, set_=settings, say=lambda _: None)
-    with pytest.raises(ValueError, match="run: a generator of choices draws them with noise of its own"):
+    with pytest.raises(ValueError, match="run: a generator with one-hot channels draws them with additional noise"):
         export(run, tmp_path / "m.onnx", "onnx")
     assert not (tmp_path / "m.onnx").exists()

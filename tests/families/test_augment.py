@@ -191,5 +191,5 @@ def test_a_plan_says_what_was_chosen(tmp_path):
 def test_what_cannot_be_changed_is_refused():
     with pytest.raises(Unfit, match="positions"):
         assemble(Continuous((4,)), {}, GAN(augment="diff"), MLP())
-    with pytest.raises(Unfit, match="nothing is given"):
+    with pytest.raises(Unfit, match="none is given"):
         assemble(Continuous((4,)), {}, GAN(matching=True), MLP())

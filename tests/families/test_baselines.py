@@ -149,7 +149,7 @@ def test_an_ngram_model_draws_what_it_says():
     [
         (Gaussian(), MLP(width=8), {}, "gaussian needs no network, not the backbone mlp"),
         (catalog.find("family", "flow")(), NoBackbone(), {}, "flow needs networks, not the backbone none"),
-        (Gaussian(), NoBackbone(), {"text": WORD}, "counts by label, and text is none"),
+        (Gaussian(), NoBackbone(), {"text": WORD}, "needs labels as conditions, and text is none"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_a_line(family, backbone, condition, said):

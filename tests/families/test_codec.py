@@ -112,7 +112,7 @@ def test_the_penalty_is_the_slope_of_the_mean_patch():
         if not p.any():
             torch.nn.init.normal_(p, std=0.1)
     real, made = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
-    found = critic.turn(real, made)["penalty"].detach()
+    found = critic.discriminator_loss(real, made)["penalty"].detach()
     squared = []
     for one in (*real, *made):
         item = one[None].clone().requires_grad_()

@@ -148,9 +148,9 @@ def test_a_plain_ground_is_plain_though_the_network_is_a_little_wrong():
     x = level / 127.5 - 1
     for seed in range(3):
         dequantised = dequantise(x, 256, draws(1, seed))
-        path_has = model._enter(dequantised)
-        assert torch.equal(to_index(model._leave(path_has), 256), to_index(dequantised, 256))
+        path_has = model._to_path(dequantised)
+        assert torch.equal(to_index(model._from_path(path_has), 256), to_index(dequantised, 256))
         ends = (level == 0) | (level == 255)
-        noisy = model._leave(path_has + 0.03 * draws(1, seed).normal(1, 16, 16))
+        noisy = model._from_path(path_has + 0.03 * draws(1, seed).normal(1, 16, 16))
         assert torch.equal(to_index(noisy, 256)[ends], level[ends])
         assert not torch.equal(to_index(noisy, 256), level)

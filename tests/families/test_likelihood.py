@@ -12,7 +12,7 @@ from toys import Returns, draws
 from likewise.backbones.mlp import MLP
 from likewise.backbones.recurrent import GRU
 from likewise.families.autoregressive import Autoregressive
-from likewise.families.decoder_distributions import Likelihood, dequantise
+from likewise.families.decoder_distributions import DecoderDistribution, dequantise
 from likewise.families.flow import MARGIN, Flow
 from likewise.families.vae import VAE
 from likewise.spaces import Continuous, Tokens, Unfit, from_index, to_index
@@ -33,7 +33,7 @@ def test_levels_and_bins_go_together_in_both_readings(levels):
 @pytest.mark.parametrize("kind", ["discretised_logistic", "categorical"])
 def test_masses_of_levels_add_up_to_one(kind):
     space = Continuous((1,), levels=5)
-    observed = Likelihood(space, kind)
+    observed = DecoderDistribution(space, kind)
     output = torch.randn(1, observed.output.channels, generator=torch.Generator().manual_seed(1)).expand(5, -1)
     x = from_index(torch.arange(5), 5)[:, None]
     density = observed.log_prob(x, output).exp()
@@ -41,17 +41,17 @@ def test_masses_of_levels_add_up_to_one(kind):
 
 
 def test_a_bernoulli_of_two_levels_adds_up_to_one():
-    observed = Likelihood(Continuous((1,), levels=2), "bernoulli")
+    observed = DecoderDistribution(Continuous((1,), levels=2), "bernoulli")
     x = torch.tensor([[-1.0], [1.0]])
     total = observed.log_prob(x, torch.full((2, 1), 0.7)).exp().sum()
     torch.testing.assert_close(total, torch.tensor(1.0))
     assert observed.proper
-    assert not Likelihood(Continuous((1,), levels=3), "bernoulli").proper
+    assert not DecoderDistribution(Continuous((1,), levels=3), "bernoulli").proper
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "discretised_logistic", "categorical", "bernoulli"])
 def test_draws_follow_the_likelihood(kind):
-    observed = Likelihood(Continuous((1,), levels=9), kind)
+    observed = DecoderDistribution(Continuous((1,), levels=9), kind)
     output = torch.randn(1, observed.output.channels, generator=torch.Generator().manual_seed(2)) * 0.2
     x = observed.draw(output.expand(20_000, -1), draws(20_000))
     assert x.abs().max() <= 1

@@ -166,7 +166,7 @@ def test_a_length_can_be_asked_for(built):
     model, space = built
     chosen = model.settings.sampling.model_copy(update={"length": 3})
     assert (item_lengths(model.sample(None, draws(4), chosen), space) == 3).all()
-    with pytest.raises(ValueError, match="length 13: this run has learned items of at most"):
+    with pytest.raises(ValueError, match="length 13: this run was trained on items of at most"):
         model.sample(None, draws(4), model.settings.sampling.model_copy(update={"length": 13}))
 
 

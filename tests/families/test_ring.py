@@ -87,7 +87,7 @@ def test_autoguidance_needs_a_weak_network(labelled_flow):
         Flow(sampling=FlowSampling(autoguidance=2.0))
     jumping = FlowSampling(sampler="jump", steps=4, autoguidance=2.0)
     model = Flow(few_step=True, guide_model=0.1).build(POINT, {}, MLP(width=8))
-    with pytest.raises(ValueError, match="jumps have none"):
+    with pytest.raises(ValueError, match="shortcut steps have none"):
         model.sample(None, draws(2), jumping)
 
 

@@ -90,7 +90,7 @@ def assert_rows(family, model, changes):
 
 def test_settings_that_a_batch_has_one_of():
     steps = [Flow().sampling, Flow().sampling.model_copy(update={"steps": 8})]
-    with pytest.raises(ValueError, match=r"steps: flow draws a batch with one value of it, and only autoguidance, gui"):
+    with pytest.raises(ValueError, match=r"steps: flow uses one value for a whole batch, and only autoguidance, gui"):
         Flow().by_row(steps)
     latent = [GAN().sampling, GAN().sampling.model_copy(update={"precision": "bfloat16"})]
     with pytest.raises(ValueError, match=r"precision: gan .* and no setting may differ by row"):

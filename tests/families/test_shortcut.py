@@ -50,7 +50,7 @@ def test_the_output_that_leads_somewhere_leads_there(path):
     path = PATHS[path](0.5)
     x, y = draws(8, 1).normal(3), draws(8, 2).normal(3)
     here, there = ([s[:, None] for s in path.alpha_sigma(torch.full((8,), t))] for t in (0.25, 0.5))
-    output = path.leading_to(x, y, tuple(here), tuple(there))
+    output = path.output_leading_to(x, y, tuple(here), tuple(there))
     torch.testing.assert_close(path.step(x, output, tuple(here), tuple(there)), y, atol=1e-4, rtol=1e-4)
 
 
@@ -59,7 +59,7 @@ def test_a_jump_is_learned_to_lead_where_the_way_does(path):
     """Of N(0, 1/16) beside noise, whose flow is known, with jumps that are right: their targets are themselves."""
     deviation = 0.25
     model = Flow(few_step=True, path=path).build(POINT, {}, MLP(width=16, depth=1))
-    assert model.jumps is not None
+    assert model.shortcut is not None
     level = torch.tensor([0, 1, 1, 2, 3, 4, 4])
     t = torch.tensor([0, 0, 0.5, 0.25, 0.375, 0.0625, 0.9375])
 
@@ -71,15 +71,15 @@ def test_a_jump_is_learned_to_lead_where_the_way_does(path):
         after = (t + torch.exp2(-told.float())).clamp(max=1)
         alpha_next, sigma_next = (s[:, None] for s in model.path.alpha_sigma(after))
         landed = x_t * ((alpha_next * deviation) ** 2 + sigma_next**2).sqrt() / spread
-        jump = model.path.leading_to(x_t, landed, (alpha, sigma), (alpha_next, sigma_next))
+        jump = model.path.output_leading_to(x_t, landed, (alpha, sigma), (alpha_next, sigma_next))
         flow = model.path.target(sigma / spread**2 * x_t, alpha * deviation**2 / spread**2 * x_t, alpha, sigma)
         return torch.where(told[:, None] == shortcut.FLOW, flow, jump)
 
     model.network = Returns(right)
     alpha, sigma = (s[:, None] for s in model.path.alpha_sigma(t))
     x = draws(7, 3).normal(2) * ((alpha * deviation) ** 2 + sigma**2).sqrt()
-    target = model.jumps.target(model._network, x, t, level, None)
-    known = model._network(x, t, shortcut.telling(None, level))
+    target = model.shortcut.target(model._network, x, t, level, None)
+    known = model._network(x, t, shortcut.with_level(None, level))
     shortest = level == shortcut.LEVELS - 1
     torch.testing.assert_close(target[~shortest], known[~shortest], atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(target[shortest], known[shortest], atol=0.15, rtol=0.15)  # Heun's error
@@ -145,7 +145,7 @@ def test_a_jumping_network_is_still_a_flow(flows):
     assert counts.min() > 1000 / 8 / 2
     likelihoods = [model.log_likelihood(real, None, draws(500)).mean() for model in flows]
     torch.testing.assert_close(likelihoods[1], likelihoods[0], atol=0.3, rtol=0)
-    assert "jumps follow" in jumps.likelihood_how
+    assert "without shortcut steps" in jumps.likelihood_how
     # One noise leads to about one point, jump by jump or along the whole way.
     along = jumps.sample(None, draws(500, 3), FlowSampling(steps=32))
     assert (jumps.sample(None, draws(500, 3), jumping(4)) - along).norm(dim=1).median() < 0.2
@@ -165,7 +165,7 @@ def test_guidance_is_learned_in():
 
 def test_what_cannot_jump_says_so(flows):
     plain, _ = flows
-    with pytest.raises(ValueError, match="has not learned to jump"):
+    with pytest.raises(ValueError, match="has no shortcut steps"):
         plain.sample(None, draws(2), jumping(4))
     with pytest.raises(ValidationError, match="1, 2, 4, 8 or 16"):
         jumping(3)

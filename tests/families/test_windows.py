@@ -11,7 +11,7 @@ from likewise.backbones.recurrent import GRU, LSTM
 from likewise.backbones.transformer import Transformer
 from likewise.families.autoregressive import Autoregressive, AutoregressiveSampling
 from likewise.families.decoding import TokenRules, decode
-from likewise.families.windows import begins_anew, kept
+from likewise.families.windows import kept, restarts_context
 from likewise.modalities.packed import Packed, Windows
 from likewise.spaces import MISSING_TOKEN, Tokens, split_before, token_mask, without_end
 
@@ -130,8 +130,8 @@ def test_guidance_goes_on_too(model):
 
 def test_when_the_network_begins_anew():
     built = SIZES["transformer"].predictor(SPACE, {})
-    assert [p for p in range(30) if begins_anew(built, SPACE, p)] == [8, 12, 16, 20, 24, 28]
-    assert not any(begins_anew(SIZES["gru"].predictor(SPACE, {}), SPACE, p) for p in range(30))
+    assert [p for p in range(30) if restarts_context(built, SPACE, p)] == [8, 12, 16, 20, 24, 28]
+    assert not any(restarts_context(SIZES["gru"].predictor(SPACE, {}), SPACE, p) for p in range(30))
 
 
 def test_a_run_without_windows_refuses_to_go_on():

@@ -100,7 +100,7 @@ def test_tiles_again_from_their_files(flow, tmp_path, monkeypatch):
 
 def test_who_cannot_tile_says_so(clouds, tmp_path):
     run = trained(clouds, tmp_path, "gan", **{"target.size": 14})
-    with pytest.raises(ValueError, match="14x14 is not halved evenly"):
+    with pytest.raises(ValueError, match="14x14 is not divisible by 2 at every scale"):
         run.sample(1, tile=True)
     settings = {"backbone.width": 16, "training.threads": 1, "training.batch": 8}
     dense = train(
@@ -157,7 +157,7 @@ def test_walks_that_are_none(flow, clouds, tmp_path):
         interpolation.walk(flow.sampler, tmp_path / "a.gif", n=1)
     settings = {"backbone.width": 16, "backbone.depth": 1, "training.threads": 1, "training.batch": 8}
     tokens = train(clouds, family="autoregressive", out=tmp_path / "ar", steps=1, set_=settings, say=lambda _: None)
-    with pytest.raises(ValueError, match="token by token, from no latent; vae, gan and flow"):
+    with pytest.raises(ValueError, match="token by token and has no latent; vae, gan and flow"):
         interpolation.walk(tokens.sampler, tmp_path / "a.gif")
     assert interpolation.read_provenance(tmp_path / "none.txt") is None
     PILImage.new("L", (2, 2)).save(tmp_path / "b.gif", comment=json.dumps({"seed": 1}))

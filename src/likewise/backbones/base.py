@@ -1,17 +1,17 @@
-"""A backbone: a recipe of sizes that builds networks by role, between spaces.
+"""Backbones: settings of a network architecture that build networks by role, between spaces.
 
-The five roles, with c the condition (a dict of tensors by field name, or None for "any"):
+The five roles, where c is the condition (a dict of tensors by field name, or None for "any"):
 
     encoder(source, features, condition)     net(x, c) -> (B, features)
     decoder(features, target, condition)     net(z, c) -> (B, *target.shape), target Continuous
     denoiser(space, condition)               net(x_t, t, c) -> (B, *space.shape), space Continuous, t (B,) in [0, 1]
     predictor(space, condition)              net(x, c) -> (B, L, V) logits, space Tokens; see `Predictor`
-    mapper(source, target, condition)        net(x, c) -> (B, *target.shape), both Continuous with as many positions
-                                             dimensions, one of them finer or as fine: each place from what is near it
+    mapper(source, target, condition)        net(x, c) -> (B, *target.shape), both Continuous with the same number of
+                                             position dimensions; downsamples or upsamples locally
 
 x is a tensor of the space: (B, *shape) float for Continuous, (B, L) int64 for Tokens, where L may be smaller than
-`space.length` when the space has an `end` (a batch is cut to its longest item). Of a ragged space, the first position
-dimension of x may be shorter in the same way, for an encoder and a denoiser; a decoder makes all positions.
+`space.length` if the space has an `end` (a batch is truncated to its longest item). In a ragged space, the first
+position dimension of x may be shorter in the same way, for an encoder and a denoiser; a decoder outputs all positions.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ Role = Literal["encoder", "decoder", "denoiser", "predictor", "mapper"]
 
 
 class Backbone(BaseModel, ABC):
-    """The sizes of a network, and how to build one for each role. Subclasses add fields and a literal `name`."""
+    """The settings of a network, and its constructor for each role. Subclasses add fields and a literal `name`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     part_kind: ClassVar[str] = "backbone"
-    #: whether it builds networks at all
+    #: Whether it builds networks.
     builds: ClassVar[bool] = True
-    #: whether its networks read items of a ragged space (see `Continuous`) without seeing what lies beyond their ends
+    #: Whether its networks accept items of a ragged space (see `Continuous`) and mask the positions beyond their ends.
     ragged: ClassVar[bool] = False
 
     @classmethod
     def tiny(cls) -> Self:
-        """The smallest useful sizes, which build in milliseconds: what the contract tests and examples train."""
+        """The smallest useful sizes, which build in milliseconds; used by the contract tests and the examples."""
         return cls()
 
     @abstractmethod
     def unfit(self, role: Role, space: Space) -> str | None:
-        """Why this backbone cannot fill `role` for `space`, as a clause such as "mlp sees no order"; None if it can."""
+        """Why this backbone cannot fill `role` for `space`, as a clause; None if it can."""
 
     def no_tiles(self, space: Continuous) -> str | None:
-        """Why what it draws cannot go on with itself at its edges (see `tile`), as a clause; None if it can."""
-        return f"{getattr(self, 'name', 'this backbone')} has no convolutions that could go round the edge; conv has"
+        """Why its samples cannot tile seamlessly (see `sampling.tiling`), as a clause; None if they can."""
+        return f"{getattr(self, 'name', 'this backbone')} cannot tile: that needs convolutions, which conv has"
 
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
         raise Unfit(self.unfit("encoder", source) or "no encoder")
@@ -69,12 +69,13 @@ class Backbone(BaseModel, ABC):
 
 
 class Attention(NamedTuple):
-    """Attention weights as a predictor's blocks had them: how much each place weighed, in [0, 1].
+    """Attention weights of a predictor's blocks, in [0, 1].
 
-    own: between the item's own places, shape (B, blocks, heads, L, L); None where the network has no such attention.
-        The logits of token i were made at place i, which holds token i - 1 (place 0 holds a learned start).
-    given: for each field that is read as a sequence, shape (B, blocks, heads, L, S). In a field of tokens, place 0 is
-        a learned "any", and place 1 + j is token j. The weights of all fields together sum to 1.
+    own: self-attention, shape (B, blocks, heads, L, L); None where the network has none. The logits of token i are
+        computed at position i, which reads token i - 1 (position 0 reads a learned start embedding).
+    given: cross-attention to each condition field that is read as a sequence, shape (B, blocks, heads, L, S). For a
+        field of tokens, position 0 is a learned "any" embedding and position 1 + j is token j. The weights of all
+        fields together sum to 1.
     """
 
     own: Tensor | None
@@ -84,52 +85,53 @@ class Attention(NamedTuple):
 class Predictor(nn.Module, ABC):
     """A causal network over tokens: the logits at position i depend only on the tokens before i, and on c.
 
-    Position 0 is predicted from a learned start, so that the logits have the length of x; or, where x goes on with an
-    item, from the token before it: so a network knows a beginning from any other place.
+    The input is shifted by one: position 0 reads a learned start embedding, or, in a window that continues an item, the
+    token before the window. The logits have the length of x.
     """
 
-    #: whether its state can go on for ever, and holds what it needs of all that was read; see `carry`
+    #: Whether its state summarises all tokens read, for items of any length; see `carry`.
     endless: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None, before: Tensor | None = None) -> Tensor:
-        """x: tokens, shape (B, L), L <= space.length. Returns logits, shape (B, L, V).
+        """Teacher-forced logits. x: tokens, shape (B, L), L <= space.length. Returns logits, shape (B, L, V).
 
-        before: the token before each row, shape (B,), MISSING_TOKEN for a beginning; None if all are beginnings. It is
-        given only where `space.windows`.
+        before: the token before each row, shape (B,), MISSING_TOKEN where the row begins its item; None if all rows do.
+        Passed only where `space.windows`.
         """
 
     @abstractmethod
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
-        """The state before the first token, for `batch` items; what `step` reads and returns."""
+        """The initial decoding state of `batch` items, before the first token, for `step`."""
 
     @abstractmethod
     def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        """One step of cached decoding, equal to the full pass.
+        """One step of cached decoding, equal to the full forward pass.
 
-        token: the tokens just drawn, shape (B,), or None for the first step. Returns the next position's logits,
-        shape (B, V), and the new state (which may reuse the old one's memory).
+        token: the tokens just drawn, shape (B,), or None for the first step. Returns the next position's logits, shape
+        (B, V), and the new state (which may share memory with the old one).
         """
 
     def carry(self, read: Tensor, c: dict[str, Tensor] | None, state: Any = None) -> tuple[Tensor, Any]:
-        """What `forward` would give at so many places more, whatever came before: for items of any length.
+        """The logits of `forward` for the next L positions of items of any length, from the state of the previous call.
 
-        read: what is read at these places, shape (B, L); the first of all is MISSING_TOKEN, the learned start. state:
-        what the call before returned. Only where `endless`. Returns logits, shape (B, L, V), and the new state.
+        read: input tokens, shape (B, L); the first token of an item is MISSING_TOKEN, the learned start. state: from
+        the previous call. Only where `endless`. Returns logits, shape (B, L, V), and the new state. Raises
+        NotImplementedError elsewhere.
         """
-        raise NotImplementedError("this predictor's state does not go on")
+        raise NotImplementedError("this predictor cannot carry its state beyond its context length")
 
     @torch.no_grad()
     def independent(self, vocabulary: int, block: int, steps: int = 3) -> bool:
-        """Whether the bits of a row's logits are the same in any batch of up to `block` rows: tried, not assumed.
+        """Whether a row's logits are bit-identical in any batch of up to `block` rows; tested by running `steps` steps.
 
-        False on an accelerator, whose products of few rows are computed in other ways than those of many.
+        False on an accelerator, where matrix products of few rows use other kernels than those of many.
         """
         if any(p.device.type != "cpu" for p in self.parameters()):
             return False
         tokens = torch.arange(steps * block).view(steps, block) * 7919 % vocabulary
         sizes = (block, *(2**k for k in range((block - 1).bit_length())))
-        whole = self.start(block)  # made ready once
+        whole = self.start(block)  # built once
         states = {size: self.reorder(whole, torch.arange(size)) for size in sizes}
         for step in range(steps):
             found = {}
@@ -141,12 +143,12 @@ class Predictor(nn.Module, ABC):
         return True
 
     def reorder(self, state: Any, index: Tensor) -> Any:
-        """The state of the items `index` of those in `state`, in that order: shape (B',), items may come again.
+        """The state of the items `index` of `state`, in that order; index: int64, shape (B',), repeats allowed.
 
-        What `step` then does to it leaves `state` as it was.
+        Later steps do not modify `state`. Raises Unfit where beam search is not supported.
         """
         raise Unfit("this predictor's state cannot be reordered, which beam search needs")
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
-        """Where each block looks as it predicts x, shape (B, L); see `Attention`."""
+        """The attention weights when predicting x, shape (B, L); see `Attention`. Raises Unfit without attention."""
         raise Unfit("this backbone has no attention to show; transformer has")

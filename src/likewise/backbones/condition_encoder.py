@@ -1,4 +1,4 @@
-"""The condition as networks read it: a vector, and what has several positions as a sequence to attend to."""
+"""Encodes the condition: one vector, and a sequence for cross-attention from the fields with several positions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from likewise.spaces import Condition, Continuous, Space, Tokens, fill_up, token
 
 
 class Embedded(NamedTuple):
-    """A condition as networks read it.
+    """An encoded condition.
 
-    vector: all of it in one vector, shape (B, width); zeros when nothing can be given.
-    sequence, mask: what has several positions, shape (B, S, width), and which of them count, (B, S); None if nothing.
+    vector: all fields in one vector, shape (B, width); zeros for an unconditional model.
+    sequence, mask: the fields with several positions, shape (B, S, width), and True at valid positions, (B, S); None if
+        there are none.
     """
 
     vector: Tensor
@@ -27,13 +28,13 @@ class Embedded(NamedTuple):
 
 
 class ConditionEncoder(nn.Module):
-    """The condition as vectors. A missing field is a learned "any"; several fields add up.
+    """Encodes condition fields as vectors. A missing field is a learned "any" embedding; several fields are added.
 
-    None is read exactly as a condition all of whose fields are missing.
+    None is read as a condition with all fields missing.
     """
 
     def __init__(self, condition: Condition, width: int, dropout: float = 0.0) -> None:
-        """dropout: rate in what reads sequences of tokens."""
+        """dropout: rate in the encoders of token sequences."""
         super().__init__()
         self.width = width
         self.names = list(condition)  # not keys of a ModuleDict: names of columns may have dots in them
@@ -42,14 +43,14 @@ class ConditionEncoder(nn.Module):
         self.has_sequence = any(isinstance(field, (_Sequence, _Map)) for field in self.fields)
 
     def forward(self, c: dict[str, Tensor] | None, like: Tensor) -> Embedded:
-        """c: batches by field name, or None. like: any tensor with the batch and device wanted, shape (B, ...)."""
+        """c: batches by field name, or None. like: any tensor of the same batch size and device, shape (B, ...)."""
         batch = like.shape[0]  # len() would fix the batch of an exported graph
         vector = torch.zeros(batch, self.width, device=like.device)
         sequences: list[Tensor] = []
         masks: list[Tensor] = []
         for name, field in zip(self.names, self.fields, strict=True):
             value = None if c is None else c.get(name)
-            # One row is enough where all are missing: it is broadcast.
+            # One row is enough for a missing field: it is broadcast.
             found: Embedded = field(field.missing.to(like.device) if value is None else value)
             vector = vector + found.vector
             if found.sequence is not None and found.mask is not None:
@@ -60,7 +61,7 @@ class ConditionEncoder(nn.Module):
         return Embedded(vector, torch.cat(sequences, 1), torch.cat(masks, 1))
 
     def by_field(self, weights: Tensor, c: dict[str, Tensor] | None) -> dict[str, Tensor]:
-        """Attention to the sequence, shape (..., S), as the parts of it that each field is: (..., S of the field)."""
+        """Split attention weights over the sequence, shape (..., S), by field: (..., S of the field)."""
         found, start = {}, 0
         for name, field in zip(self.names, self.fields, strict=True):
             if not isinstance(field, (_Sequence, _Map)):
@@ -78,7 +79,7 @@ def _field(space: Space, width: int, dropout: float) -> nn.Module:
 
 
 class _OneToken(nn.Module):
-    """A label: one row of a table for each, and one more for "any"."""
+    """A label: an embedding table with an extra row for "any"."""
 
     def __init__(self, space: Tokens, width: int) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class _OneToken(nn.Module):
 
 
 class _Sequence(nn.Module):
-    """Several tokens: embeddings mixed by two attention blocks, behind a learned "any" that is always there."""
+    """A token sequence: embeddings and two self-attention blocks, after a learned "any" that is always valid."""
 
     def __init__(self, space: Tokens, width: int, dropout: float) -> None:
         super().__init__()
@@ -110,7 +111,7 @@ class _Sequence(nn.Module):
         self.missing = torch.full((1, 1), -1)
 
     def places(self, x: Tensor) -> int:
-        """How many places of the sequence x becomes."""
+        """The number of sequence positions that x is encoded to."""
         return 1 + x.shape[1]
 
     def forward(self, x: Tensor) -> Embedded:
@@ -128,7 +129,7 @@ class _Sequence(nn.Module):
 
 
 class _Vector(nn.Module):
-    """Numbers through an MLP; a NaN is read as 0 with its flag up."""
+    """Numbers, by an MLP; a NaN is read as 0, with an indicator channel set to 1."""
 
     def __init__(self, space: Continuous, width: int) -> None:
         super().__init__()
@@ -143,7 +144,7 @@ class _Vector(nn.Module):
 
 
 class _Map(nn.Module):
-    """Positions through strided convolutions until few are left: those are the sequence, and their mean the vector."""
+    """Positions, by strided convolutions until few are left: those are the sequence, their mean is the vector."""
 
     def __init__(self, space: Continuous, width: int, most: int = 64) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class _Map(nn.Module):
         self.missing = torch.full((1, *space.shape), math.nan)
 
     def places(self, x: Tensor) -> int:
-        """How many places of the sequence x becomes."""
+        """The number of sequence positions that x is encoded to."""
         return len(self.embed_place)
 
     def forward(self, x: Tensor) -> Embedded:
@@ -172,7 +173,7 @@ class _Map(nn.Module):
 
 
 class _Halve(nn.Module):
-    """Blocks of positions become one, each."""
+    """Downsampling: each block of `patch` positions a side becomes one."""
 
     def __init__(self, dims: int, width: int, patch: int) -> None:
         super().__init__()

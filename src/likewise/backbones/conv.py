@@ -25,12 +25,12 @@ from likewise.backbones.layers import Dropout, TimeEmbedding, attend, heads_of, 
 from likewise.backbones.spatial_condition import Grid, Maps
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
 
-#: makes a layer that mixes neighbouring positions: (inputs, outputs, groups=, scale=)
+#: constructor of a convolution: (inputs, outputs, groups=, scale=)
 Mix = Callable[..., nn.Module]
 
 
 class Conv(Backbone):
-    """Sizes of convolutional networks."""
+    """Settings of convolutional networks."""
 
     name: Literal["conv"] = "conv"
     width: int = Field(default=32, ge=8, multiple_of=8, description="channels at the finest scale")
@@ -44,11 +44,11 @@ class Conv(Backbone):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in the denoiser's blocks")
     patch: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None,
-        description="patch size: positions per side that become one, or a number for each dimension; by default about "
-        "size / 16, for the denoiser of pictures size / 32",
+        description="patch size (positions per side folded into channels), or one per dimension; by default about "
+        "size / 16, for the denoiser of an image size / 32",
     )
     factorised: bool = Field(
-        default=False, description="for clips: convolve in space, then in time, instead of in both at once"
+        default=False, description="video: convolve in space, then in time, instead of a full 3D convolution"
     )
 
     @classmethod
@@ -85,36 +85,36 @@ class Conv(Backbone):
         if even and all(n % p == 0 for patch in patches for n, p in zip(space.positions, patch, strict=True)):
             return None
         size = "x".join(map(str, space.positions[::-1]))
-        return f"{size} is not halved evenly all the way down; train at a size such as 32 or 64 (target.size)"
+        return f"{size} is not divisible by 2 at every scale; train at a size such as 32 or 64 (target.size)"
 
     def mapper(self, source: Continuous, target: Continuous, condition: Condition) -> nn.Module:
         return _Mapper(self, source, target, condition)
 
     def patch_of(self, positions: tuple[int, ...], role: Role) -> tuple[int, ...]:
-        # A denoiser sees noise in every number: finer patches pay for it, though a step takes three times as long.
+        # Finer patches improve a denoiser, whose input is noisy, although a step takes three times as long.
         return sides(self.patch or default_patches(positions, fine=role == "denoiser"), len(positions))
 
     def mix(self, dims: int) -> Mix:
-        """How neighbouring positions are mixed: a function as `layers.conv`, without its first argument."""
+        """The convolution over neighbouring positions, as `convolutions.conv` without its first argument."""
         return spacetime if self.factorised and dims == 3 else partial(conv, dims)
 
     def channels(self, scale: int) -> int:
-        """How many channels there are at a scale, 0 the finest; beyond the multipliers the last one holds on."""
+        """The number of channels at a scale, 0 the finest; beyond the multipliers the last one is used."""
         return self.width * self.multipliers[min(scale, len(self.multipliers) - 1)]
 
     def widths(self, scales: int, pixels: int) -> list[int]:
-        """How many channels an encoder or decoder has at each of its scales, the finest first.
+        """The number of channels at each scale of an encoder or decoder, the finest first.
 
-        pixels: the numbers of a patch. With fewer channels than that, an encoder would be blind to a part of what
-        patches hold, and a generator could draw anything there that its discriminator does not see. Four times what
-        is asked for is the most: beyond that a smaller patch is the better use of it.
+        pixels: values per patch. The finest scale has at least as many channels: otherwise an encoder would lose
+        information within patches, which a generator could then fill arbitrarily, unseen by its discriminator. The
+        increase is limited to four times `width`; beyond that a smaller patch is better.
         """
         found = [self.channels(i) for i in range(scales)]
         return [max(found[0], min(pixels, 4 * found[0])), *found[1:]]
 
 
 class _Residual(nn.Module):
-    """R3GAN's block: 1x1, grouped 3x3, 1x1, no norm; zero at first, as in Fixup (Zhang et al., 2019)."""
+    """R3GAN's block: 1x1, grouped 3x3, 1x1, no norm; its output starts at zero, as in Fixup (Zhang et al., 2019)."""
 
     def __init__(self, dims: int, channels: int, mix: Mix, grouped: int = 16) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ def _stage(sizes: Conv, dims: int, inputs: int, outputs: int) -> nn.Sequential:
 
 
 class _Encoder(nn.Module):
-    """Positions to features, of which the condition scales the last (a projection, Miyato and Koyama, 2018)."""
+    """Positions to features; the condition scales the last layer (projection, Miyato and Koyama, 2018)."""
 
     def __init__(self, sizes: Conv, source: Continuous, features: int, condition: Condition) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """Features, beside the condition's, to positions."""
+    """Features and the condition's vector to positions."""
 
     def __init__(self, sizes: Conv, features: int, target: Continuous, condition: Condition) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class _Decoder(nn.Module):
         self.stages = nn.ModuleList(
             _stage(sizes, dims, before, after) for before, after in zip([widths[0], *widths], widths, strict=False)
         )
-        # Seen by every stage, and by the last one to the pixel: all that a patch holds.
+        # Every stage receives the spatial condition; the last one at full resolution, folded by the patch.
         entering = [widths[0], *widths]
         grids: list[Grid] = [(size, 1, width) for size, width in zip(self.sizes[:-1], entering, strict=False)]
         grids.append((target.positions, self.patch, entering[len(grids)]))
@@ -207,19 +207,19 @@ class _Decoder(nn.Module):
 
 
 def halvings(fine: tuple[int, ...], coarse: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The sizes from `fine` to `coarse`, each halving what is larger, rounding up. Raises Unfit if they miss it."""
+    """The sizes from `fine` to `coarse`, each half of the one before, rounded up. Raises Unfit if it cannot."""
     sizes = [fine]
     while sizes[-1] != coarse:
         sizes.append(tuple(-(-n // 2) if n > m else n for n, m in zip(sizes[-1], coarse, strict=True)))
         if sizes[-1] == sizes[-2]:
-            raise Unfit(f"conv halves positions, and {fine} does not become {coarse} so")
+            raise Unfit(f"conv halves positions, and {fine} cannot become {coarse} by halving")
     return sizes
 
 
 class _Mapper(nn.Module):
-    """Positions to fewer of them, or to more, scale by scale; the condition scales what is at the coarser end.
+    """Downsampling or upsampling, scale by scale; the condition modulates the coarser end.
 
-    The networks of VQ-GAN (Esser et al., 2021) without their norms and attention: R3GAN's blocks, as in `_Encoder`.
+    The networks of VQ-GAN (Esser et al., 2021) without norms and attention, with R3GAN's blocks as in `_Encoder`.
     """
 
     def __init__(self, sizes: Conv, source: Continuous, target: Continuous, condition: Condition) -> None:
@@ -228,7 +228,7 @@ class _Mapper(nn.Module):
         self.finer = target.size // target.channels > source.size // source.channels
         fine, coarse = (target, source) if self.finer else (source, target)
         self.positions, self.sizes = fine.positions, halvings(fine.positions, coarse.positions)
-        # The first halvings are a change of shape, as `patch` says; detail would be lost in a larger one.
+        # The first halvings are done by folding patches; larger patches would lose detail.
         wanted, self.patch = min(sides(sizes.patch or min(2, default_patch(fine.positions)), dims)), 1
         while 2 * self.patch <= wanted and len(self.sizes) > 1 and _all_halved(*self.sizes[:2]):
             self.patch, self.sizes = 2 * self.patch, self.sizes[1:]
@@ -248,16 +248,16 @@ class _Mapper(nn.Module):
 
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         if self.finer:
-            h = self._steered(self.embed(x), c)
+            h = self._modulate(self.embed(x), c)
             for size, stage in zip(self.sizes, self.stages, strict=True):
                 h = stage(grow(h, size))
             return unfold(self.head(F.leaky_relu(h, 0.2)), self.patch, self.positions).float()
         h = self.embed(fold(x, self.patch))
         for size, stage in zip(self.sizes, self.stages, strict=True):
             h = stage(shrink(h, size))
-        return self.head(F.leaky_relu(self._steered(h, c), 0.2)).float()
+        return self.head(F.leaky_relu(self._modulate(h, c), 0.2)).float()
 
-    def _steered(self, h: Tensor, c: dict[str, Tensor] | None) -> Tensor:
+    def _modulate(self, h: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         if self.given is None:
             return h
         given = self.given(self.context(c, h).vector).view(len(h), -1, *[1] * (h.dim() - 2))
@@ -270,7 +270,7 @@ def _all_halved(size: tuple[int, ...], smaller: tuple[int, ...]) -> bool:
 
 
 class _UNet(nn.Module):
-    """Down and up again with skip connections, steered by time and condition at every block."""
+    """A U-Net with skip connections; time and condition modulate every block."""
 
     def __init__(self, sizes: Conv, space: Continuous, condition: Condition) -> None:
         super().__init__()
@@ -287,8 +287,8 @@ class _UNet(nn.Module):
         self.embed = conv(dims, pixels, widths[0])
         self.maps = Maps.of(condition, space.positions, [(space.positions, self.patch, widths[0])])
 
-        def block(inputs: int, outputs: int) -> _Steered:
-            return _Steered(dims, inputs, outputs, steer, sizes.dropout, sizes.mix(dims))
+        def block(inputs: int, outputs: int) -> _ModulatedBlock:
+            return _ModulatedBlock(dims, inputs, outputs, steer, sizes.dropout, sizes.mix(dims))
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, width = [widths[0]], widths[0]
@@ -307,8 +307,8 @@ class _UNet(nn.Module):
         self.last = block(width + skips.pop(), width)
         self.norm = nn.GroupNorm(1, width)
         self.head = conv(dims, width, pixels, scale=0.0)
-        # Noise fills all numbers of a patch, of which there may be more than channels: past the network goes the share
-        # of x that each time's output has, so that the channels hold what is left.
+        # Noise fills all values of a patch, which may outnumber the channels. A skip around the network adds x times a
+        # learned factor that depends on the time, so that the channels need to represent only the rest.
         self.past_head = linear(steer, space.channels, scale=0.0)
         self.blocks = sizes.blocks
         _channels_last(self)
@@ -335,12 +335,12 @@ class _UNet(nn.Module):
         return torch.addcmul(unfold(self.head(F.silu(self.norm(h))), self.patch, self.positions).float(), past, x)
 
 
-class _Steered(nn.Module):
+class _ModulatedBlock(nn.Module):
     """ADM's block: norm, SiLU, convolution, twice; time and condition scale and shift the second norm."""
 
     def __init__(self, dims: int, inputs: int, outputs: int, steer: int, dropout: float, mix: Mix) -> None:
         super().__init__()
-        # One group: with more, GroupNorm in bf16 and channels-last takes up to 20 times as long on a CPU.
+        # One group: with more, GroupNorm in bf16 and channels-last is up to 20 times slower on a CPU.
         self.norm_in = nn.GroupNorm(1, inputs)
         self.conv_in = mix(inputs, outputs)
         self.steer = linear(steer, 2 * outputs, scale=0.0)
@@ -357,7 +357,7 @@ class _Steered(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Every position looks at all others, and at the condition's sequence if there is one (as in GLIDE, 2021)."""
+    """Self-attention over positions, and cross-attention to the condition's sequence if there is one (GLIDE, 2021)."""
 
     def __init__(self, width: int, given: int | None) -> None:
         super().__init__()
@@ -383,7 +383,7 @@ class _Attention(nn.Module):
 
 
 def _channels_last(net: nn.Module) -> None:
-    """Weights in the layout that convolutions are fastest in; what flows through follows them."""
+    """Store convolution weights in channels-last layout, which is the fastest; activations follow it."""
     for kind, layout in ((nn.Conv2d, torch.channels_last), (nn.Conv3d, torch.channels_last_3d)):
         for layer in net.modules():
             if isinstance(layer, kind):

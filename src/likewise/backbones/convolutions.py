@@ -1,4 +1,4 @@
-"""Convolutions over one to three positions, in space and in time, and blocks of positions as channels and back."""
+"""Convolutions over one to three position dimensions, and folding of patches into channels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def convolve(
     padding: Sequence[int] | None = None,
     groups: int = 1,
 ) -> Tensor:
-    """A convolution, by default of the same size, that is right where time has two frames left.
+    """A convolution, by default of the same output size, with a workaround for two frames in the time dimension.
 
-    There oneDNN's gradient in bf16 reads what nobody has written if the kernel spans more than them (seen with torch
-    2.13, channels-last or not); with three frames, or with the zeros at both ends made before, it is right.
+    There oneDNN's bf16 gradient reads uninitialised memory if the kernel is longer than the input (seen with torch
+    2.13, channels-last or not). With three frames, or with explicit zero padding, the result is correct.
     """
     dims = x.dim() - 2
     function = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
@@ -32,17 +32,17 @@ def convolve(
 
 
 class Conv3d(nn.Conv3d):
-    """As torch's, by `convolve` where that is the same."""
+    """As torch's, computed by `convolve` with zero padding."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.padding_mode != "zeros":  # as it is for tiles
+        if self.padding_mode != "zeros":  # circular, for tiling
             return super().forward(input)
         own = {"stride": self.stride, "padding": [int(n) for n in self.padding], "groups": self.groups}
         return convolve(input, self.weight, self.bias, **own)
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
-    """As torch's, with what is left over in time cut off afterwards, for the sake of two frames: see `convolve`."""
+    """As torch's; with two frames the padding in time is cropped afterwards, see `convolve`."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         assert output_size is None
@@ -57,9 +57,9 @@ class ConvTranspose3d(nn.ConvTranspose3d):
 def conv(
     dims: int, inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, scale: float = 1.0
 ) -> nn.Module:
-    """A convolution over `dims` (1 to 3) position dimensions, scaled like `linear`; its bias starts at 0.
+    """A convolution over `dims` (1 to 3) position dimensions, initialised like `layers.linear`; its bias starts at 0.
 
-    The size stays, or is divided by the stride.
+    The size is kept, or divided by the stride.
     """
     kind = (nn.Conv1d, nn.Conv2d, Conv3d)[dims - 1]
     layer = kind(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups)
@@ -70,10 +70,10 @@ def conv(
 
 
 def spacetime(inputs: int, outputs: int, *, groups: int = 1, scale: float = 1.0) -> nn.Module:
-    """Over time, height and width, as `conv`: 3x3 in space, then 3 in time (R(2+1)D, Tran et al., 2018).
+    """A factorised convolution over time, height and width: 3x3 in space, then 3 in time (R(2+1)D, Tran et al., 2018).
 
-    12 products for each pair of channels instead of 27. Time lets pass what comes, at first. It is never in groups:
-    oneDNN takes longer for one channel at a time than for all with all.
+    12 products per pair of channels instead of 27. The temporal layer starts as the identity. It is never grouped: in
+    oneDNN a depthwise convolution in time is slower than a dense one.
     """
     space = nn.Conv3d(inputs, outputs, (1, 3, 3), padding=(0, 1, 1), groups=groups)
     time = Conv3d(outputs, outputs, (3, 1, 1), padding=(1, 0, 0))
@@ -86,7 +86,7 @@ def spacetime(inputs: int, outputs: int, *, groups: int = 1, scale: float = 1.0)
 
 
 def sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """How many positions along each dimension become one: a number for all of them, or one for each."""
+    """The patch size along each dimension, from one number or one for each. Raises ValueError if the count is wrong."""
     found = (patch,) * dims if isinstance(patch, int) else tuple(patch)
     if len(found) != dims:
         raise ValueError(f"backbone.patch: {len(found)} numbers for {dims} dimensions of positions")
@@ -94,7 +94,7 @@ def sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
 
 
 def fold(x: Tensor, patch: int | Sequence[int]) -> Tensor:
-    """Move blocks of positions, `patch` along each dimension, into channels, after filling up with zeros at the end.
+    """Fold patches of positions into channels, after zero padding at the end.
 
     x: shape (B, C, *positions). Returns shape (B, C * prod(patch), *ceil(positions / patch)).
     """
@@ -108,7 +108,7 @@ def fold(x: Tensor, patch: int | Sequence[int]) -> Tensor:
 
 
 def unfold(x: Tensor, patch: int | Sequence[int], positions: tuple[int, ...]) -> Tensor:
-    """The inverse of `fold`, cropped to `positions`."""
+    """The inverse of `fold`, cropped to `positions`: shape (B, C, *positions)."""
     dims = x.dim() - 2
     patch, small = sides(patch, dims), x.shape[2:]
     x = x.reshape(x.shape[0], -1, *patch, *small)

@@ -24,13 +24,15 @@ from likewise.spaces import Condition, Continuous, Space
 
 
 class DCGAN(Backbone):
-    """Sizes of DCGAN's networks."""
+    """Settings of DCGAN's networks."""
 
     name: Literal["dcgan"] = "dcgan"
-    width: int = Field(default=32, ge=1, description="channels at half the size; each halving doubles them")
-    most: int = Field(default=8, ge=1, description="largest number of channels, as a multiple of width")
+    width: int = Field(
+        default=32, ge=1, description="channels after the first halving; each further halving doubles them"
+    )
+    most: int = Field(default=8, ge=1, description="maximum channels at a scale, as a multiple of width")
     norm: Literal["batch", "none"] = Field(default="batch", description="normalisation between the layers")
-    given: int = Field(default=128, ge=1, description="numbers in the embedding of the condition")
+    given: int = Field(default=128, ge=1, description="width of the encoded condition")
 
     @classmethod
     def tiny(cls) -> Self:
@@ -47,19 +49,19 @@ class DCGAN(Backbone):
         return _Decoder(self, features, target, condition)
 
     def widths(self, halvings: int) -> list[int]:
-        """Channels after each halving."""
+        """Channels after each halving, the finest first."""
         return [self.width * min(2**i, self.most) for i in range(halvings)]
 
 
 def _steps(positions: Size) -> tuple[list[Size], list[tuple[Size, Size]]]:
-    """The sizes from fine to coarse, at least two (equal ones where nothing halves), and their neighbours."""
+    """The sizes from fine to coarse, at least two (equal where nothing can be halved), and pairs of neighbours."""
     sizes = scales(positions)
     sizes = sizes if len(sizes) > 1 else sizes * 2
     return sizes, list(pairwise(sizes))
 
 
 class _Encoder(nn.Module):
-    """Each halving is a convolution of 4 a side and stride 2; the first has no normalisation, as in the paper."""
+    """Each halving is a 4-wide convolution with stride 2; the first has no normalisation, as in the paper."""
 
     def __init__(self, sizes: DCGAN, source: Continuous, features: int, condition: Condition) -> None:
         super().__init__()
@@ -82,7 +84,7 @@ class _Encoder(nn.Module):
     def forward(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         h = x
         for odd, layer in zip(self.odd, self.layers, strict=True):
-            h = F.pad(h, [n for size in reversed(odd) for n in (0, size)])  # so that sizes are rounded up
+            h = F.pad(h, [n for size in reversed(odd) for n in (0, size)])  # rounds sizes up
             h = F.leaky_relu(layer(h), 0.2)
         if self.mix is not None:
             given = self.context(c, x).vector.to(h.dtype).view(h.shape[0], -1, *[1] * (h.dim() - 2))
@@ -91,7 +93,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The way back: each doubling is a transposed convolution, and the last one's output is the item."""
+    """The reverse of the encoder: transposed convolutions; the output of the last one is the item."""
 
     def __init__(self, sizes: DCGAN, features: int, target: Continuous, condition: Condition) -> None:
         super().__init__()
@@ -121,7 +123,7 @@ class _Decoder(nn.Module):
 
 
 def _layer(dims: int, inputs: int, outputs: int, step: tuple[Size, Size], *, norm: str, up: bool = False) -> nn.Module:
-    """A convolution that halves (or doubles) the axes in which the sizes of `step` differ."""
+    """A convolution that halves (or doubles) the axes in which the two sizes of `step` differ."""
     kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, ConvTranspose3d) if up else (nn.Conv1d, nn.Conv2d, Conv3d)
     changes = [n != m for n, m in zip(*step, strict=True)]
     kernel, stride = tuple(4 if change else 3 for change in changes), tuple(2 if change else 1 for change in changes)
@@ -135,7 +137,7 @@ def _norm(dims: int, channels: int, norm: str) -> nn.Module:
 
 
 def _initialise(net: nn.Module) -> None:
-    """Weights from N(0, 0.02), gains from N(1, 0.02) (section 4); the condition's own layers keep theirs."""
+    """Weights from N(0, 0.02), gains from N(1, 0.02) (section 4), except in the condition encoder."""
     own = [m for name, m in net.named_modules() if not name.startswith("context")]
     for layer in own:
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):

@@ -1,8 +1,8 @@
-"""A network computed for few rows at a time, as decoding does: weights packed for it, each row's bits its own.
+"""Network layers for cached decoding of few rows: packed weights, and results that do not depend on the batch.
 
-A product of few rows with a matrix is bound by reading the matrix. oneDNN, given it packed, reads it faster than
-BLAS does, two threads faster than one, and sums each row in one order however many rows there are. So a row has the
-same bits in any batch, which `Predictor.independent` tries instead of assuming.
+A product of few rows with a matrix is bound by reading the matrix. With packed weights oneDNN reads it faster than
+BLAS, scales to two threads, and sums each row in the same order for any number of rows. So a row has the same bits in
+any batch; `Predictor.independent` tests this.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from likewise.backbones.layers import CrossAttention, FeedForward, SelfAttention
 
 
 def whole(weight: Tensor) -> Tensor:
-    """A weight without gradients; one that is sharded over processes is gathered, by all of them together."""
+    """A weight, detached; a sharded one is gathered, which is a collective operation of all processes."""
     gathered = getattr(weight, "full_tensor", None)
     return weight.detach() if gathered is None else gathered().detach()
 
 
 class Product:
-    """x W^T + b of a linear layer's weights as they are now, without gradients.
+    """x W^T + b with the current weights of a linear layer, without gradients.
 
-    In bfloat16 where it is made under autocast, and then so is what is not added to something else.
+    Computed in bfloat16 if constructed under autocast; then results that are not added to another tensor are bfloat16.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -37,15 +37,15 @@ class Product:
         self.bias = None if bias is None else whole(bias).to(self.dtype)
         self.packed = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
         self.packed = self.packed and torch.backends.mkldnn.is_available()
-        if self.packed:  # the layout made for 16 rows is as fast for 4 and for 64
+        if self.packed:  # the layout for 16 rows is equally fast for 4 and for 64
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous(), 16)
 
     def __call__(
         self, x: Tensor, *, plus: Tensor | None = None, times: Tensor | None = None, silu: bool = False
     ) -> Tensor:
-        """x: shape (B, inputs). At most one of: plus or times that, shape (B, outputs), or silu of the result."""
+        """x: shape (B, inputs). At most one of `plus` (added), `times` (multiplied), each (B, outputs), and silu."""
         if plus is not None and not (self.packed and plus.dtype == self.dtype):
-            return plus + self(x)  # in the precision of what it is added to
+            return plus + self(x)  # in the precision of `plus`
         x = x.to(self.dtype)
         if not self.packed:
             y = F.linear(x, self.weight, self.bias)
@@ -57,28 +57,28 @@ class Product:
 
 
 def norm(x: Tensor) -> Tensor:
-    """`layers.rms_norm`, without what gradients need."""
+    """`layers.rms_norm` without autograd."""
     if x.device.type != "cpu":
         return rms_norm(x)
     return x * torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(1e-6).rsqrt_().unsqueeze(-1)
 
 
-class CrossRows:
-    """`CrossAttention` for one place of each row, added to what looks."""
+class CrossAttentionStep:
+    """`CrossAttention` for one position of each row, with the residual connection."""
 
     def __init__(self, cross: CrossAttention) -> None:
         self.heads, self.query, self.out = cross.heads, Product(cross.query.weight), Product(cross.out.weight)
 
     def __call__(self, h: Tensor, rows: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor]) -> Tensor:
-        """h, rows: as of `BlockRows`. given: keys and values as `CrossAttention.keys` has them, and which count."""
+        """h, rows: as in `BlockStep`. given: keys and values from `CrossAttention.keys`, and their mask."""
         keys, mask = given
         q = self.query(norm(h)).float().view(len(h), self.heads, 1, -1)[: len(mask)]
         seen = attend(q, *keys, mask=mask).reshape(len(mask), -1)
         return self.out(seen if len(h) == len(mask) else seen[rows], plus=h)
 
 
-class BlockRows:
-    """A block of a Transformer for the next place of each row; equal to `Block` with a cache."""
+class BlockStep:
+    """A Transformer block for the next position of each row; equal to `Block` with a cache."""
 
     def __init__(
         self, attention: SelfAttention, cross: CrossAttention | None, feed_forward: FeedForward, table: Tensor
@@ -86,7 +86,7 @@ class BlockRows:
         """table: from `rotation`, shape (2, N, D)."""
         self.heads, self.normed = attention.heads, attention.qk_gain is not None
         self.qkv, self.out = Product(attention.qkv.weight), Product(attention.out.weight)
-        # The gain and the scale of the scores are folded into the table of all places.
+        # The gain and the attention scale are folded into the rotation table.
         cos, sin = table[:, :, None, None]
         size = table.shape[-1]
         if attention.qk_gain is not None:
@@ -94,7 +94,7 @@ class BlockRows:
             cos, sin = cos * gain, sin * gain.roll(size // 2, -1)
         scale = torch.tensor([size**-0.5, 1.0], device=table.device).view(2, 1, 1)
         self.cos, self.sin, self.half = (cos * scale).unbind(0), (sin * scale).unbind(0), size // 2
-        self.cross = None if cross is None else CrossRows(cross)
+        self.cross = None if cross is None else CrossAttentionStep(cross)
         first, *second = whole(feed_forward.up.weight).chunk(2 if feed_forward.gated else 1)
         self.up, self.gated = Product(first), [Product(weight) for weight in second]
         self.down = Product(feed_forward.out.weight)
@@ -108,16 +108,16 @@ class BlockRows:
         mask: Tensor | None,
         given: tuple[tuple[Tensor, Tensor], Tensor] | None,
     ) -> Tensor:
-        """h: items filled up, shape (len(rows), width). rows: what `filled_up` made of their numbers.
+        """h: padded items, shape (len(rows), width). rows: from `pad_rows`.
 
-        place: of the table. cache: as in `layers`. mask: of its keys, shape (B, filled + 1).
+        place: index into the rotation table. cache: as in `layers`. mask: True at valid keys, shape (B, filled + 1).
         """
         keys, values, filled = cache
         batch = len(keys)
         qkv = self.qkv(norm(h)).float().view(len(h), 3, self.heads, -1)
         qk = norm(qkv[:, :2]) if self.normed else qkv[:, :2]
         qk = torch.addcmul(qk * self.cos[place], qk.roll(self.half, -1), self.sin[place])
-        # Each item reads a memory of its own: rows that only fill up would cost as much as others here.
+        # Attention runs on the items only: padding rows would cost as much as real ones here.
         keys[:, :, filled], values[:, :, filled] = qk[:batch, 1], qkv[:batch, 2]
         score = qk[:batch, 0, :, None] @ keys[:, :, : filled + 1].mT
         if mask is not None:
@@ -132,8 +132,8 @@ class BlockRows:
         return self.down(F.relu(self.up(x)).square_(), plus=h)
 
 
-def as_packed(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A step in the precision that its `Product`s were made in, and in float32 otherwise, whatever autocast says."""
+def in_packed_precision(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: run a step outside autocast, in the precision in which its `Product`s were packed."""
 
     @functools.wraps(step)
     def wrapped(self: Any, token: Tensor | None, state: Any) -> Any:
@@ -146,11 +146,11 @@ def as_packed(step: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def filled_up(index: Tensor) -> Tensor:
-    """Row numbers, the last one repeated so that there are 4, 8, 16, 32 or a multiple of 64 of them.
+def pad_rows(index: Tensor) -> Tensor:
+    """Row numbers, padded by repeating the last one to 4, 8, 16, 32 or a multiple of 64 rows.
 
-    Four rows cost what one does. As widths are multiples of 8, vector instructions then leave no remainder, which
-    would be computed by others, and rounded otherwise.
+    Four rows cost the same as one. As widths are multiples of 8, vector instructions then leave no remainder, which
+    other instructions would compute with different rounding.
     """
     count = len(index)
     size = max(4, 1 << (count - 1).bit_length()) if count <= 64 else -(-count // 64) * 64
@@ -158,7 +158,7 @@ def filled_up(index: Tensor) -> Tensor:
 
 
 def take(state: Any, index: Tensor) -> Any:
-    """The rows `index` of all tensors in tuples in tuples; None stays None."""
+    """The rows `index` of all tensors in nested tuples; None stays None."""
     return _change(state, lambda tensor: tensor[index])
 
 
@@ -169,7 +169,7 @@ def _change(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def join(states: list[Any]) -> Any:
-    """The rows of several such states as one."""
+    """Concatenate the rows of several such states."""
     first = states[0]
     if first is None:
         return None
@@ -178,17 +178,18 @@ def join(states: list[Any]) -> Any:
     return tuple(join(list(each)) for each in zip(*states, strict=True))
 
 
-def read_alone(read: Any, batch: int, c: dict[str, Tensor] | None, device: torch.device) -> Any:
-    """read(batch, c) for each row by itself, so that no row's bits depend on others; once if all are equal.
+def read_per_row(read: Any, batch: int, c: dict[str, Tensor] | None, device: torch.device) -> Any:
+    """read(batch, c), computed one row at a time, so that a row's bits do not depend on others; once if all rows are
+    equal.
 
-    On an accelerator all rows are read at once: there, small products round differently anyway. What is read in
-    bfloat16 is kept in float32, as a memory is: attention to few rows is not faster in bfloat16.
+    On an accelerator all rows are computed at once, as small products round differently there anyway. bfloat16 results
+    are stored as float32, like the key-value cache: attention to few rows is not faster in bfloat16.
     """
-    found = _read_alone(read, batch, c, device)
+    found = _read_per_row(read, batch, c, device)
     return _change(found, lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
 
 
-def _read_alone(read: Any, batch: int, c: dict[str, Tensor] | None, device: torch.device) -> Any:
+def _read_per_row(read: Any, batch: int, c: dict[str, Tensor] | None, device: torch.device) -> Any:
     if device.type != "cpu":
         return read(batch, c)
     if c is None or all(bool((value == value[:1]).all()) for value in c.values()):

@@ -1,4 +1,4 @@
-"""Grids of positions from fine to coarse and back: what convolutional networks of one to three dimensions share."""
+"""Grids of positions from fine to coarse, and resampling between them, for networks of one to three dimensions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor
 from likewise.backbones.base import Role
 from likewise.spaces import Space, Tokens
 
-#: positions along each axis
+#: Number of positions along each axis.
 Size = tuple[int, ...]
 
 
 def unfit_pair(name: str, role: Role, space: Space) -> str | None:
-    """Why a backbone that is an encoder and a decoder over positions does not fill `role`, as `Backbone.unfit`."""
+    """Why a backbone with only an encoder and a decoder over positions cannot fill `role`, as `Backbone.unfit`."""
     if role not in ("encoder", "decoder"):
-        return f"{name} has an encoder and a decoder, no {role}; conv and transformer fit"
+        return f"{name} builds an encoder and a decoder, but no {role}; conv and transformer fit"
     if isinstance(space, Tokens):
         return f"{name} needs continuous values with positions and {space} are tokens; mlp and transformer fit"
     if not space.positions:
@@ -24,14 +24,14 @@ def unfit_pair(name: str, role: Role, space: Space) -> str | None:
 
 
 def default_patch(positions: Size) -> int:
-    """Fine positions are dear and hold little: start from about 16 a side."""
+    """The default patch size, for about 16 positions a side: finer positions cost more than they add."""
     return max(1, round(max(positions) / 16)) if len(positions) > 1 else 1
 
 
 def default_patches(positions: Size, fine: bool = False) -> Size:
-    """The same for each dimension; of three the first is time, whose patch is by its own length, and space's by its.
+    """The default patch size along each dimension; of three, the first is time, whose patch depends on its own length.
 
-    fine: of pictures, about 32 a side, but two pixels become one from 24 pixels on.
+    fine: for images, about 32 positions a side, but at least 2 pixels per patch from 24 pixels on.
     """
     time, space = positions[:-2], positions[-2:]
     side = default_patch(space)
@@ -41,12 +41,12 @@ def default_patches(positions: Size, fine: bool = False) -> Size:
 
 
 def patched(positions: Size, patch: Size) -> Size:
-    """How many patches there are along each dimension, the last one filled up."""
+    """The number of patches along each dimension, the last one zero-padded."""
     return tuple(-(-n // p) for n, p in zip(positions, patch, strict=True))
 
 
 def scales(positions: Size, smallest: int = 4, most: int | None = None) -> list[Size]:
-    """The sizes from fine to coarse: each halves what is above `smallest`, rounding up; at most `most` of them."""
+    """The sizes from fine to coarse: each halves dimensions above `smallest`, rounding up; at most `most` sizes."""
     sizes = [positions]
     while max(sizes[-1]) > smallest and (most is None or len(sizes) < most):
         sizes.append(tuple(-(-n // 2) if n > smallest else n for n in sizes[-1]))
@@ -54,7 +54,7 @@ def scales(positions: Size, smallest: int = 4, most: int | None = None) -> list[
 
 
 def shrink(x: Tensor, size: Size) -> Tensor:
-    """The mean over the positions that become one; x: shape (B, C, *positions)."""
+    """Average pooling to `size`; x: shape (B, C, *positions)."""
     ratio = [1 if n == m else 2 for n, m in zip(x.shape[2:], size, strict=True)]
     if max(ratio) == 1:
         return x
@@ -63,7 +63,7 @@ def shrink(x: Tensor, size: Size) -> Tensor:
 
 
 def grow(x: Tensor, size: Size) -> Tensor:
-    """Each position becomes two a side (nearest neighbour), cropped to `size`."""
+    """Nearest-neighbour upsampling by 2, cropped to `size`; x: shape (B, C, *positions)."""
     if tuple(x.shape[2:]) == size:
         return x
     return F.interpolate(x, size=size, mode="nearest")

@@ -1,6 +1,6 @@
-"""Group normalisation (Wu and He, 2018) that is fast on a CPU where channels are neighbours in memory.
+"""Group normalisation (Wu and He, 2018), fast on a CPU in channels-last layout.
 
-torch's own takes up to forty times as long there with many groups, in bfloat16 above all.
+torch's own is up to forty times slower there with many groups, especially in bfloat16.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ from torch.autograd.function import once_differentiable
 
 
 class GroupNorm(nn.GroupNorm):
-    """As torch's, to rounding. Means and variances are taken in float32 whatever x is."""
+    """Equal to torch's up to rounding. Means and variances are computed in float32 for any dtype of x."""
 
     def forward(self, input: Tensor) -> Tensor:
         x = input
         last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
         if x.device.type != "cpu" or torch.compiler.is_compiling() or not last:
             return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-        rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # no copy: this is how it lies in memory
+        rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # no copy: this is the memory layout
         rows = _GroupNorm.apply(rows, self.weight, self.bias, self.num_groups, self.eps)
         return rows.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _GroupNorm(torch.autograd.Function):
-    """Each channel is summed over its positions, and only those few sums are grouped; then each is scaled and shifted.
+    """Sums each channel over positions, groups only these sums, then scales and shifts each channel.
 
-    x: shape (B, positions, C). Statistics have the shape (B, groups, 1), or (B, groups, C / groups) before they are
-    grouped.
+    x: shape (B, positions, C). Statistics have shape (B, groups, 1), or (B, groups, C / groups) before grouping.
     """
 
     @staticmethod
@@ -53,7 +52,7 @@ class _GroupNorm(torch.autograd.Function):
         total = _sums(g, groups)
         # with y = (x - mean) * scale: the sum of g y
         along = (_sums(g * x, groups) - mean * total) * scale
-        # the gradient is scale (gain g - its mean - y times the mean of gain g y), a line in x and g for each channel
+        # The gradient is scale (gain g - mean(gain g) - y mean(gain g y)), which is linear in x and g for each channel.
         slope = -scale.square() * (gain * along).sum(2, keepdim=True) / count
         level = -scale * (gain * total).sum(2, keepdim=True) / count - mean * slope
         wide = torch.ones_like(gain)
@@ -68,5 +67,5 @@ def _sums(x: Tensor, groups: int) -> Tensor:
 
 
 def _flat(statistic: Tensor, x: Tensor) -> Tensor:
-    """What each channel has, shape (B, groups, C / groups), as (B, 1, C), to go with x."""
+    """A statistic of each channel, shape (B, groups, C / groups), as (B, 1, C), to broadcast against x."""
     return statistic.flatten(1)[:, None].to(x.dtype)

@@ -1,4 +1,4 @@
-"""What the backbones share: normalisation, attention with rotary positions, an embedding of time."""
+"""Layers shared by the backbones: normalisation, attention with rotary positions, feed-forward, time embedding."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def linear(inputs: int, outputs: int, *, bias: bool = True, scale: float = 1.0) 
 
 
 def heads_of(width: int, size: int = 64) -> int:
-    """The number of attention heads: as near to `size` channels each as an even division of `width` allows."""
+    """The number of attention heads: as close to `size` channels per head as an even division of `width` allows."""
     fitting = [n for n in range(1, width + 1) if width % (2 * n) == 0]
     return min(fitting, key=lambda n: (abs(math.log(width / n / size)), n))
 
 
 class Dropout(nn.Module):
-    """Dropout (Srivastava et al., 2014) whose masks are cheap on a CPU: 16 random bits decide about each value."""
+    """Dropout (Srivastava et al., 2014) with masks that are cheap on a CPU: 16 random bits per value."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -38,16 +38,16 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.rate)
-        # A quarter of the calls to the generator: 9 ms for six million values where F.dropout takes 33.
+        # A quarter of the calls to the generator: 9 ms for six million values, against 33 ms with F.dropout.
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= round(self.rate * 2**16) - 2**15
         return x * kept.to(x.dtype).mul_(1 / (1 - self.rate))
 
 
 class _RootMeanSquareNorm(torch.autograd.Function):
-    """`rms_norm` on a CPU, where F.rms_norm is composed of many passes: here two forward and four backward.
+    """`rms_norm` on a CPU, where F.rms_norm makes many passes over x; this makes two forward and four backward.
 
-    The backward pass is made of differentiable operations on what was saved, so that it can be differentiated again.
+    The backward pass consists of differentiable operations on saved tensors, so it can be differentiated again.
     """
 
     @staticmethod
@@ -65,20 +65,20 @@ class _RootMeanSquareNorm(torch.autograd.Function):
 
 
 def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
-    """x over its root mean square along the last dimension (Zhang and Sennrich, 2019), without a gain.
+    """x divided by its root mean square along the last dimension (Zhang and Sennrich, 2019), without a gain.
 
-    The linear layer that follows can learn the gain, and a pass over the activations is saved.
+    The following linear layer can learn the gain, which saves a pass over the activations.
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.rms_norm(x, x.shape[-1:], eps=eps)
     return _RootMeanSquareNorm.apply(x, eps)  # pyright: ignore[reportReturnType]
 
 
-class _Turn(torch.autograd.Function):
-    """Queries and keys times their gain, turned by their places, on a CPU.
+class _ApplyRotary(torch.autograd.Function):
+    """`apply_rotary` with a gain, on a CPU.
 
-    Left to itself the gain's gradient takes two sums over all places and items, which cost more than the attention;
-    here it is one product with a row of ones. Differentiable again, as `_RootMeanSquareNorm` is.
+    Autograd would compute the gain's gradient by two sums over all positions and items, which cost more than the
+    attention; here it is one product with a row of ones. It can be differentiated again, like `_RootMeanSquareNorm`.
     """
 
     @staticmethod
@@ -93,68 +93,72 @@ class _Turn(torch.autograd.Function):
         (g,), (x, gain, cos, sin) = gradients, ctx.saved_tensors
         back = g * cos + (g * sin).roll(-(x.shape[-1] // 2), -1)
         product = (back * x).flatten(0, 1).flatten(1)
-        # summed over items and places, then over heads
+        # Summed over items and positions, then over heads.
         total = (product.new_ones(1, len(product)) @ product).view(x.shape[2:])
         return back * gain.to(back.dtype), total.sum(1, keepdim=True, dtype=gain.dtype), None, None
 
 
-def turn(x: Tensor, gain: Tensor | None, table: Tensor) -> Tensor:
-    """Queries and keys, shape (B, L, 2, heads, D), times their gain, shape (2, 1, D), turned by `rotation`'s table."""
+def apply_rotary(x: Tensor, gain: Tensor | None, table: Tensor) -> Tensor:
+    """Multiply queries and keys by their gain and rotate them by their positions (RoPE).
+
+    x: shape (B, L, 2, heads, D). gain: shape (2, 1, D). table: from `rotation`, shape (2, L, D). Returns the shape of
+    x.
+    """
     cos, sin = table[:, :, None, None].to(x.dtype)
     half = x.shape[-1] // 2
     if gain is None:
         return torch.addcmul(x * cos, x.roll(half, -1), sin)
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
-        return _Turn.apply(x, gain, cos, sin)  # pyright: ignore[reportReturnType]
-    # The gain is folded into the small table: one pass less over x.
+        return _ApplyRotary.apply(x, gain, cos, sin)  # pyright: ignore[reportReturnType]
+    # Folding the gain into the small table saves one pass over x.
     gain = gain.to(x.dtype)
     return torch.addcmul(x * (cos * gain), x.roll(half, -1), sin * gain.roll(half, -1))
 
 
 def coordinates(grid: tuple[int, ...]) -> Tensor:
-    """The place of each position of a grid read row by row, with shape (prod(grid), len(grid))."""
+    """The coordinates of each position of a grid in raster order, shape (prod(grid), len(grid))."""
     return torch.cartesian_prod(*(torch.arange(n, dtype=torch.float32) for n in grid)).view(-1, len(grid))
 
 
 def rotation(places: Tensor, size: int, base: float = 10_000.0) -> Tensor:
-    """The table that turns heads of `size` channels by their place (RoPE, Su et al., 2021), axis by axis.
+    """The table of rotary position embeddings (RoPE, Su et al., 2021) for heads of `size` channels, axis by axis.
 
-    places: shape (N, axes); the channels are shared out evenly among the axes. Returns what `turns` does.
+    places: coordinates, shape (N, axes); the channels are divided evenly among the axes. Returns shape (2, N, size),
+    see `rotary_table`.
     """
     axes = places.shape[1]
     count = size // 2 // axes
     frequency = base ** (-torch.arange(count, device=places.device) / max(count, 1))
     angle = (places[:, :, None] * frequency).flatten(1)
-    return turns(F.pad(angle, (0, size // 2 - angle.shape[1])))
+    return rotary_table(F.pad(angle, (0, size // 2 - angle.shape[1])))
 
 
-def turns(angle: Tensor) -> Tensor:
-    """Cos and signed sin of angles (N, size / 2), for halves paired as in Llama, with shape (2, N, size)."""
+def rotary_table(angle: Tensor) -> Tensor:
+    """Cosines and signed sines of angles, shape (N, size / 2), paired in halves as in Llama: shape (2, N, size)."""
     return torch.stack((torch.cat((angle.cos(), angle.cos()), 1), torch.cat((-angle.sin(), angle.sin()), 1)))
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None, twice: bool = False
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None, double_backward: bool = False
 ) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v, by whichever way is fastest here (Vaswani et al., 2017, equation 1).
+    """softmax(q k^T / sqrt(D)) v, by the fastest implementation available (Vaswani et al., 2017, equation 1).
 
-    q: shape (B, H, L, D). k, v: shape (B, H, S, D). causal: query i sees keys 0 to i (L = S). mask: the keys that
-    count, shape (B, S), or those that count for each query, (B, L, S). twice: the result must be differentiable twice,
-    which fused attention is not.
-    Returns shape (B, H, L, D).
+    q: shape (B, H, L, D). k, v: shape (B, H, S, D). causal: query i sees keys 0 to i (L = S). mask: True at valid keys,
+    shape (B, S), or for each query, shape (B, L, S). double_backward: the result must be differentiable twice, which
+    fused attention is not. Returns shape (B, H, L, D).
     """
     assert not (causal and mask is not None)
-    # Forward and backward for 16 x 256 tokens, 6 heads of 64, two Zen 4 cores, ms: written out 40 in fp32, 15 in
-    # bf16; fused 37 and 37; at 64 tokens 14, 6 and 15, 30. In fp32 above 512 the scores leave the caches.
+    # Forward and backward for 16 x 256 tokens, 6 heads of 64, on two Zen 4 cores: unfused 40 ms in fp32, 15 ms in bf16;
+    # fused 37 and 37 ms. With 64 tokens 14, 6 and 15, 30 ms. In fp32 above 512 tokens the scores exceed the caches.
     written = q.device.type == "cpu" and k.shape[2] <= (1024 if q.dtype == torch.bfloat16 else 128)
-    if not (written or twice):
+    if not (written or double_backward):
         keys = None if mask is None else _keys(mask)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=causal)
     return attention_weights(q, k, causal=causal, mask=mask).to(v.dtype) @ v
 
 
 def attention_weights(q: Tensor, k: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D)), shape (B, H, L, S), of what `attend` takes."""
+    """softmax(q k^T / sqrt(D)), shape (B, H, L, S), with the arguments of `attend`."""
     score = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     lowest = torch.finfo(score.dtype).min
     if causal:
@@ -165,12 +169,12 @@ def attention_weights(q: Tensor, k: Tensor, *, causal: bool = False, mask: Tenso
 
 
 def _keys(mask: Tensor) -> Tensor:
-    """A mask of keys, shape (B, S) or (B, L, S), as one that goes with scores, shape (B, H, L, S)."""
+    """A mask of keys, shape (B, S) or (B, L, S), broadcastable against scores of shape (B, H, L, S)."""
     return mask[:, None] if mask.dim() == 3 else mask[:, None, None]
 
 
 def record_attention(modules: Iterable[SelfAttention | CrossAttention], run: Callable[[], object]) -> Tensor:
-    """The weights of each of the attention `modules` while `run` makes them run once, shape (B, modules, H, L, S)."""
+    """The weights of the attention `modules`, recorded during one call of `run`: shape (B, modules, H, L, S)."""
     seen: list[Tensor] = []
 
     def look(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any], _: Any) -> None:
@@ -186,12 +190,12 @@ def record_attention(modules: Iterable[SelfAttention | CrossAttention], run: Cal
     return torch.stack(seen, 1)
 
 
-#: Keys and values kept while decoding, each (B, H, length, D), and how many are filled.
+#: The key-value cache of decoding: keys and values, (B, H, length, D) each, and the number of filled positions.
 Cache = tuple[Tensor, Tensor, int]
 
 
 def kept_rows(memory: Tensor, index: Tensor, filled: int) -> Tensor:
-    """The rows `index` of a cache's keys or values, as long as it; only what stands before `filled` is written yet."""
+    """The rows `index` of a cache's keys or values, at full length; only positions before `filled` are copied."""
     out = memory.new_empty(len(index), *memory.shape[1:])
     out[:, :, :filled] = memory[index, :, :filled]
     return out
@@ -215,34 +219,36 @@ class SelfAttention(nn.Module):
         causal: bool = False,
         mask: Tensor | None = None,
         cache: Cache | None = None,
-        twice: bool = False,
+        double_backward: bool = False,
     ) -> Tensor:
-        """x: shape (B, L, width). table: from `rotation`, for these L places, which are the next ones of a cache."""
+        """x: shape (B, L, width). table: from `rotation`, for these L positions, which follow those in the cache."""
         q, k, v = self._heads(x, table)
         if cache is not None:
             keys, values, filled = cache
             now = filled + x.shape[1]
             keys[:, :, filled:now], values[:, :, filled:now] = k, v
             k, v = keys[:, :, :now], values[:, :, :now]
-        return self.out(attend(q, k, v, causal=causal, mask=mask, twice=twice).transpose(1, 2).flatten(2))
+        return self.out(
+            attend(q, k, v, causal=causal, mask=mask, double_backward=double_backward).transpose(1, 2).flatten(2)
+        )
 
     def weights(
         self, x: Tensor, table: Tensor, *, causal: bool = False, mask: Tensor | None = None, **_: Any
     ) -> Tensor:
-        """What each place of x weighs for each, as `forward` has it without a cache: shape (B, heads, L, L)."""
+        """The weight of each position for each query of x, without a cache: shape (B, heads, L, L)."""
         q, k, _v = self._heads(x, table)
         return attention_weights(q, k, causal=causal, mask=mask)
 
     def _heads(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, turned by their places: shape (B, heads, L, D) each."""
+        """Queries and keys, rotated by their positions, and values: shape (B, heads, L, D) each."""
         qkv = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)
         qk, v = qkv[:, :, :2], qkv[:, :, 2]
-        qk = turn(qk if self.qk_gain is None else rms_norm(qk), self.qk_gain, table)
+        qk = apply_rotary(qk if self.qk_gain is None else rms_norm(qk), self.qk_gain, table)
         return qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), v.transpose(1, 2)
 
 
 class CrossAttention(nn.Module):
-    """Attention to a given sequence. It starts as no contribution at all: its output layer starts at zero."""
+    """Attention to a given sequence. Its output layer starts at zero, so it initially contributes nothing."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -252,16 +258,20 @@ class CrossAttention(nn.Module):
         self.out = linear(width, width, bias=False, scale=0.0)
 
     def keys(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` reads of a sequence, with shape (B, S, width), so that it is computed once."""
+        """Keys and values of a sequence, shape (B, S, width), computed once: shape (B, heads, S, D) each."""
         k, v = self.key_value(sequence).view(*sequence.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         return k, v
 
-    def forward(self, x: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None, twice: bool = False) -> Tensor:
-        """x: shape (B, L, width). mask: which of the sequence counts, shape (B, S)."""
-        return self.out(attend(self._queries(x), *keys, mask=mask, twice=twice).transpose(1, 2).flatten(2))
+    def forward(
+        self, x: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None, double_backward: bool = False
+    ) -> Tensor:
+        """x: shape (B, L, width). mask: True at valid positions of the sequence, shape (B, S)."""
+        return self.out(
+            attend(self._queries(x), *keys, mask=mask, double_backward=double_backward).transpose(1, 2).flatten(2)
+        )
 
     def weights(self, x: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None, **_: Any) -> Tensor:
-        """What each place of the sequence weighs for each of x, as in `forward`: shape (B, heads, L, S)."""
+        """The weight of each position of the sequence for each query of x: shape (B, heads, L, S)."""
         return attention_weights(self._queries(x), keys[0], mask=mask)
 
     def _queries(self, x: Tensor) -> Tensor:
@@ -287,7 +297,7 @@ class FeedForward(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Times in [0, 1], shape (B,), as vectors, shape (B, width): sines and cosines through a small MLP."""
+    """Embeds times in [0, 1], shape (B,), to shape (B, width): sines and cosines, then a small MLP."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fully connected networks: for rows of numbers, short token strings and pictures small enough to be seen at once."""
+"""Fully connected networks: for rows of numbers, short token sequences and small images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NORMS = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
 
 
 class MLP(Backbone):
-    """Sizes of fully connected networks."""
+    """Settings of fully connected networks."""
 
     ragged: ClassVar[bool] = True
     name: Literal["mlp"] = "mlp"
@@ -40,10 +40,10 @@ class MLP(Backbone):
     )
     activation: Activation = "silu"
     norm: Norm = Field(default="none", description="after each hidden layer of encoder and decoder")
-    decoder_norm: Norm | None = Field(default=None, description="the decoder's own norm, where it differs")
+    decoder_norm: Norm | None = Field(default=None, description="the decoder's norm, if different")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     encoder_dropout: float | None = Field(
-        default=None, ge=0, lt=1, description="the encoder's own rate, where it differs"
+        default=None, ge=0, lt=1, description="the encoder's dropout rate, if different"
     )
 
     @classmethod
@@ -52,11 +52,11 @@ class MLP(Backbone):
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "predictor":
-            return "mlp sees no order, so it cannot predict the next token; transformer, lstm and gru can"
+            return "mlp is not causal, so it cannot predict the next token; transformer, lstm and gru can"
         if role == "mapper":
-            return "mlp sees no positions, so it makes no map of them coarser or finer; conv does"
+            return "mlp ignores positions, so it cannot downsample or upsample them; conv can"
         if role != "encoder" and isinstance(space, Tokens):
-            return f"mlp's {role} makes continuous values, not tokens; transformer, lstm and gru predict tokens"
+            return f"mlp's {role} outputs continuous values, not tokens; transformer, lstm and gru predict tokens"
         return None
 
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
@@ -73,7 +73,7 @@ class MLP(Backbone):
 
 
 def stack(sizes: Sequence[int], activation: Activation, norm: Norm, dropout: float) -> nn.Sequential:
-    """Linear layers between `sizes`, each but the last followed by norm, activation and dropout."""
+    """Linear layers of widths `sizes`, each but the last followed by norm, activation and dropout."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes[:-1]):
         layers.append(linear(inputs, outputs, scale=math.sqrt(2)))
@@ -94,7 +94,7 @@ class _Encoder(nn.Module):
         self.context = ConditionEncoder(condition, sizes.width)
         if isinstance(source, Tokens):
             each = min(32, sizes.width)
-            self.embed = nn.Embedding(source.vocabulary + 1, each)  # the last row stands for "after the end"
+            self.embed = nn.Embedding(source.vocabulary + 1, each)  # the last row is for positions after the end
             nn.init.normal_(self.embed.weight)
             inputs = source.length * each
         else:
@@ -132,7 +132,7 @@ class _Decoder(nn.Module):
 
 
 class _Denoiser(nn.Module):
-    """Residual blocks whose scale and shift come from time and condition (as in DiT, Peebles and Xie, 2023)."""
+    """Residual blocks modulated by time and condition (as in DiT, Peebles and Xie, 2023)."""
 
     def __init__(self, space: Continuous, condition: Condition, sizes: MLP) -> None:
         super().__init__()
@@ -154,9 +154,9 @@ class _Denoiser(nn.Module):
 
 
 class _Waves(nn.Module):
-    """Beside each number its sines and cosines: without them an MLP blurs edges (Tancik et al., 2020).
+    """Adds Fourier features of each number, without which an MLP blurs edges (Tancik et al., 2020).
 
-    Not for one-hot channels, and not where there are so many numbers that they draw the edges together.
+    Not for one-hot channels, and not for more than `most` numbers, where the linear features suffice.
     """
 
     def __init__(self, space: Continuous, count: int = 8, most: int = 64) -> None:

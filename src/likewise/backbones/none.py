@@ -1,4 +1,4 @@
-"""No network at all: for families that learn by counting."""
+"""No network, for families that train none."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from likewise.spaces import Space
 
 
 class NoBackbone(Backbone):
-    """Builds nothing."""
+    """Builds no network."""
 
     builds: ClassVar[bool] = False
     name: Literal["none"] = "none"
 
     def unfit(self, role: Role, space: Space) -> str | None:
-        return f"none is no network, and a {role} is one"
+        return f"none builds no network, and a {role} is needed"

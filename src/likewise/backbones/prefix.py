@@ -1,8 +1,7 @@
-"""Given texts in front of the target, in one stream: a prefix language model (Liu et al., 2018; Raffel et al., 2020).
+"""Condition texts as a prefix of the target sequence: a prefix language model (Liu et al., 2018; Raffel et al., 2020).
 
-Every place of the prefix sees all of it; the target sees the prefix and what stands before itself. The given tokens
-stand at the right end of the prefix, next to the target, so that their distance to it, which is all that rotary
-positions tell, does not depend on how much padding there is.
+Attention is bidirectional within the prefix, and causal in the target. The prefix is padded on the left, next to the
+target, so that the relative positions, which rotary embeddings encode, do not depend on the amount of padding.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from likewise.spaces import Condition, Space, Tokens, token_mask
 
 
 def is_text(space: Space) -> bool:
-    """Whether a given field can stand in front of the target."""
+    """Whether a condition field can be read as a prefix: several tokens."""
     return isinstance(space, Tokens) and space.length > 1
 
 
 class Prefix(nn.Module):
-    """Fields of tokens, one behind the other, as vectors. What is missing leaves nothing in the prefix."""
+    """Embeds condition fields of tokens, concatenated. Missing fields leave nothing in the prefix."""
 
     def __init__(self, fields: Condition, width: int) -> None:
         super().__init__()
@@ -32,10 +31,10 @@ class Prefix(nn.Module):
             nn.init.normal_(table.weight)
 
     def forward(self, c: dict[str, Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """c: batches by field name, or None. like: any tensor with the batch and device wanted, shape (B, ...).
+        """c: batches by field name, or None. like: any tensor of the same batch size and device, shape (B, ...).
 
-        Returns vectors, shape (B, S, width); which of them count, (B, S); and from which place of all fields, one
-        after another, each came, (B, S). S is at least 1.
+        Returns embeddings, shape (B, S, width); True at valid positions, (B, S); and each position's index in the
+        concatenated fields, (B, S). S is at least 1.
         """
         rows, masks = [], []
         for name, space, table in zip(self.names, self.spaces, self.embed, strict=True):
@@ -45,18 +44,18 @@ class Prefix(nn.Module):
             rows.append(table(x.clamp(min=0)))
             masks.append(token_mask(x, space))
         h, mask = torch.cat(rows, 1), torch.cat(masks, 1)
-        order = mask.long().argsort(dim=1, stable=True)  # what counts goes to the right, and keeps its order
+        order = mask.long().argsort(dim=1, stable=True)  # valid tokens move to the right, in order
         return h.gather(1, order[:, :, None].expand_as(h)), mask.gather(1, order), order
 
     def places(self, c: dict[str, Tensor] | None) -> list[int]:
-        """How many places each field has."""
+        """The number of positions of each field."""
         return [1 if c is None or c.get(name) is None else c[name].shape[1] for name in self.names]
 
 
 def visible(mask: Tensor, length: int) -> Tensor:
-    """What each place sees, shape (B, S + length, S + length): the prefix itself, and a causal target behind it.
+    """The attention mask, shape (B, S + length, S + length): a bidirectional prefix, then a causal target.
 
-    mask: which places of the prefix count, shape (B, S). Padding sees itself, so that no place sees nothing.
+    mask: True at valid positions of the prefix, shape (B, S). Padding attends to itself, so that no row is empty.
     """
     batch, before = mask.shape
     whole = torch.ones(before + length, before + length, dtype=torch.bool, device=mask.device).tril()

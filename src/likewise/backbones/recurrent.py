@@ -1,4 +1,4 @@
-"""Recurrent networks: LSTM (Hochreiter and Schmidhuber, 1997) and GRU (Cho et al., 2014), one implementation."""
+"""Recurrent networks: LSTM (Hochreiter and Schmidhuber, 1997) and GRU (Cho et al., 2014)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from likewise.backbones.base import Attention, Backbone, Predictor, Role
 from likewise.backbones.condition_encoder import ConditionEncoder
-from likewise.backbones.decode_kernels import CrossRows, Product, as_packed, filled_up, read_alone, take
+from likewise.backbones.decode_kernels import (
+    CrossAttentionStep,
+    Product,
+    in_packed_precision,
+    pad_rows,
+    read_per_row,
+    take,
+)
 from likewise.backbones.layers import CrossAttention, Dropout, heads_of, linear, record_attention
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, Unfit, token_mask
 
@@ -18,13 +25,13 @@ Cell = Literal["lstm", "gru"]
 
 
 class _Recurrent(Backbone):
-    """Sizes of recurrent networks."""
+    """Settings of recurrent networks."""
 
     cell: ClassVar[Cell]
     width: int = Field(default=512, ge=8, multiple_of=8, description="units of each layer")
     depth: int = Field(default=2, ge=1, description="layers")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="between layers and before the last one")
-    bidirectional: bool = Field(default=True, description="encoders read from both ends")
+    bidirectional: bool = Field(default=True, description="encoders are bidirectional")
 
     @classmethod
     def tiny(cls) -> Self:
@@ -34,9 +41,9 @@ class _Recurrent(Backbone):
         if role == "encoder" and isinstance(space, Continuous) and not space.positions:
             return f"{self.cell} reads positions one after another and {space} has none; mlp and transformer fit"
         if role in ("decoder", "denoiser"):
-            return f"{self.cell} makes one token after another, not continuous values; mlp, conv and transformer do"
+            return f"{self.cell} outputs tokens one by one, not continuous values; mlp, conv and transformer do"
         if role == "mapper":
-            return f"{self.cell} makes one token after another, and no map coarser or finer; conv does"
+            return f"{self.cell} reads a sequence and cannot downsample or upsample positions; conv can"
         if role == "predictor" and isinstance(space, Continuous):
             return f"{self.cell} predicts tokens, not continuous values"
         return None
@@ -49,21 +56,21 @@ class _Recurrent(Backbone):
 
 
 class LSTM(_Recurrent):
-    """Sizes of LSTM networks."""
+    """Settings of LSTM networks."""
 
     cell: ClassVar[Cell] = "lstm"
     name: Literal["lstm"] = "lstm"
 
 
 class GRU(_Recurrent):
-    """Sizes of GRU networks."""
+    """Settings of GRU networks."""
 
     cell: ClassVar[Cell] = "gru"
     name: Literal["gru"] = "gru"
 
 
 def core(sizes: _Recurrent) -> nn.LSTM | nn.GRU:
-    """The layers: orthogonal recurrence (Saxe et al., 2014), an open forget gate (Jozefowicz et al., 2015)."""
+    """The recurrent layers: orthogonal recurrence (Saxe et al., 2014), forget gate bias 1 (Jozefowicz et al., 2015)."""
     kind = nn.LSTM if sizes.cell == "lstm" else nn.GRU
     between = sizes.dropout if sizes.depth > 1 else 0.0
     net = kind(sizes.width, sizes.width, sizes.depth, batch_first=True, dropout=between)
@@ -91,7 +98,7 @@ class _Predictor(Predictor):
         self.embed = nn.Embedding(space.vocabulary, sizes.width)
         nn.init.normal_(self.embed.weight)
         self.embed_start = nn.Parameter(torch.randn(sizes.width))
-        # Items that all have one length (pixels, columns) are about places: say which place comes next.
+        # Items of fixed length (pixels, columns) have position-specific meaning: they get absolute position embeddings.
         self.embed_place = nn.Parameter(torch.randn(space.length, sizes.width)) if space.end is None else None
         self.core = core(sizes)
         self.first = None if self.context.empty else linear(sizes.width, sizes.depth * sizes.width)
@@ -113,24 +120,24 @@ class _Predictor(Predictor):
         return self.head(self.dropout(h)).float(), (vector, hidden, given)
 
     def _first(self, token: Tensor) -> Tensor:
-        """What the first place reads, shape (B, 1, width): the tokens, shape (B,), or of MISSING_TOKEN the start."""
+        """The input at the first position, shape (B, 1, width): of the tokens, shape (B,), or a learned start."""
         known = self.embed(token.clamp(min=0))
         return torch.where((token == MISSING_TOKEN)[:, None], self.embed_start, known)[:, None]
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         if self.cross is None:
-            raise Unfit("a recurrent network has no attention, unless it is given a text or a picture")
+            raise Unfit("a recurrent network has no attention, unless a text or an image is given")
         return Attention(None, self.context.by_field(record_attention([self.cross], lambda: self(x, c)), c))
 
     def start(self, batch: int, c: dict[str, Tensor] | None = None) -> Any:
         device = self.embed_start.device
-        rows = filled_up(torch.arange(batch, device=device))
-        vector, hidden, read = read_alone(self._read, batch, c, device)
+        rows = pad_rows(torch.arange(batch, device=device))
+        vector, hidden, read = read_per_row(self._read, batch, c, device)
         vector, hidden = take((vector, hidden), rows)
-        return batch, rows, 0, vector, hidden, read, _Rows(self)
+        return batch, rows, 0, vector, hidden, read, _StepWeights(self)
 
     def _read(self, batch: int, c: dict[str, Tensor] | None) -> tuple[Any, ...]:
-        """What steps need of the condition: its vector, the first state by layer and part, and what attention reads."""
+        """The condition as `step` needs it: its vector, the first state by layer and part, keys for attention."""
         vector, hidden, read = self._given(c, self.embed_start.expand(batch, -1))
         if hidden is None:
             hidden = torch.zeros(self.core.num_layers, batch, self.core.hidden_size, device=vector.device)
@@ -138,7 +145,7 @@ class _Predictor(Predictor):
         parts = hidden if isinstance(hidden, tuple) else (hidden,)
         return vector, tuple(zip(*(part.unbind() for part in parts), strict=True)), read
 
-    @as_packed
+    @in_packed_precision
     def step(self, token: Tensor | None, state: Any) -> tuple[Tensor, Any]:
         batch, rows, place, vector, hidden, read, net = state
         if token is None:
@@ -158,13 +165,13 @@ class _Predictor(Predictor):
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         _, _, place, vector, hidden, read, net = state
-        vector, hidden = take((vector, hidden), filled_up(index))
+        vector, hidden = take((vector, hidden), pad_rows(index))
         read = take(read, index)
-        rows = filled_up(torch.arange(len(index), device=index.device))
+        rows = pad_rows(torch.arange(len(index), device=index.device))
         return len(index), rows, place, vector, hidden, read, net
 
     def _given(self, c: dict[str, Tensor] | None, like: Tensor) -> tuple[Tensor, Any, Any]:
-        """The condition's vector, the recurrence's first state, and what attention reads."""
+        """The condition's vector, the initial recurrent state, and the keys and mask for cross-attention."""
         given = self.context(c, like)
         hidden = None
         if self.first is not None:
@@ -183,18 +190,18 @@ class _Predictor(Predictor):
         return self.head(self.dropout(h)).float()
 
 
-class _Rows:
-    """A predictor's weights for steps, as they are now."""
+class _StepWeights:
+    """A predictor's current weights, packed for decoding steps."""
 
     def __init__(self, net: _Predictor) -> None:
-        kind = _LSTMRows if isinstance(net.core, nn.LSTM) else _GRURows
+        kind = _LSTMStep if isinstance(net.core, nn.LSTM) else _GRUStep
         self.cells = [kind(*weights) for weights in net.core.all_weights]
-        self.cross = None if net.cross is None else CrossRows(net.cross)
+        self.cross = None if net.cross is None else CrossAttentionStep(net.cross)
         self.head = Product(net.head.weight, net.head.bias)
 
 
-class _LSTMRows:
-    """One layer of an LSTM for the next place of each row; `state` is its h and c, shape (B, width) each."""
+class _LSTMStep:
+    """One step of an LSTM layer; `state` is its h and c, shape (B, width) each."""
 
     def __init__(self, w_x: Tensor, w_h: Tensor, b_x: Tensor, b_h: Tensor) -> None:
         self.of_x, self.of_h = Product(w_x, b_x + b_h), Product(w_h)
@@ -206,8 +213,8 @@ class _LSTMRows:
         return leave.sigmoid() * c.tanh(), c
 
 
-class _GRURows:
-    """One layer of a GRU for the next place of each row; `state` is its h, shape (B, width)."""
+class _GRUStep:
+    """One step of a GRU layer; `state` is its h, shape (B, width)."""
 
     def __init__(self, w_x: Tensor, w_h: Tensor, b_x: Tensor, b_h: Tensor) -> None:
         self.of_x, self.of_h = Product(w_x, b_x), Product(w_h, b_h)
@@ -221,7 +228,7 @@ class _GRURows:
 
 
 class _Encoder(nn.Module):
-    """What is left when all has been read; from both ends, if so wanted."""
+    """The last hidden state, in both directions if `bidirectional`."""
 
     def __init__(self, sizes: _Recurrent, source: Space, features: int, condition: Condition) -> None:
         super().__init__()
@@ -250,7 +257,7 @@ class _Encoder(nn.Module):
             h = h + self.embed_place[: h.shape[1]]
         h = h + self.context(c, x).vector[:, None]
         rows = torch.arange(len(x), device=x.device)
-        # The second reader gets each item reversed within its own length, so that padding comes last for both.
+        # The second direction reads each item reversed within its own length, so that padding comes last for both.
         back = (last[:, None] - torch.arange(h.shape[1], device=x.device)).clamp(min=0)
         found = []
         for i, reader in enumerate(self.readers):

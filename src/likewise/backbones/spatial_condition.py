@@ -1,8 +1,8 @@
-"""A condition with positions as a map over the target's own: what stands where, to the pixel.
+"""Condition fields with positions, resized to the target's grid and added to its feature maps.
 
-`context` reads such a condition as few vectors, which say what is there; super-resolution and colouring need to know
-where, so convolutions are also given it, resized to their grid, beside what they compute (as in SR3, Saharia et al.,
-2021, and in SPADE, Park et al., 2019, at every scale of a decoder).
+`condition_encoder` reduces such a field to few vectors, which lose locations. Super-resolution and colourisation need
+them at pixel accuracy, so convolutional networks also receive the field at their own resolution (as in SR3, Saharia et
+al., 2021, and at every scale of a decoder as in SPADE, Park et al., 2019).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from likewise.backbones.convolutions import conv, fold, sides
 from likewise.spaces import Condition, Continuous, Space, fill_up
 
-#: a size, the patch whose positions become channels, and how many channels are wanted
+#: A size, the patch size that is folded into channels, and the number of output channels.
 Grid = tuple[tuple[int, ...], int | tuple[int, ...], int]
 
 
 def is_map(space: Space, positions: tuple[int, ...]) -> bool:
-    """Whether a given field lies on a target's positions: it has as many of them, or is a picture for each time."""
+    """Whether a condition field is aligned with the target: as many position dimensions, or an image for a video."""
     own = space.positions if isinstance(space, Continuous) else ()
     return bool(own) and (len(own) == len(positions) or 1 < len(own) < len(positions))
 
 
 def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """x, shape (B, C, *positions), at another size: means where it shrinks, straight lines between where it grows."""
+    """x, shape (B, C, *positions), resized: average pooling where it shrinks, linear interpolation where it grows."""
     fewer = tuple(min(n, m) for n, m in zip(x.shape[2:], size, strict=True))
     if fewer != tuple(x.shape[2:]):
         pool: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[x.dim() - 3]
@@ -39,15 +39,15 @@ def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 class Maps(nn.Module):
-    """The given fields that lie on the target's positions, as channels for convolutions at some grids.
+    """The condition fields that are aligned with the target's positions, as feature maps at given grids.
 
-    What is missing is zeros, and one more channel of each field says so.
+    Missing values are zeros, and an indicator channel of each field marks them.
     """
 
     def __init__(self, condition: Condition, positions: tuple[int, ...], grids: list[Grid]) -> None:
-        """grids: where it is wanted, each (size, patch, width).
+        """grids: where maps are needed, each (size, patch, width).
 
-        The map is resized to a size, then blocks of patch a side become channels (`fold`), and these `width` channels.
+        The fields are resized to `size`, folded by `patch`, and convolved to `width` channels.
         """
         super().__init__()
         fields = {k: v for k, v in condition.items() if isinstance(v, Continuous) and is_map(v, positions)}
@@ -60,14 +60,14 @@ class Maps(nn.Module):
 
     @staticmethod
     def of(condition: Condition, positions: tuple[int, ...], grids: list[Grid]) -> Maps | None:
-        """The maps, or None where nothing that is given lies on the positions: then there are no weights either."""
+        """The maps, or None (and no weights) where no field is aligned with the positions."""
         there = any(is_map(space, positions) for space in condition.values())
         return Maps(condition, positions, grids) if there else None
 
     def forward(self, c: dict[str, Tensor] | None, like: Tensor) -> list[Tensor]:
-        """What is to be added at each of the grids, shape (B, width, *size / patch); B is 1 where all is missing.
+        """The maps to add at each grid, shape (B, width, *size / patch); B is 1 where all fields are missing.
 
-        like: any tensor of the batch's device and dtype.
+        like: any tensor on the batch's device.
         """
         found = [self._field(name, space, c, like) for name, space in self.fields]
         batch = max(x.shape[0] for x in found)
@@ -79,12 +79,12 @@ class Maps(nn.Module):
         return added
 
     def _spread(self, x: Tensor, batch: int, size: tuple[int, ...]) -> Tensor:
-        """The map for all of a batch, and the same at all times where it is of one: shape (batch, C, *size)."""
+        """Broadcast to the batch, and over time for an image: shape (batch, C, *size)."""
         times = self.dims + 2 - x.dim()
         return x.view(*x.shape[:2], *[1] * times, *x.shape[2:]).expand(batch, x.shape[1], *size)
 
     def _field(self, name: str, space: Continuous, c: dict[str, Tensor] | None, like: Tensor) -> Tensor:
-        """The values, zeros where they are missing, and a flag: shape (B, channels + 1, *positions)."""
+        """The values, zeros where they are missing, and the indicator: shape (B, channels + 1, *positions)."""
         x = None if c is None else c.get(name)
         if x is None:
             x = torch.full((1, *space.shape), torch.nan, device=like.device)

@@ -1,9 +1,9 @@
-"""A small StyleGAN2: noise becomes a style, and the style modulates every convolution that grows a learned constant.
+"""A small StyleGAN2: a mapping network turns noise into a style, which modulates the convolutions of the decoder.
 
 Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020): mapping network, modulated convolutions
-with demodulation, skip connections to the item in the decoder, residual blocks in the encoder. Left out: noise of its
-own at every position (an item must be a pure function of what the decoder is given), and the encoder's look at the
-batch's spread (an item must be judged by itself). One to three position dimensions.
+with demodulation, skip connections to the output in the decoder, residual blocks in the encoder. Left out are
+per-position noise (an item must be a pure function of the decoder's input) and the minibatch standard deviation in the
+encoder (an item must be judged independently). One to three position dimensions.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from likewise.backbones.downsampling import default_patch, grow, scales, shrink,
 from likewise.backbones.layers import linear, rms_norm
 from likewise.spaces import Condition, Continuous, Space
 
-#: the mapping network learns at this share of the rate (StyleGAN, Karras et al., 2019, appendix C)
+#: Learning rate multiplier of the mapping network (StyleGAN, Karras et al., 2019, appendix C).
 _SLOW = 0.01
 
 
 class Style(Backbone):
-    """Sizes of a small StyleGAN2."""
+    """Settings of a small StyleGAN2."""
 
     name: Literal["style"] = "style"
     width: int = Field(default=32, ge=8, multiple_of=8, description="channels at the finest scale")
@@ -37,10 +37,12 @@ class Style(Backbone):
         min_length=1,
         description="channels at each scale, as multiples of width; each scale halves the size",
     )
-    style: int = Field(default=128, ge=1, description="numbers in a style vector")
+    style: int = Field(default=128, ge=1, description="width of the style vector")
     mapping: int = Field(default=4, ge=1, description="layers of the mapping network")
     patch: int | None = Field(
-        default=None, ge=1, description="patch size: positions per side that become one; by default about size / 16"
+        default=None,
+        ge=1,
+        description="patch size (positions per side folded into channels); by default about size / 16",
     )
 
     @classmethod
@@ -58,7 +60,7 @@ class Style(Backbone):
         return _Decoder(self, features, target, condition)
 
     def grid(self, positions: tuple[int, ...]) -> tuple[int, list[tuple[int, ...]], list[int]]:
-        """The patch, the sizes from fine to coarse, and the channels at each."""
+        """The patch size, the sizes from fine to coarse, and the channels at each size."""
         patch = self.patch or default_patch(positions)
         sizes = scales(tuple(-(-n // patch) for n in positions))
         last = len(self.multipliers) - 1
@@ -66,7 +68,7 @@ class Style(Backbone):
 
 
 class _Slow(nn.Module):
-    """A linear layer whose outputs have unit variance for such inputs, and which learns at `_SLOW` of the rate."""
+    """A linear layer with unit output variance and a learning rate multiplied by `_SLOW`."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -78,9 +80,9 @@ class _Slow(nn.Module):
 
 
 class _Modulated(nn.Module):
-    """A convolution whose input channels a style scales and, for unit variance whatever the style, its outputs too.
+    """A convolution whose input channels are scaled by the style, and whose outputs are demodulated to unit variance.
 
-    Scaling what flows through gives what scaling the weights does (equations 1 and 3), without a convolution an item.
+    Scaling the activations is equal to scaling the weights (equations 1 and 3), without one convolution per item.
     """
 
     def __init__(self, dims: int, inputs: int, outputs: int, style: int, kernel: int = 3, demodulate: bool = True):
@@ -99,14 +101,14 @@ class _Modulated(nn.Module):
         weight, bias = self.mix.weight, self.mix.bias
         assert isinstance(weight, Tensor)
         assert isinstance(bias, Tensor)
-        with torch.autocast(x.device.type, enabled=False):  # a sum of many squares wants its digits
+        with torch.autocast(x.device.type, enabled=False):  # a sum of many squares needs float32
             norm = (scale.float().square() @ weight.float().square().flatten(2).sum(2).T + 1e-8).rsqrt()
         h = convolve(h, weight)
         return h * norm.to(h.dtype).view(*norm.shape, *after) + bias.view(-1, *after)
 
 
 class _Decoder(nn.Module):
-    """A learned constant, grown scale by scale; each scale adds what it knows of the item."""
+    """A learned constant, upsampled scale by scale; the outputs of all scales are added."""
 
     def __init__(self, sizes: Style, features: int, target: Continuous, condition: Condition) -> None:
         super().__init__()
@@ -150,7 +152,7 @@ class _Decoder(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions, then half the size; beside them one of a single position (StyleGAN2, figure 7c)."""
+    """Two convolutions and downsampling, with a 1x1 convolution as skip connection (StyleGAN2, figure 7c)."""
 
     def __init__(self, dims: int, inputs: int, outputs: int, size: tuple[int, ...]) -> None:
         super().__init__()
@@ -165,7 +167,7 @@ class _Block(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Positions to features, of which the condition scales the last (a projection, Miyato and Koyama, 2018)."""
+    """Positions to features; the condition scales the last layer (projection, Miyato and Koyama, 2018)."""
 
     def __init__(self, sizes: Style, source: Continuous, features: int, condition: Condition) -> None:
         super().__init__()
@@ -193,5 +195,5 @@ class _Encoder(nn.Module):
 
 
 def _active(x: Tensor) -> Tensor:
-    """A leaky ReLU that keeps the variance."""
+    """A leaky ReLU that preserves the variance."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)

@@ -1,7 +1,7 @@
-"""Transformers (Vaswani et al., 2017): causal over tokens in Llama's layout, and over patches as in DiT.
+"""Transformers (Vaswani et al., 2017): causal over tokens as in Llama, and over patches as in DiT.
 
-Pre-norm RMSNorm, rotary positions, SwiGLU, no biases (Touvron et al., 2023), but no gains: the linear layer after a
-norm can learn them. adaLN-zero where a time or a latent steers the blocks (Peebles and Xie, 2023).
+Pre-norm RMSNorm, rotary positions, SwiGLU, no biases (Touvron et al., 2023); norms have no gains, as the following
+linear layer can learn them. Times and latents modulate the blocks by adaLN-zero (Peebles and Xie, 2023).
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from likewise.spaces import Condition, Continuous, Space, Tokens, token_mask
 
 
 class Transformer(Backbone):
-    """Sizes of Transformers."""
+    """Settings of Transformers."""
 
     ragged: ClassVar[bool] = True
     name: Literal["transformer"] = "transformer"
     width: int = Field(default=256, ge=8, multiple_of=8, description="channels of each token")
     depth: int = Field(default=6, ge=1, description="blocks")
-    heads: int | None = Field(default=None, ge=1, description="attention heads; by default 64 channels each")
+    heads: int | None = Field(default=None, ge=1, description="attention heads; by default about 64 channels per head")
     ffn: Literal["swiglu", "relu2"] = Field(default="swiglu", description="feed-forward layer")
     qk_norm: bool = Field(default=True, description="normalise queries and keys (QK norm)")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     patch: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None,
-        description="patch size: positions per side, or a number for each dimension; by default at most 256 patches",
+        description="patch size (positions per side), or one per dimension; by default at most 256 patches",
     )
     given: Literal["cross", "prefix"] = Field(
         default="cross",
-        description="how given texts are read: by cross-attention to an encoder, or before the target in one sequence",
+        description="how the predictor reads condition texts: cross-attention to an encoder, or as a prefix",
     )
-    tie_embeddings: bool = Field(default=False, description="one table for input embeddings and output")
+    tie_embeddings: bool = Field(default=False, description="share the input and output embeddings")
 
     @model_validator(mode="after")
     def _divides(self) -> Transformer:
@@ -59,9 +59,9 @@ class Transformer(Backbone):
         if role == "predictor" and isinstance(space, Continuous):
             return "transformer predicts tokens, not continuous values"
         if role == "mapper":
-            return "transformer keeps every position, so it makes no map of them coarser or finer; conv does"
+            return "transformer keeps every position, so it cannot downsample or upsample them; conv can"
         if role in ("decoder", "denoiser") and isinstance(space, Tokens):
-            return f"transformer's {role} makes continuous values; its predictor makes tokens"
+            return f"transformer's {role} outputs continuous values; its predictor outputs tokens"
         return None
 
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
@@ -81,7 +81,7 @@ class Transformer(Backbone):
 
 
 def default_patch(positions: tuple[int, ...], most: int = 256) -> int:
-    """The smallest patch that makes at most `most` patches."""
+    """The smallest patch size with at most `most` patches."""
     patch = 1
     while math.prod(-(-n // patch) for n in positions) > most:
         patch += 1
@@ -89,9 +89,9 @@ def default_patch(positions: tuple[int, ...], most: int = 256) -> int:
 
 
 def default_patches(positions: tuple[int, ...], most: int = 512) -> tuple[int, ...]:
-    """The same for each dimension; of three the first is time, and at most `most` patches are made then.
+    """The default patch size along each dimension; for three dimensions, the first is time, and at most `most` patches.
 
-    Neighbouring frames differ more than neighbouring pixels do: a patch is at most a quarter as long as it is wide.
+    Neighbouring frames differ more than neighbouring pixels: a patch is at most a quarter as long as it is wide.
     """
     if len(positions) != 3:
         return (default_patch(positions),) * len(positions)
@@ -102,17 +102,19 @@ def default_patches(positions: tuple[int, ...], most: int = 512) -> tuple[int, .
 
 
 class _Patches(nn.Module):
-    """Continuous values as tokens and back: patches of positions; without positions, channels (one-hots together)."""
+    """Patch embedding and its inverse; without positions each channel, or one-hot group, is a token."""
 
-    def __init__(self, space: Continuous, sizes: Transformer, enters: bool = True, leaves: bool = True) -> None:
+    def __init__(
+        self, space: Continuous, sizes: Transformer, needs_embed: bool = True, needs_head: bool = True
+    ) -> None:
         super().__init__()
         self.space = space
         if space.positions:
             self.patch = sides(sizes.patch or default_patches(space.positions), len(space.positions))
             grid = patched(space.positions, self.patch)
             inputs = space.channels * math.prod(self.patch)
-            self.embed = linear(inputs, sizes.width) if enters else None
-            self.head = linear(sizes.width, inputs) if leaves else None
+            self.embed = linear(inputs, sizes.width) if needs_embed else None
+            self.head = linear(sizes.width, inputs) if needs_head else None
         else:
             group = torch.arange(space.channels)
             for start, stop in space.choices:
@@ -120,16 +122,18 @@ class _Patches(nn.Module):
             group = group.unique(return_inverse=True)[1]
             self.register_buffer("group", group, persistent=False)
             grid = (int(group.max()) + 1,)
-            # One row for each channel: what its number is multiplied by, and what it is read with.
-            self.embed = linear(sizes.width, space.channels, bias=False, scale=sizes.width**0.5) if enters else None
-            self.head = linear(sizes.width, space.channels) if leaves else None
+            # One row for each channel: the vector that its value scales, and the one that predicts it.
+            self.embed = (
+                linear(sizes.width, space.channels, bias=False, scale=sizes.width**0.5) if needs_embed else None
+            )
+            self.head = linear(sizes.width, space.channels) if needs_head else None
         self.grid, self.count = grid, math.prod(grid)
         self.embed_place = nn.Parameter(torch.randn(self.count, sizes.width))
         table = rotation(coordinates(grid), sizes.width // sizes.head_count())
         self.register_buffer("table", table, persistent=False)
 
-    def enter(self, x: Tensor) -> Tensor:
-        """x: shape (B, *shape). Returns tokens, shape (B, N, width)."""
+    def patchify(self, x: Tensor) -> Tensor:
+        """x: shape (B, *shape). Returns token embeddings, shape (B, N, width)."""
         assert self.embed is not None
         if self.space.positions:
             tokens = self.embed(fold(x, self.patch).flatten(2).transpose(1, 2))
@@ -139,16 +143,16 @@ class _Patches(nn.Module):
         return tokens.index_add(1, self.get_buffer("group"), each) + self.embed_place
 
     def mask(self, x: Tensor) -> Tensor | None:
-        """True for the patches that hold a part of a ragged item, shape (B, N); None where all count."""
+        """True for patches that overlap a ragged item, shape (B, N); None where all are valid."""
         return fold(x[:, -1:], self.patch).amax(1).flatten(1) > 0 if self.space.ragged else None
 
     def places(self, tokens: Tensor) -> Tensor:
-        """The rotation table of tokens, shape (B, N, width): fewer where ragged items are cut, which lack the last."""
+        """The rotation table of tokens, shape (B, N, width); N is smaller for a truncated batch of ragged items."""
         table = self.get_buffer("table")
         return table[:, : tokens.shape[1]] if self.space.ragged else table
 
-    def leave(self, h: Tensor, positions: tuple[int, ...] | None = None) -> Tensor:
-        """h: tokens, shape (B, N, width). positions: of ragged items that are cut. Returns shape (B, *shape)."""
+    def unpatchify(self, h: Tensor, positions: tuple[int, ...] | None = None) -> Tensor:
+        """h: tokens, shape (B, N, width). positions: of truncated ragged items. Returns shape (B, *shape)."""
         assert self.head is not None
         if self.space.positions:
             positions = positions or self.space.positions
@@ -157,8 +161,8 @@ class _Patches(nn.Module):
         return (torch.linalg.vecdot(h[:, self.get_buffer("group")], self.head.weight) + self.head.bias).float()
 
 
-class _Steered(nn.Module):
-    """Blocks over tokens, steered by a vector, ending in a steered norm."""
+class _AdaLNBlocks(nn.Module):
+    """Blocks modulated by a vector (adaLN-zero), and a final modulated norm."""
 
     def __init__(self, sizes: Transformer, cross: bool) -> None:
         super().__init__()
@@ -166,7 +170,7 @@ class _Steered(nn.Module):
         self.steer = linear(sizes.width, 2 * sizes.width, scale=0.0)
 
     def forward(self, h: Tensor, table: Tensor, steer: Tensor, given: Embedded, mask: Tensor | None = None) -> Tensor:
-        """mask: which of the tokens count, shape (B, N); None if all do."""
+        """mask: True at valid tokens, shape (B, N); None if all are."""
         steer = F.silu(steer)
         for block in self.blocks:
             assert isinstance(block, Block)
@@ -181,35 +185,35 @@ class _Denoiser(nn.Module):
         self.patches = _Patches(space, sizes)
         self.time = TimeEmbedding(sizes.width)
         self.context = ConditionEncoder(condition, sizes.width)
-        self.body = _Steered(sizes, self.context.has_sequence)
+        self.body = _AdaLNBlocks(sizes, self.context.has_sequence)
         assert self.patches.head is not None
         nn.init.zeros_(self.patches.head.weight)
 
     def forward(self, x: Tensor, t: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         given = self.context(c, x)
-        h = self.patches.enter(x)
+        h = self.patches.patchify(x)
         h = self.body(h, self.patches.places(h), self.time(t) + given.vector, given, self.patches.mask(x))
-        return self.patches.leave(h, x.shape[2:] if self.patches.space.ragged else None)
+        return self.patches.unpatchify(h, x.shape[2:] if self.patches.space.ragged else None)
 
 
 class _Decoder(nn.Module):
     def __init__(self, sizes: Transformer, features: int, target: Continuous, condition: Condition) -> None:
         super().__init__()
-        self.patches = _Patches(target, sizes, enters=False)
+        self.patches = _Patches(target, sizes, needs_embed=False)
         self.latent = linear(features, sizes.width)
         self.context = ConditionEncoder(condition, sizes.width)
-        self.body = _Steered(sizes, self.context.has_sequence)
+        self.body = _AdaLNBlocks(sizes, self.context.has_sequence)
 
     def forward(self, z: Tensor, c: dict[str, Tensor] | None = None) -> Tensor:
         given = self.context(c, z)
         latent = self.latent(z) + given.vector
-        return self.patches.leave(
+        return self.patches.unpatchify(
             self.body(self.patches.embed_place + latent[:, None], self.patches.get_buffer("table"), latent, given)
         )
 
 
 class _Encoder(nn.Module):
-    """Both directions are read; the mean over what counts is the answer."""
+    """A bidirectional encoder; the output is the mean over valid tokens."""
 
     def __init__(self, sizes: Transformer, source: Space, features: int, condition: Condition) -> None:
         super().__init__()
@@ -223,7 +227,7 @@ class _Encoder(nn.Module):
             table = rotation(coordinates(grid), sizes.width // sizes.head_count())
             self.register_buffer("table", table, persistent=False)
         else:
-            self.patches = _Patches(source, sizes, leaves=False)
+            self.patches = _Patches(source, sizes, needs_head=False)
         self.blocks = nn.ModuleList(Block(sizes, self.context.has_sequence) for _ in range(sizes.depth))
         self.head = linear(sizes.width, features)
 
@@ -236,14 +240,14 @@ class _Encoder(nn.Module):
             if self.embed_place is not None:
                 h = h + self.embed_place[: x.shape[1]]
         else:
-            h, mask = self.patches.enter(x), self.patches.mask(x)
+            h, mask = self.patches.patchify(x), self.patches.mask(x)
             table = self.patches.places(h)
         h = h + given.vector[:, None]
-        # An input whose gradient is wanted may be under a gradient penalty, which differentiates twice.
-        twice = x.requires_grad
+        # An input that requires a gradient may be under a gradient penalty, which differentiates twice.
+        double_backward = x.requires_grad
         for block in self.blocks:
             assert isinstance(block, Block)
-            h = block(h, table, mask=mask, given=block.read(given), twice=twice)
+            h = block(h, table, mask=mask, given=block.read(given), double_backward=double_backward)
         h = rms_norm(h)
         if mask is None:
             return self.head(h.mean(1)).float()

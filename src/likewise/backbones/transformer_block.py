@@ -1,4 +1,4 @@
-"""A block of a Transformer: attention, attention to what is given, feed-forward."""
+"""A Transformer block: self-attention, cross-attention to the condition, feed-forward."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from likewise.backbones.layers import Cache, CrossAttention, Dropout, FeedForwar
 
 
 class BlockSizes(Protocol):
-    """The settings of a Transformer that its blocks read: width and heads, norms, dropout, kind of feed-forward."""
+    """The settings of a Transformer block: width, heads, query-key norm, dropout, kind of feed-forward."""
 
     @property
     def width(self) -> int: ...
@@ -26,10 +26,10 @@ class BlockSizes(Protocol):
 
 
 class Block(nn.Module):
-    """Attention, then (given a sequence) attention to that, then feed-forward, each added to its input.
+    """Self-attention, cross-attention if there is a sequence, and feed-forward, each with a residual connection.
 
-    A steering vector scales, shifts and gates what is added; with its last layer at zero each block starts as the
-    identity (adaLN-zero).
+    A vector `steer` modulates each branch by scale, shift and gate; with its last layer at zero each block starts as
+    the identity (adaLN-zero).
     """
 
     def __init__(self, sizes: BlockSizes, cross: bool, steered: bool = False) -> None:
@@ -41,7 +41,7 @@ class Block(nn.Module):
         self.steer = linear(width, 6 * width, scale=0.0) if steered else None
         self.dropout = Dropout(sizes.dropout)
         if steered:
-            # The gates start at zero already; zero behind zero would never learn.
+            # The gates start at zero; if the output layers did too, neither would get a gradient.
             for layer in (self.attention.out, self.feed_forward.out):
                 nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
 
@@ -55,26 +55,36 @@ class Block(nn.Module):
         given: tuple[tuple[Tensor, Tensor], Tensor] | None = None,
         steer: Tensor | None = None,
         cache: Cache | None = None,
-        twice: bool = False,
+        double_backward: bool = False,
     ) -> Tensor:
         """h: shape (B, L, width). given: the condition's keys and mask, from `read`. steer: shape (B, width)."""
         if self.steer is None or steer is None:
-            a = self.attention(rms_norm(h), table, causal=causal, mask=mask, cache=cache, twice=twice)
+            a = self.attention(
+                rms_norm(h), table, causal=causal, mask=mask, cache=cache, double_backward=double_backward
+            )
             h = h + self.dropout(a)
-            h = self._look(h, given, twice)
+            h = self._cross_attend(h, given, double_backward)
             return h + self.dropout(self.feed_forward(rms_norm(h)))
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.steer(steer).unsqueeze(1).chunk(6, -1)
-        a = self.attention(torch.addcmul(shift_a, rms_norm(h), 1 + scale_a), table, mask=mask, twice=twice)
+        a = self.attention(
+            torch.addcmul(shift_a, rms_norm(h), 1 + scale_a), table, mask=mask, double_backward=double_backward
+        )
         h = torch.addcmul(h, gate_a, self.dropout(a))
-        h = self._look(h, given, twice)
+        h = self._cross_attend(h, given, double_backward)
         f = self.feed_forward(torch.addcmul(shift_f, rms_norm(h), 1 + scale_f))
         return torch.addcmul(h, gate_f, self.dropout(f))
 
     def read(self, given: Embedded) -> tuple[tuple[Tensor, Tensor], Tensor] | None:
-        """What `forward` needs of a condition's sequence, computed once; None if there is none."""
+        """Keys, values and mask of a condition's sequence for `forward`, computed once; None if there is none."""
         if self.cross is None or given.sequence is None or given.mask is None:
             return None
         return self.cross.keys(given.sequence), given.mask
 
-    def _look(self, h: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor] | None, twice: bool) -> Tensor:
-        return h if self.cross is None or given is None else h + self.dropout(self.cross(h, *given, twice=twice))
+    def _cross_attend(
+        self, h: Tensor, given: tuple[tuple[Tensor, Tensor], Tensor] | None, double_backward: bool
+    ) -> Tensor:
+        return (
+            h
+            if self.cross is None or given is None
+            else h + self.dropout(self.cross(h, *given, double_backward=double_backward))
+        )

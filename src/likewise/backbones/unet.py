@@ -1,7 +1,7 @@
-"""The U-Net of DDPM (Ho et al., 2020, appendix B; Song et al., 2021), as `UNet2DModel` of diffusers lays it out.
+"""The U-Net of DDPM (Ho et al., 2020, appendix B; Song et al., 2021), in the layout of `UNet2DModel` of diffusers.
 
-`conv` has a U-Net of its own, which is faster: patches, one group per norm, steering by scale. This one computes what
-others compute, so that its weights can be taken there: `export --to diffusers`.
+The U-Net of `conv` is faster: patches, one group per norm, modulation by scale and shift. This one is compatible with
+diffusers, so that its weights can be exported: `export --to diffusers`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from likewise.backbones.layers import Dropout, attend, linear
 from likewise.backbones.spatial_condition import Maps
 from likewise.spaces import Condition, Continuous, Space, Tokens
 
-#: levels of noise that times are counted in, as diffusers has them: level 999 is noise alone, and -1 would be the data
+#: Number of noise levels, as in diffusers: level 999 is pure noise, and -1 would be the data.
 LEVELS = 1000
-#: of every norm
+#: Epsilon of every norm.
 EPSILON = 1e-5
 
 
 class UNet(Backbone):
-    """Sizes of a U-Net."""
+    """Settings of a U-Net."""
 
     name: Literal["unet"] = "unet"
     width: int = Field(default=32, ge=8, multiple_of=8, description="base number of channels")
@@ -39,15 +39,17 @@ class UNet(Backbone):
         description="channels at each scale, as multiples of width; each scale halves the size",
     )
     blocks: int = Field(
-        default=1, ge=1, description="residual blocks at each scale of the encoder; one more in the decoder"
+        default=1, ge=1, description="residual blocks at each downsampling scale; one more when upsampling"
     )
     attention: int = Field(
-        default=1, ge=0, description="number of the coarsest scales with self-attention; 0: none, nor in the middle"
+        default=1,
+        ge=0,
+        description="number of the coarsest scales with self-attention; 0: none, also not in the middle",
     )
     head: int | None = Field(
-        default=None, ge=1, description="channels of an attention head; by default one head with all channels"
+        default=None, ge=1, description="channels per attention head; by default one head with all channels"
     )
-    groups: int = Field(default=8, ge=1, description="groups of channels that are normalised together")
+    groups: int = Field(default=8, ge=1, description="groups of the group normalisation")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in the blocks")
 
     @model_validator(mode="after")
@@ -56,14 +58,14 @@ class UNet(Backbone):
             raise ValueError(f"attention {self.attention}: there are {len(self.multipliers)} scales (multipliers)")
         for channels in self.widths():
             if channels % self.groups:
-                raise ValueError(f"groups {self.groups}: {channels} channels are not divided by it; take 8")
+                raise ValueError(f"groups {self.groups}: {channels} channels are not divisible by it; set 8")
         for channels in self.widths()[len(self.multipliers) - self.attention :]:
             if channels % (self.head or 1):
-                raise ValueError(f"head {self.head}: {channels} channels are not divided by it; leave it out")
+                raise ValueError(f"head {self.head}: {channels} channels are not divisible by it; leave it unset")
         return self
 
     def widths(self) -> list[int]:
-        """The channels at each scale, the finest first."""
+        """The number of channels at each scale, the finest first."""
         return [self.width * multiplier for multiplier in self.multipliers]
 
     @classmethod
@@ -72,7 +74,7 @@ class UNet(Backbone):
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role != "denoiser":
-            return f"unet has a denoiser, no {role}; conv has encoders and decoders, transformer predicts tokens"
+            return f"unet builds a denoiser, but no {role}; conv has encoders and decoders, transformer predicts tokens"
         if isinstance(space, Tokens):
             return f"unet needs continuous values with positions and {space} are tokens; mlp and transformer fit"
         if len(space.positions) != 2:
@@ -81,37 +83,37 @@ class UNet(Backbone):
         if any(n % halved for n in space.positions):
             nearest = "x".join(str(max(1, round(n / halved)) * halved) for n in reversed(space.positions))
             return (
-                f"unet halves positions {len(self.multipliers) - 1} times and those of {space} are no multiples of "
+                f"unet halves positions {len(self.multipliers) - 1} times and those of {space} are not multiples of "
                 f"{halved}; take target.size={nearest}, fewer backbone.multipliers, or conv"
             )
         return None
 
     def no_tiles(self, space: Continuous) -> str | None:
-        return None  # all sides are halved evenly
+        return None  # `unfit` requires sides that can be halved
 
     def denoiser(self, space: Continuous, condition: Condition) -> nn.Module:
         return _UNet(self, space, condition)
 
 
 class _UNet(nn.Module):
-    """Down and up again with skip connections; time and condition are added within every block."""
+    """A U-Net with skip connections; time and condition are added in every block."""
 
     def __init__(self, sizes: UNet, space: Continuous, condition: Condition) -> None:
         super().__init__()
         widths = sizes.widths()
         steer = 4 * widths[0]
-        looking = [len(widths) - i <= sizes.attention for i in range(len(widths))]
+        attends = [len(widths) - i <= sizes.attention for i in range(len(widths))]
         self.time = _Time(widths[0], steer)
         self.context = ConditionEncoder(condition, steer)
         self.embed = conv(2, space.channels, widths[0])
         self.maps = Maps.of(condition, space.positions, [(space.positions, 1, widths[0])])
-        # what each block on the way down, each halving and the entrance leave for the way up
+        # The channels of each skip connection: of the input layer, each block and each downsampling.
         self.down, skips = nn.ModuleList(), [widths[0]]
         for i, width in enumerate(widths):
             last = i == len(widths) - 1
             entering = [skips[-1], *[width] * (sizes.blocks - 1)]
             change = None if last else conv(2, width, width, stride=2)
-            self.down.append(_Stage(sizes, entering, width, steer, sizes.blocks * looking[i], change))
+            self.down.append(_Stage(sizes, entering, width, steer, sizes.blocks * attends[i], change))
             skips += [width] * (sizes.blocks + (not last))
         coarsest = widths[-1]
         self.middle = _Stage(sizes, [coarsest] * 2, coarsest, steer, int(sizes.attention > 0))
@@ -119,7 +121,7 @@ class _UNet(nn.Module):
         for i, width in reversed([*enumerate(widths)]):
             entering = [before + skips.pop(), *(width + skips.pop() for _ in range(sizes.blocks))]
             change = conv(2, width, width) if i else None
-            self.up.append(_Stage(sizes, entering, width, steer, (sizes.blocks + 1) * looking[i], change))
+            self.up.append(_Stage(sizes, entering, width, steer, (sizes.blocks + 1) * attends[i], change))
             before = width
         self.norm = GroupNorm(sizes.groups, widths[0], EPSILON)
         self.head = conv(2, widths[0], space.channels, scale=0.0)
@@ -139,7 +141,7 @@ class _UNet(nn.Module):
 
 
 class _Time(nn.Module):
-    """Times in [0, 1], shape (B,), as vectors, shape (B, outputs): waves of the level of noise through a small MLP."""
+    """Embeds times in [0, 1], shape (B,), to shape (B, outputs): sinusoids of the noise level, then a small MLP."""
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
@@ -155,21 +157,21 @@ class _Time(nn.Module):
 
 
 class _Stage(nn.Module):
-    """What happens at one scale: blocks, each with attention behind it or not, and the change to the next scale."""
+    """One scale: residual blocks, each optionally followed by attention, then down- or upsampling."""
 
     def __init__(
-        self, sizes: UNet, entering: list[int], width: int, steer: int, looks: int, change: nn.Module | None = None
+        self, sizes: UNet, entering: list[int], width: int, steer: int, attentions: int, change: nn.Module | None = None
     ) -> None:
-        """entering: the channels that enter each block. looks: behind how many blocks there is attention."""
+        """entering: input channels of each block. attentions: number of blocks followed by attention."""
         super().__init__()
         self.blocks = nn.ModuleList(_Block(inputs, width, steer, sizes) for inputs in entering)
-        self.looks = nn.ModuleList(_Attention(width, sizes) for _ in range(looks))
+        self.looks = nn.ModuleList(_Attention(width, sizes) for _ in range(attentions))
         self.change = change
 
     def forward(self, x: Tensor, steer: Tensor, skips: list[Tensor] | None = None) -> list[Tensor]:
-        """What each block makes, then what the change makes of it.
+        """The outputs of each block, and of the down- or upsampling.
 
-        skips: on the way up, what was made on the way down; each block takes the last of it away.
+        skips: when upsampling, the outputs of the downsampling path; each block pops the last one.
         """
         made = []
         for i, block in enumerate(self.blocks):
@@ -183,7 +185,7 @@ class _Stage(nn.Module):
 
 
 class _Block(nn.Module):
-    """Norm, SiLU, convolution, twice; what steers is added between them."""
+    """Norm, SiLU, convolution, twice; the embedding of time and condition is added between them."""
 
     def __init__(self, inputs: int, outputs: int, steer: int, sizes: UNet) -> None:
         super().__init__()
@@ -202,7 +204,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Every position looks at all others."""
+    """Self-attention over all positions."""
 
     def __init__(self, width: int, sizes: UNet) -> None:
         super().__init__()

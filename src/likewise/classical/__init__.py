@@ -1,1 +1,1 @@
-"""Simple models with a long history, in closed form: what learning has to beat."""
+"""Simple statistical models in closed form: baselines for trained models."""

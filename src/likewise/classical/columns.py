@@ -1,4 +1,4 @@
-"""Items of a space as columns: numbers and choices, each a column of its own, whatever the items are."""
+"""Items of a space as columns of numbers and categorical codes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from likewise.spaces import MISSING_TOKEN, Space, Tokens, from_index, to_index
 
 
 class Columns:
-    """The way between items of `space` and their columns.
+    """Converts between items of `space` and their columns.
 
-    Channels of Continuous are numbers, at each position one; one-hot channels together are a choice. Each position of
-    Tokens without an end is a choice.
+    Each channel of a Continuous space is a number at each position; each one-hot group is one categorical column per
+    position. Each position of Tokens without an end is a categorical column.
     """
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        #: the kinds of each choice, (low, high): low <= code < high
+        #: The range of codes of each categorical column, (low, high): low <= code < high.
         self.choices: list[tuple[int, int]]
         if isinstance(space, Tokens):
-            assert space.end is None, "texts have no columns"
+            assert space.end is None, "texts of different lengths have no columns"
             self.choices = list(space.ranges) or [(0, space.vocabulary)] * space.length
             self.numbers = 0
             return
@@ -36,7 +36,7 @@ class Columns:
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x, shape (B, *shape), as numbers, (B, numbers), float64, and codes, (B, choices), int64.
 
-        A number on levels stays what it is; a missing token is the first of its kinds.
+        Numbers on levels keep their values; a missing token becomes the lowest code of its column.
         """
         if isinstance(self.space, Tokens):
             low = torch.tensor([low for low, _ in self.choices], device=x.device)
@@ -47,7 +47,7 @@ class Columns:
         return flat[:, self._rest].flatten(1), torch.cat([none, *codes], 1)
 
     def join(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """The inverse of `split`: shape (B, *shape), float32 or int64. Numbers go to the nearest level."""
+        """The inverse of `split`: shape (B, *shape), float32 or int64. Numbers are rounded to the nearest level."""
         if isinstance(self.space, Tokens):
             return codes
         space, count, places = self.space, len(numbers), prod(self.space.positions)
@@ -62,5 +62,5 @@ class Columns:
 
 
 def deviation(numbers: Tensor) -> Tensor:
-    """Of each column of numbers, shape (N, F): shape (F,); torch.std warns where there are no columns."""
+    """The standard deviation of each column, shape (N, F): shape (F,). (torch.std warns where F is 0.)"""
     return (numbers - numbers.mean(0)).square().mean(0).sqrt()

@@ -1,8 +1,8 @@
-"""A Gaussian copula: every column has the values of the data, and they hang together as a Gaussian's do.
+"""A Gaussian copula: each column has the empirical distribution of the data; the dependence is Gaussian.
 
 Sklar, "Fonctions de répartition à n dimensions et leurs marges" (1959); normal scores: Liu, Lafferty and Wasserman,
-"The nonparanormal" (2009). Values that are equal have the score of the middle of the stretch they take up: a random
-place in it would hide most of what hangs together in data with many ties, such as pictures with a black ground.
+"The nonparanormal" (2009). Tied values get the score of their middle rank: a random rank would hide most of the
+dependence in data with many ties, such as images with a black background.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from likewise.classical.gaussian import Normal
 from likewise.draws import Draws
 from likewise.spaces import Space
 
-#: numbers that are ranked; of more items, the first
+#: Maximum number of values that are ranked; beyond it only the first items are used.
 _CELLS = 2**23
 
 
 class Copula:
-    """Columns with the margins of the data, and a Gaussian's dependence between their normal scores."""
+    """Columns with the empirical marginals, and a Gaussian dependence between their normal scores."""
 
     def __init__(self, x: Tensor, space: Space) -> None:
-        """x: the items it is fitted to, shape (N, *shape), N >= 1."""
+        """x: the items to fit, shape (N, *shape), N >= 1."""
         self._columns = Columns(space)
         x = x[: max(2, _CELLS // max(1, self._columns.numbers + len(self._columns.choices)))]
         numbers, codes = self._columns.split(x)
@@ -35,7 +35,7 @@ class Copula:
         self._spread = self._scores.spread()
 
     def sample(self, draws: Draws) -> Tensor:
-        """Shape (B, *shape)."""
+        """Draw items, shape (B, *shape)."""
         score = (self._scores.sample(draws) - self._scores.mean) / self._spread
         count = self._sorted.shape[1]
         place = (torch.special.ndtr(score) * count).long().clamp(0, count - 1)

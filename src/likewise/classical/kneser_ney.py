@@ -1,15 +1,15 @@
-"""The n-gram model with interpolated, modified Kneser-Ney smoothing: the best of its kind for decades.
+"""The n-gram model with interpolated, modified Kneser-Ney smoothing.
 
 Kneser and Ney, "Improved backing-off for m-gram language modeling" (1995); Chen and Goodman, "An empirical study of
-smoothing techniques for language modeling" (1998), whose three discounts these are. For a context h = (w_1 ... w_k),
+smoothing techniques for language modeling" (1998), with their three discounts. For a context h = (w_1 ... w_k),
 
     p(w | h) = max(c(h w) - D(c(h w)), 0) / c(h) + back(h) p(w | w_2 ... w_k)
 
-down to equal chances for all tokens. c counts occurrences for the longest contexts, and for shorter ones the kinds of
-tokens that were seen before (h w).
+down to a uniform distribution over tokens. c is the number of occurrences for the longest contexts, and for shorter
+ones the number of distinct tokens before (h w).
 
-Runs of tokens are sorted integers: a run is (number of the run without its last token) * width + last token, found by
-bisection, so that the contexts of a whole corpus are followed by a few array operations.
+n-grams are stored as sorted integers: (index of the (n-1)-gram without its last token) * width + last token, found by
+binary search, so that a whole corpus is processed by a few array operations.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ Index = NDArray[np.int64]
 
 
 class KneserNey:
-    """p(token | the `order` - 1 tokens before it), where items begin anew after each other."""
+    """p(token | the previous `order` - 1 tokens); contexts do not cross item boundaries."""
 
     def __init__(self, flat: Index, lengths: Index, vocabulary: int, order: int) -> None:
-        """flat: the tokens of all items end to end, in [0, vocabulary); others are contexts, but never predicted.
+        """flat: the tokens of all items, concatenated, in [0, vocabulary); others are only context and never predicted.
 
         lengths: of each item, shape (N,), summing to len(flat). order: 1 for no context.
         """
         self.vocabulary, self.order = vocabulary, order
-        #: two more tokens: the one that stands before every item, and the unknown one
+        #: Vocabulary size plus two: the padding token before every item, and the unknown token.
         self._width = vocabulary + 2
-        line = self._laid_out(flat, lengths)[0]
+        line = self._padded_line(flat, lengths)[0]
         context = np.zeros(len(line), np.int64)
         runs: list[Index] = []
         occurrences: list[Index] = []
         counts: list[Array] = []
         for k in range(order):
             keys, number, count = np.unique(context * self._width + line, return_inverse=True, return_counts=True)
-            if k:  # kinds of tokens before each shorter run: the longer runs that end in it
+            if k:  # distinct tokens before each shorter n-gram: the number of longer n-grams ending in it
                 ends = np.empty(len(keys), np.int64)
                 ends[number] = occurrences[-1]
                 counts[-1] = np.bincount(ends, minlength=len(runs[-1])).astype(np.float64)
@@ -48,8 +48,8 @@ class KneserNey:
             counts.append(count.astype(np.float64))
             context = np.roll(number, 1)
         self._runs = runs
-        self._mass: list[Array] = []  #: of each run, the chance its own context gives it
-        self._back: list[Array] = []  #: of each context, what it leaves to the shorter one
+        self._mass: list[Array] = []  #: discounted probability of each n-gram given its context
+        self._back: list[Array] = []  #: back-off weight of each context
         for k, (keys, count) in enumerate(zip(runs, counts, strict=True)):
             count[keys % self._width >= vocabulary] = 0
             before, contexts = keys // self._width, len(runs[k - 1]) if k else 1
@@ -61,8 +61,8 @@ class KneserNey:
             self._mass.append((count - taken) / np.where(seen, total, 1)[before])
 
     def log_prob(self, flat: Index, lengths: Index) -> Array:
-        """log p of each item in nats, shape (N,); items as in `__init__`. Tokens never predicted count as nothing."""
-        line, places = self._laid_out(flat, lengths)
+        """log p of each item in nats, shape (N,); items as in `__init__`. Tokens outside the vocabulary are skipped."""
+        line, places = self._padded_line(flat, lengths)
         context = np.zeros(len(line), np.int64)
         chance = np.full(len(line), 1 / self.vocabulary)
         for k in range(self.order):
@@ -76,7 +76,7 @@ class KneserNey:
         return np.bincount(rows, cost, len(lengths)).astype(np.float64)
 
     def start(self, batch: int) -> Index:
-        """The contexts before the first token, as numbers of runs; shape (batch, order), -1 where never seen."""
+        """The initial contexts, as n-gram indices; shape (batch, order), -1 where never seen."""
         state = np.full((batch, self.order), -1, np.int64)
         state[:, 0] = 0
         for _ in range(self.order - 1):
@@ -107,16 +107,14 @@ class KneserNey:
         return np.where((token < 0) | (token > self.vocabulary), self.vocabulary + 1, token)
 
     def _find(self, k: int, context: Index, token: Index) -> Index:
-        """The number of the run (context, token) among those of k + 1 tokens; -1 where it was never seen."""
+        """The index of the n-gram (context, token) among those of k + 1 tokens; -1 where never seen."""
         keys = self._runs[k]
         wanted = context * self._width + token
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.where((context >= 0) & (keys[place] == wanted), place, -1)
 
-    def _laid_out(self, flat: Index, lengths: Index) -> tuple[Index, Index]:
-        """The items in one line, each after order - 1 (at least one) tokens that stand for "before", and where they
-        are in it.
-        """
+    def _padded_line(self, flat: Index, lengths: Index) -> tuple[Index, Index]:
+        """All items in one array, each after max(1, order - 1) padding tokens, and the indices of their tokens."""
         pad = max(1, self.order - 1)
         places = np.arange(len(flat)) + pad * (np.repeat(np.arange(len(lengths)), lengths) + 1)
         line = np.full(len(flat) + pad * len(lengths), self.vocabulary, np.int64)
@@ -125,10 +123,10 @@ class KneserNey:
 
 
 def _discounts(counts: Array) -> Array:
-    """D(0) to D(3 and more) by the numbers of runs with one to four occurrences (Chen and Goodman, equation 26).
+    """D(0) to D(3+) from the numbers of n-grams with one to four occurrences (Chen and Goodman, equation 26).
 
-    Kept inside (0, count): something must be left to shorter contexts, and no chance may be negative. Small data lack
-    some of the four numbers; the formula is then taken as that of one discount, a half of each count up to one.
+    Clamped inside (0, count), so that back-off weights and probabilities are positive. In small data some of the four
+    counts are zero; a single discount is used there.
     """
     n = np.bincount(np.minimum(counts, 5).astype(np.int64), minlength=6).astype(np.float64)
     found = np.zeros(4)

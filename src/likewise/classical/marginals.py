@@ -1,4 +1,4 @@
-"""Every number and every token by itself: what a model knows that has seen each, and never two together."""
+"""Independent marginal distributions of each column or token, without any dependence between them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from likewise.classical.columns import Columns, deviation
 from likewise.draws import Draws
 from likewise.spaces import Continuous, Space, Tokens, to_index, token_mask
 
-#: the least standard deviation of a number
+#: Lower bound of a column's standard deviation.
 _LEAST = 1e-3
-#: items that are looked at together
+#: Items processed at once.
 _ROWS = 4096
 
 
 class Marginals:
-    """Independent columns: histograms where there are levels or choices, else a Gaussian each.
+    """Independent columns: histograms for levels and categorical columns, else a Gaussian each.
 
-    Texts have one histogram for all positions, as items of different lengths have no columns. Counts start from 1
-    (Laplace), over what can occur.
+    Texts have one histogram for all positions, as items of different lengths have no columns. Counts start at 1
+    (Laplace smoothing) for every value that can occur.
     """
 
     def __init__(self, x: Tensor, space: Space) -> None:
-        """x: the items it is fitted to, shape (N, *shape), N >= 1."""
+        """x: the items to fit, shape (N, *shape), N >= 1."""
         self.space = space
         if isinstance(space, Tokens) and space.end is not None:
             self._token = _histogram([x[token_mask(x, space)][:, None]], 0, space.vocabulary)[0]
@@ -48,7 +48,7 @@ class Marginals:
             self._deviation = deviation(numbers).clamp(min=_LEAST)
 
     def sample(self, draws: Draws) -> Tensor:
-        """Shape (B, *shape); texts are padded with `end` after their first."""
+        """Draw items, shape (B, *shape); texts are padded with `end` after their first `end`."""
         if isinstance(self.space, Tokens) and self.space.end is not None:
             x = _invert(self._token, draws.uniform(self.space.length))
             ended = (x == self.space.end).cumsum(1) > 0
@@ -67,7 +67,7 @@ class Marginals:
         return self._columns.join(numbers, torch.cat([none, *codes], 1))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Nats, shape (B,), float64: for numbers of a density in x's units, where a level is a bin 2 / levels wide."""
+        """Nats, shape (B,), float64: a density in x's units for numbers, uniform within a level's bin (2 / levels)."""
         if isinstance(self.space, Tokens) and self.space.end is not None:
             counts = token_mask(x, self.space)
             return torch.where(counts, self._token[x.clamp(min=0)], 0.0).sum(1)
@@ -84,7 +84,7 @@ class Marginals:
 
 
 def _histogram(parts: Iterable[Tensor], low: int, high: int) -> Tensor:
-    """log p of each of high - low kinds for each column of integers, in parts of shape (N, K): shape (K, kinds)."""
+    """Log-probabilities of the high - low codes of each integer column; parts: shape (N, K). Returns (K, codes)."""
     kinds, counts = high - low, torch.ones((), dtype=torch.float64)
     for index in parts:
         columns = index.shape[1]
@@ -94,7 +94,7 @@ def _histogram(parts: Iterable[Tensor], low: int, high: int) -> Tensor:
 
 
 def _invert(log_p: Tensor, u: Tensor) -> Tensor:
-    """Draws by the inverse of the cumulative sum: log_p, shape (kinds,) or (K, kinds), at u, shape (B, K)."""
+    """Inverse transform sampling: log_p, shape (codes,) or (K, codes), at uniform u, shape (B, K)."""
     edges = log_p.exp().cumsum(-1)
     where = u.double().T.contiguous() * edges[..., -1:]
     if log_p.dim() == 1:

@@ -1,4 +1,4 @@
-"""Training items again, a little changed: the best of samples, and not learned at all."""
+"""Training items with added noise: high sample quality without any learning, as a baseline."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from likewise.classical.columns import Columns, deviation
 from likewise.draws import Draws
 from likewise.spaces import Space, Tokens, token_mask
 
-#: items that say how large the noise is
+#: Items from which the scale of the noise is estimated.
 _ROWS = 4096
 
 
 class Resample:
-    """Items drawn from the data: numbers with Gaussian noise (a kernel density, Parzen 1962), and some of the choices
-    and tokens taken from another item.
+    """Items of the data with Gaussian noise on numbers (kernel density, Parzen 1962), and some codes and tokens
+    swapped.
     """
 
     def __init__(self, x: Tensor, space: Space, noise: float) -> None:
         """x: the items, shape (N, *shape), N >= 1.
 
-        noise: the noise's deviation as a share of each number's, and the chance of another choice or token.
+        noise: standard deviation of the noise relative to each number's, and the probability of swapping a code or
+        token.
         """
         self.space, self.noise, self._items = space, noise, x
         if isinstance(space, Tokens) and space.end is not None:
@@ -31,7 +32,7 @@ class Resample:
         self._deviation = deviation(self._columns.split(x[:_ROWS])[0])
 
     def sample(self, draws: Draws) -> Tensor:
-        """Shape (B, *shape)."""
+        """Draw items, shape (B, *shape)."""
         chosen, other = draws.integers(len(self._items)), draws.integers(len(self._items))
         if isinstance(self.space, Tokens) and self.space.end is not None:
             return self._text(chosen, draws)
@@ -41,7 +42,7 @@ class Resample:
         return self._columns.join(numbers, torch.where(swapped, others, codes))
 
     def _text(self, chosen: Tensor, draws: Draws) -> Tensor:
-        """Lengths stay: a token becomes one from somewhere in another text, never its end."""
+        """Lengths are kept: tokens are replaced by random tokens of other texts, except `end`."""
         assert isinstance(self.space, Tokens)
         x = self._items[chosen]
         swapped = draws.uniform(x.shape[1]) < self.noise

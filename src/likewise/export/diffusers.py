@@ -82,7 +82,7 @@ def check(run: Run) -> tuple[UNet, FlowModel, Label | None]:
         raise UserError(f"{run.path}: is given {', '.join(run.conditions)}, and UNet2DModel takes one label", fix=_CAN)
     model = run.model
     assert isinstance(model, FlowModel)
-    if model.jumps is not None:
+    if model.shortcut is not None:
         raise UserError(f"{run.path}: learned to jump (few_step), which no scheduler of diffusers does", fix=_CAN)
     if model.path.data_scale != 1:
         raise UserError(

@@ -1,10 +1,10 @@
-"""Augmentation that does not leak into samples: the discriminator sees real and generated items changed alike.
+"""Augmentation that does not leak into samples: the discriminator sees augmented real and generated items.
 
 Zhao et al., "Differentiable augmentation for data-efficient GAN training" (2020): colour, translation, cutout, always.
-Karras et al., "Training generative adversarial networks with limited data" (2020; ADA): each change with a probability
-p, which rises while the discriminator overfits and falls while it does not. Both sides are changed before they are
-judged, so what the generator has to match is the unchanged distribution, as long as the changes of a distribution can
-be undone; a mirror image half of the time could not, and there is none here.
+Karras et al., "Training generative adversarial networks with limited data" (2020; ADA): each transformation with a
+probability p, which rises while the discriminator overfits and falls otherwise. Real and generated items are augmented
+alike, so the generator still matches the original distribution, as long as the transformation of distributions is
+invertible. Mirroring with probability 1/2 is not invertible, and is not used.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from torch import Tensor, nn
 from likewise.draws import Draws
 from likewise.spaces import Continuous
 
-#: the share of sides by which items are moved at most, and that a cutout covers (Zhao et al., appendix)
+#: Maximum translation, and side of the cutout, as shares of the item's sides (Zhao et al., appendix).
 _SHIFT, _CUT = 1 / 8, 1 / 2
-#: items move by 2^u in size, u uniform up to this: ADA's normal has the same spread, 0.2
+#: Maximum of |u| for scaling by 2^u, u uniform; the standard deviation 0.2 is that of ADA's normal u.
 _STRETCH = 0.35
-#: what the measure of overfitting is held at (ADA, figure 5), and how far from it p moves at full speed
+#: Target of the overfitting measure (ADA, figure 5), and the distance from it at which p moves at full speed.
 _TARGET, _NEAR = 0.6, 0.2
-#: items seen while p rises from 0 to 1 at full speed. ADA has 500,000 of 25 million; runs here are shorter.
+#: Items over which p rises from 0 to 1 at full speed. ADA uses 500,000 of 25 million; runs here are shorter.
 _ITEMS = 50_000
-#: ADA's changes do not leak below this (section 2.2)
+#: Maximum p, below which ADA's transformations do not leak (section 2.2).
 _MOST = 0.8
 
 
 class Augment(nn.Module):
-    """Changes items of a space with one to three position dimensions; differentiable, twice too.
+    """Transforms items of a space with one to three position dimensions; twice differentiable.
 
-    p, a buffer, is the probability of each change: 1, or where `adaptive` what `observe` makes of it, from 0. It is
-    part of a checkpoint, and processes that train together have one.
+    p, a buffer, is the probability of each transformation: 1, or if `adaptive`, starting at 0 and updated by `observe`.
+    It is part of checkpoints, and shared by processes that train together.
     """
 
     def __init__(self, space: Continuous, adaptive: bool) -> None:
@@ -41,17 +41,19 @@ class Augment(nn.Module):
             raise ValueError(f"{space} has no positions; augmentation needs one to three")
         self.positions = space.positions
         self.adaptive = adaptive
-        #: the axes whose size changes: those of a picture, not time; only of ADA's changes
+        #: Axes that are scaled: the spatial ones of an image or video; only for ADA.
         self.stretched = range(len(self.positions))[-2:] if adaptive and len(self.positions) > 1 else range(0)
         self.register_buffer("p", torch.tensor(0.0 if adaptive else 1.0), persistent=adaptive)
 
     def forward(self, x: Tensor, draws: Draws) -> Tensor:
-        """x: shape (B, C, *positions). Each item is changed by its own draws. Returns the same shape, float32."""
+        """x: shape (B, C, *positions). Each item is transformed by its own draws. Same shape, float32."""
         p = self.get_buffer("p")
-        if p.device.type == "cpu" and float(p) == 0:  # elsewhere a look at p would cost more than the changes
+        if (
+            p.device.type == "cpu" and float(p) == 0
+        ):  # on other devices reading p would cost more than the transformations
             return x
         dims = len(self.positions)
-        # The first six numbers of an item decide which changes are made, the others how.
+        # The first six numbers of an item select the transformations, the others are their parameters.
         u = draws.uniform(10 + 2 * dims)
         made = (u[:, :6] < p).float().unbind(1)
         brightness, saturation, contrast, stretch, *places = u[:, 6:].unbind(1)
@@ -75,32 +77,33 @@ class Augment(nn.Module):
 
     @torch.no_grad()
     def observe(self, real: Tensor, generated: Tensor) -> None:
-        """Move p by what a batch's logits say of overfitting, shape (B,) each: of real and of generated items.
+        """Update p from the discriminator's logits of a batch of real and of generated items, shape (B,) each.
 
-        ADA's r_t is E[sign D(x)] over training items: 0 for a discriminator that cannot tell them, 1 for one that
-        knows each. It takes logits around 0; the relativistic and the Wasserstein loss leave their zero free, so the
-        point half-way between the mean logits of the two kinds stands for it, which is near 0 for all other losses.
-        Of several processes or shards the mean of their p's goes on, or the first's: p then moves by so much slower.
+        ADA's overfitting measure r_t is E[sign D(x)] over training items: 0 for a discriminator that cannot separate
+        them, 1 for one that has memorised them. It assumes logits centred at 0. The relativistic and Wasserstein losses
+        do not fix the zero point, so the midpoint between the mean logits of real and generated items is used, which is
+        near 0 for all other losses. With several processes or shards, p is averaged over them or taken from the first;
+        p then changes more slowly.
         """
         if not self.adaptive:
             return
         middle = (real.mean() + generated.mean()) / 2
-        overfit = 2 * (real > middle).float().mean() - 1  # comparisons with NaN are false: p stays a number
+        overfit = 2 * (real > middle).float().mean() - 1  # comparisons with NaN are false: p stays finite
         p = self.get_buffer("p")
-        # ADA moves by the sign alone; near the target by less, so that p does not shake by a batch's chance.
+        # ADA uses the sign alone; smaller steps near the target keep p from fluctuating by batch noise.
         p.add_(((overfit - _TARGET) / _NEAR).clamp(-1, 1) * len(real) / _ITEMS).clamp_(0, _MOST)
 
 
 def _beside(number: Tensor, x: Tensor) -> Tensor:
-    """One number an item, shape (B,), so that it multiplies x."""
+    """One number per item, shape (B,), broadcastable against x."""
     return number.view(-1, *[1] * (x.dim() - 1))
 
 
 def _resample(x: Tensor, axis: int, shift: Tensor, factor: Tensor) -> Tensor:
-    """Move along a position axis by `shift` and stretch by `factor`, shape (B,) each; edges go on as they are.
+    """Translate along a position axis by `shift` and scale by `factor`, shape (B,) each; edge values are extended.
 
-    By one matrix of linear interpolation an item: unlike a grid sampler it can be differentiated twice, as penalties on
-    gradients want.
+    Uses one linear interpolation matrix per item: unlike a grid sampler it is twice differentiable, which gradient
+    penalties require.
     """
     size = x.shape[2 + axis]
     places = torch.arange(size, device=x.device, dtype=torch.float32)

@@ -1,7 +1,7 @@
-"""Trivial baselines: what is known without learning. Each is a family, so that it is sampled and measured as all are.
+"""Baselines: simple models in closed form. Each is a family, so it is sampled and evaluated like all others.
 
-They train no network: the data are seen once, in a random order, and (a part of) them is kept; what is known of them
-is a closed form of `classical`, made when it is asked for. Where labels are given, each label has its own.
+They train no network: a random subset of the data is kept in memory, and the closed form of `classical` is estimated
+from it on demand. With labels as condition, each label has its own estimate.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from likewise.families.decoding import TokenRules, TokenSampling, allowed, decod
 from likewise.families.reservoir import Reservoir
 from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens, token_mask
 
-#: labels, or combinations of them, whose estimates are kept at hand
-_AT_HAND = 64
+#: Maximum number of label combinations whose estimates are cached.
+_CACHED = 64
 
 
 class Baseline(Family):
-    """Settings of a family that keeps data instead of training networks."""
+    """Settings of a family that stores data instead of training networks."""
 
     has_networks: ClassVar[bool] = False
     memory: int = Field(
-        default=32, ge=1, description="MiB of training items that are stored; of larger data a random part"
+        default=32, ge=1, description="MiB of training items that are stored; of larger data, a random subset"
     )
 
     @abstractmethod
@@ -45,18 +45,18 @@ class Baseline(Family):
 
     @abstractmethod
     def estimate(self, x: Tensor, target: Space) -> Any:
-        """What is known of the items x, shape (N, *shape), N >= 1."""
+        """The fitted estimate of items x, shape (N, *shape), N >= 1."""
 
     def draw(self, estimate: Any, draws: Draws, settings: Sampling) -> Tensor:
-        """Items by what `estimate` gave, shape (B, *shape)."""
+        """Items sampled from `estimate`'s result, shape (B, *shape)."""
         return estimate.sample(draws)
 
     def log_prob(self, estimate: Any, x: Tensor, draws: Draws) -> Tensor:
-        """Nats by what `estimate` gave, shape (B,); only where the likelihood is exact."""
+        """Log-likelihood in nats by `estimate`'s result, shape (B,); only where it is exact."""
         return estimate.log_prob(x)
 
     def exact(self, target: Space) -> bool:
-        """Whether the likelihood of `target` is known, exactly."""
+        """Whether the exact likelihood of `target` is available."""
         return False
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
@@ -67,7 +67,7 @@ class Baseline(Family):
             if not isinstance(space, Tokens) or space.length != 1:
                 own = getattr(self, "name", "")
                 return Message(
-                    f"{own} counts by label, and {name} is none: train with ",
+                    f"{own} needs labels as conditions, and {name} is none: train with ",
                     Setting("unconditional"),
                     ", or another family",
                 )
@@ -78,14 +78,14 @@ class Baseline(Family):
 
 
 class Resample(Baseline):
-    """Settings of resampling with noise: what a model would do that knows its data by heart."""
+    """Settings of resampling with noise: a model that has memorised its data."""
 
     name: Literal["resample"] = "resample"
     noise: float = Field(
         default=0.05,
         ge=0,
         le=1,
-        description="of numbers, as a share of their deviation; the chance that a choice or token is another item's",
+        description="noise relative to a number's standard deviation; probability of swapping a category or token",
     )
 
     def unable(self, target: Space) -> str | None:
@@ -96,7 +96,7 @@ class Resample(Baseline):
 
 
 class Marginals(Baseline):
-    """Settings of independent numbers and tokens."""
+    """Settings of independent marginals."""
 
     name: Literal["marginals"] = "marginals"
 
@@ -111,7 +111,7 @@ class Marginals(Baseline):
 
 
 class Gaussian(Baseline):
-    """Settings of one Gaussian with all its correlations."""
+    """Settings of a full-covariance Gaussian."""
 
     name: Literal["gaussian"] = "gaussian"
 
@@ -121,7 +121,7 @@ class Gaussian(Baseline):
         return "gaussian is a density of real values, and these are tokens; marginals, resample and ngram fit"
 
     def exact(self, target: Space) -> bool:
-        return isinstance(target, Continuous) and not target.choices  # the density of a choice means nothing
+        return isinstance(target, Continuous) and not target.choices  # a density over one-hot channels is meaningless
 
     def estimate(self, x: Tensor, target: Space) -> Any:
         assert isinstance(target, Continuous)
@@ -133,13 +133,15 @@ class Gaussian(Baseline):
 
 
 class Copula(Baseline):
-    """Settings of a Gaussian copula: the margins of the data, with a Gaussian's dependence."""
+    """Settings of a Gaussian copula: empirical marginals with Gaussian dependence."""
 
     name: Literal["copula"] = "copula"
 
     def unable(self, target: Space) -> str | None:
         if isinstance(target, Tokens) and target.end is not None:
-            return "copula needs as many values of each item, and these end anywhere; marginals, resample and ngram fit"
+            return (
+                "copula needs items of one length, and these have different lengths; marginals, resample and ngram fit"
+            )
         return None
 
     def estimate(self, x: Tensor, target: Space) -> Any:
@@ -150,13 +152,13 @@ class NGram(Baseline):
     """Settings of an n-gram model of tokens, with Kneser-Ney smoothing."""
 
     name: Literal["ngram"] = "ngram"
-    order: int = Field(default=6, ge=1, le=16, description="order of the n-grams: the token drawn and those before it")
+    order: int = Field(default=6, ge=1, le=16, description="n: tokens per n-gram, the predicted one included")
     sampling: TokenSampling = TokenSampling()
 
     def unable(self, target: Space) -> str | None:
         if isinstance(target, Tokens):
             return None
-        return "ngram counts runs of tokens, and these are real values; gaussian, copula, marginals and resample fit"
+        return "ngram counts n-grams of tokens, and these are real values; gaussian, copula, marginals and resample fit"
 
     def exact(self, target: Space) -> bool:
         return True
@@ -172,12 +174,12 @@ class NGram(Baseline):
     def log_prob(self, estimate: Any, x: Tensor, draws: Draws) -> Tensor:
         if estimate.possible is None:
             return torch.from_numpy(estimate.counts.log_prob(*_flat(x, estimate.space)))
-        # Chances of tokens that cannot occur at a position are shared out among those that can.
+        # The probability of tokens that cannot occur at a position is redistributed among those that can.
         return -token_nll(estimate(x), x, estimate.space, estimate.possible).double().sum(1)
 
 
 class NGramPredictor(Predictor):
-    """An n-gram model as a predictor, so that tokens are drawn from it as from any network."""
+    """An n-gram model with the interface of a predictor, for the same sampling loop."""
 
     possible: Tensor | None
 
@@ -203,7 +205,7 @@ class NGramPredictor(Predictor):
 
 
 def _flat(x: Tensor, space: Tokens) -> tuple[Any, Any]:
-    """The tokens that count end to end, and how many each item has. x: shape (N, L)."""
+    """The valid tokens, concatenated, and the number of each item. x: shape (N, L)."""
     if space.end is None:
         return x.flatten().numpy(), np.full(len(x), x.shape[1])
     counted = token_mask(x, space)
@@ -211,7 +213,7 @@ def _flat(x: Tensor, space: Tokens) -> tuple[Any, Any]:
 
 
 class BaselineModel(Model):
-    """The items that are kept, and the estimates made of them."""
+    """The stored items, and the estimates fitted to them."""
 
     def __init__(self, settings: Baseline, target: Space, condition: Condition) -> None:
         super().__init__(target, condition)
@@ -245,13 +247,17 @@ class BaselineModel(Model):
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """Draw items, shape (B, *shape), or tokens (B, length)."""
         labels = self._labels(c, draws.batch)
-        # Every label's items are drawn for the whole batch and some are used: products of other shapes round otherwise.
-        drawn = {key: self.settings.draw(self._of(key), copy.copy(draws), settings) for key in dict.fromkeys(labels)}
+        # Each label's items are drawn for the whole batch, and some are used: products of other shapes round
+        # differently.
+        drawn = {
+            key: self.settings.draw(self._estimate_for(key), copy.copy(draws), settings)
+            for key in dict.fromkeys(labels)
+        }
         return torch.stack([drawn[key][row] for row, key in enumerate(labels)])
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
-        """Nats of each item; of tokens also their number, so that it is nats per token. None without a likelihood."""
+        """Nats of each item, and as weights its number of tokens, or 1. None without a likelihood."""
         if self.likelihood is None:
             return None
         nats = -self.log_likelihood(x, c, draws)
@@ -260,11 +266,13 @@ class BaselineModel(Model):
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
-        """log p(x|c) in nats, shape (B,), float64; of a density in x's units for real values."""
+        """log p(x|c) in nats, shape (B,), float64; for real values a density in x's units."""
         if self.likelihood is None:
             return super().log_likelihood(x, c, draws)
         labels = self._labels(c, len(x))
-        each = {key: self.settings.log_prob(self._of(key), x, copy.copy(draws)) for key in dict.fromkeys(labels)}
+        each = {
+            key: self.settings.log_prob(self._estimate_for(key), x, copy.copy(draws)) for key in dict.fromkeys(labels)
+        }
         return torch.stack([each[key][row] for row, key in enumerate(labels)])
 
     def _labels(self, c: dict[str, Tensor] | None, batch: int) -> list[tuple[int, ...]]:
@@ -273,11 +281,11 @@ class BaselineModel(Model):
             return [(MISSING_TOKEN,) * len(names)] * batch
         return [tuple(row) for row in torch.cat([c[name] for name in names], 1).tolist()]
 
-    def _of(self, labels: tuple[int, ...]) -> Any:
+    def _estimate_for(self, labels: tuple[int, ...]) -> Any:
         if not len(self.reservoir):
             raise ValueError("this model has not seen any data yet: train it")
         if labels not in self._estimates:
-            if len(self._estimates) >= _AT_HAND:
+            if len(self._estimates) >= _CACHED:
                 self._estimates.pop(next(iter(self._estimates)))
             self._estimates[labels] = self.settings.estimate(self.reservoir.take(labels), self.target)
         return self._estimates[labels]

@@ -1,10 +1,10 @@
-"""Beam search: the likeliest item rather than one that is drawn, found by keeping several beginnings of it.
+"""Beam search: an approximately most likely item, found by keeping several partial sequences.
 
 Scores are normalised by length as in Wu et al., "Google's neural machine translation system" (2016): an item of n
-tokens has log p / ((5 + n) / 6)^penalty, where the `end` is one of the n.
+tokens has log p / ((5 + n) / 6)^penalty, where `end` is one of the n.
 
-The greedy beginning keeps its place among the beams even where all others are likelier, so that what is found is never
-worse than what greedy decoding finds, and one beam is greedy decoding.
+The greedy sequence is always kept as a beam, even where all others are more likely, so that the result is never worse
+than greedy decoding, and one beam is greedy decoding.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _NEVER = float("-inf")
 
 
 def normaliser(count: int, penalty: float) -> float:
-    """What the log-likelihood of `count` tokens is divided by."""
+    """The divisor of the log-likelihood of `count` tokens."""
     return ((5 + count) / 6) ** penalty
 
 
 @dataclass(frozen=True)
 class BeamSettings:
-    """beams: beginnings that are kept. penalty: of length. min_p: as in `decoding.TokenSampling`."""
+    """beams: partial sequences that are kept. penalty: length penalty. min_p: as in `decoding.TokenSampling`."""
 
     beams: int
     penalty: float
@@ -46,10 +46,10 @@ def beam_search(
     rules: TokenRules,
     device: torch.device,
 ) -> Tensor:
-    """The best item found for each row of c: int64, shape (B, length), padded with `end`; no row depends on others.
+    """The best item found for each row of c: int64, shape (B, length), padded with `end`; rows are independent.
 
-    rules: without a constraint. An item is done when as many endings were found as there are beams, or when no
-    beginning can become better than the best of them.
+    rules: without a constraint. A row is finished when as many complete items as beams were found, or when no partial
+    sequence can exceed the best one.
     """
     beams, penalty = settings.beams, settings.penalty
     length, end = space.length, space.end
@@ -59,7 +59,7 @@ def beam_search(
     best, best_score = begun[:, 0].clone(), torch.full((batch,), _NEVER, device=device)
     scores = torch.full((batch, beams), _NEVER, device=device)
     scores[:, 0] = 0.0
-    greedy = torch.ones(batch, dtype=torch.bool, device=device)  # whether slot 0 holds the greedy beginning
+    greedy = torch.ones(batch, dtype=torch.bool, device=device)  # whether beam 0 holds the greedy sequence
     found = torch.zeros(batch, dtype=torch.int64, device=device)
     done = torch.zeros(batch, dtype=torch.bool, device=device)
     token = None
@@ -77,14 +77,14 @@ def beam_search(
             best = torch.where(better[:, None], begun[rows[:, 0], source[rows[:, 0], which]], best)
             best_score = torch.where(better, top, best_score)
             found, greedy = found + counts.sum(1), greedy & ~ends[:, 0]
-            # At most one ending comes of each beam, so that enough others are left; they keep their order.
+            # At most one complete item comes from each beam, so that enough others remain; they keep their order.
             kept = ends.long().argsort(dim=1, stable=True)[:, :beams]
             score, source, symbol = (each.gather(1, kept) for each in (score, source, symbol))
         else:
             score, source, symbol = score[:, :beams], source[:, :beams], symbol[:, :beams]
         begun, scores = begun[rows, source], score
         begun[:, :, position] = symbol
-        # No score rises as an item grows, and nothing is divided by more than the longest item is.
+        # Scores never rise with length, and the divisor is at most that of the full length.
         hope = scores.amax(1) / normaliser(length, penalty)
         done = done | ((found >= beams) & ~greedy) | (hope <= best_score)
         if bool(done.all()):
@@ -105,17 +105,17 @@ def _log_p(logits: Tensor, position: int, settings: BeamSettings, rules: TokenRu
     if settings.min_p:
         logp = logp.masked_fill(logp < logp.amax(2, keepdim=True) + math.log(settings.min_p), _NEVER)
     if rules.prefix is not None and position < rules.prefix.shape[1]:
-        told = rules.prefix[:, position, None]
-        others = torch.arange(vocabulary, device=logits.device) != told
-        logp = logp.masked_fill((others & (told != MISSING_TOKEN))[:, None], _NEVER)
+        forced = rules.prefix[:, position, None]
+        others = torch.arange(vocabulary, device=logits.device) != forced
+        logp = logp.masked_fill((others & (forced != MISSING_TOKEN))[:, None], _NEVER)
     return logp
 
 
 def _candidates(total: Tensor, greedy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Twice as many continuations as there are beams: their scores, beams and tokens, each of shape (B, 2 beams).
+    """The best 2 * beams continuations: scores, beam indices and tokens, each of shape (B, 2 * beams).
 
-    total: scores of all continuations, shape (B, beams, V). greedy: shape (B,); there the greedy continuation is taken
-    first, whatever it scores.
+    total: scores of all continuations, shape (B, beams, V). greedy: shape (B,); where True, the greedy continuation
+    comes first, whatever its score.
     """
     beams, vocabulary = total.shape[1:]
     wanted = total.flatten(1)

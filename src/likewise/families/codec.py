@@ -1,8 +1,9 @@
-"""A codec: an autoencoder whose latent is a grid of codes, each one of finitely many, to be learned by another family.
+"""A codec: an autoencoder with discrete latents on a grid, which another family learns to generate.
 
-VQ-VAE (van den Oord et al., 2017), by default with finite scalar quantization in the codebook's place (FSQ, Mentzer et
-al., 2023; see `quantise`). It has no prior and draws nothing by itself: a Transformer over its codes is VQ-GAN's second
-stage (Esser et al., 2021), a flow over them latent diffusion (Rombach et al., 2022); see `latents`.
+VQ-VAE (van den Oord et al., 2017), by default with finite scalar quantization instead of a codebook (FSQ, Mentzer et
+al., 2023; see `quantise`). It has no prior and does not generate by itself: a Transformer over its codes is the second
+stage of VQ-GAN (Esser et al., 2021), a flow over its latents is latent diffusion (Rombach et al., 2022); see
+`modalities.latents`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.errors import Message, Setting
 from likewise.families.base import Family, Model, Sampling
-from likewise.families.latent_grid import Stride, coarser, why_no_grid
-from likewise.families.patch_discriminator import Adversarial, Critic
+from likewise.families.latent_grid import Stride, latent_positions, unfit_grid
+from likewise.families.patch_discriminator import Adversarial, PatchDiscriminator
 from likewise.families.quantise import FSQ, VQ, Quantiser
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit
 
-#: the variance that errors are divided by where values lie on levels in [-1, 1]
+#: Variance that squared errors are divided by where values are on levels in [-1, 1].
 _VARIANCE = 0.25
 
 
@@ -34,35 +35,35 @@ class Codec(Family):
     generates: ClassVar[bool] = False
 
     name: Literal["codec"] = "codec"
-    quantiser: Literal["fsq", "vq"] = Field(default="fsq", description="fsq rounds to levels, vq learns a codebook")
+    quantiser: Literal["fsq", "vq"] = Field(
+        default="fsq", description="fsq: rounding to levels; vq: a learned codebook"
+    )
     levels: tuple[Annotated[int, Field(ge=3, le=4096)], ...] = Field(
         default=(8, 5, 5, 5), min_length=1, max_length=16,
-        description="fsq: levels of each component of a code; their product is the number of codes",
+        description="fsq: levels of each dimension of a code; the number of codes is their product",
     )  # fmt: skip
-    codebook_size: int = Field(default=512, ge=2, le=2**16, description="vq: vectors in the codebook")
-    code_width: int = Field(default=8, ge=1, description="vq: numbers in a code's vector")
+    codebook_size: int = Field(default=512, ge=2, le=2**16, description="vq: codebook size")
+    code_width: int = Field(default=8, ge=1, description="vq: dimension of the code vectors")
     commitment: float = Field(default=0.25, ge=0, allow_inf_nan=False, description="vq: weight of the commitment loss")
     stride: Stride | None = Field(
         default=None,
-        description="positions a side that become one code, a power of two, or one for each dimension; default 4, 2 "
-        "below 16 positions, and more where there would be more than 256 codes",
+        description="downsampling factor, a power of two, or one per dimension; by default 4, or 2 below 16 "
+        "positions, and more where there would be more than 256 codes",
     )
     adversarial: Adversarial = Adversarial()
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
-        if why := why_no_grid("codec", target, self.stride):
+        if why := unfit_grid("codec", target, self.stride):
             return why
         assert isinstance(target, Continuous)
         if target.choices:
-            return f"codec learns measured values, and some channels of {target} are choices; vae and gan learn those"
+            return f"codec learns numeric values, and some channels of {target} are categorical; vae and gan fit"
         return {"mapper": target}
 
     def unfit_condition(self, condition: Condition) -> str | None:
         if not condition:
             return None
-        return Message(
-            "codec makes codes of items alone, whatever is given: leave that out (", Setting("unconditional"), ")"
-        )
+        return Message("codec takes no condition: leave it out (", Setting("unconditional"), ")")
 
     def latents(self, target: Space) -> Continuous:
         assert isinstance(target, Continuous)
@@ -76,7 +77,7 @@ class Codec(Family):
         )
 
     def _grid(self, target: Continuous) -> tuple[int, ...]:
-        return coarser(target, self.stride)
+        return latent_positions(target, self.stride)
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
         assert isinstance(target, Continuous)
@@ -84,7 +85,7 @@ class Codec(Family):
 
 
 class CodecModel(Model):
-    """Items to a grid of vectors, each to the nearest code, and back."""
+    """An encoder to a grid of vectors, a quantiser, and a decoder."""
 
     def __init__(self, settings: Codec, target: Continuous, backbone: Backbone) -> None:
         super().__init__(target, {})
@@ -95,7 +96,9 @@ class CodecModel(Model):
         fsq = settings.quantiser == "fsq"
         self.quantiser: Quantiser = FSQ(settings.levels) if fsq else VQ(settings.codebook_size, settings.code_width)
         self.synthesis = backbone.mapper(latents, target, {})
-        self.critic = Critic(settings.adversarial, backbone, target) if settings.adversarial.weight else None
+        self.critic = (
+            PatchDiscriminator(settings.adversarial, backbone, target) if settings.adversarial.weight else None
+        )
 
     def players(self) -> dict[str, nn.Module]:
         if self.critic is None:
@@ -103,23 +106,22 @@ class CodecModel(Model):
         return {"discriminator": self.critic, "model": nn.ModuleList([self.analysis, self.quantiser, self.synthesis])}
 
     def set_progress(self, step: int, steps: int) -> None:
-        """Let the discriminator learn before its verdict counts, and a codebook mend what is in disuse."""
+        """Delay the adversarial loss until the discriminator is trained, and reset unused codes."""
         if self.critic is not None:
             self.critic.set_progress(step, steps)
         self.quantiser.tidy(step, steps)
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"loss"}, the squared error over the variance of values, with VQ {"commitment"} and with a discriminator
-        {"adversarial"}; or the discriminator's own terms.
+        """{"loss"}: the squared error divided by the variance of values; with VQ {"commitment"}; with a patch
+        discriminator {"adversarial"}. For the discriminator, its own terms.
 
-        Watched, in the batch: the share of codes in use, their perplexity (as many codes, used evenly, would say as
-        much), and the PSNR in dB of values on levels.
+        Logged for the batch: the share of codes used, their perplexity, and the PSNR in dB where values are on levels.
         """
         if player == "discriminator":
             assert self.critic is not None
             with torch.no_grad():
                 made = self._reconstructed(x)
-            return self.critic.turn(x, made)
+            return self.critic.discriminator_loss(x, made)
         values = self._values(x)
         vectors, index = self.quantiser(values)
         made = self.synthesis(vectors)
@@ -129,7 +131,7 @@ class CodecModel(Model):
         if far is not None:
             terms["commitment"] = self.settings.commitment * far
         if self.critic is not None and self.critic.counts:
-            terms["adversarial"] = self.settings.adversarial.weight * self.critic.verdict(x, made)
+            terms["adversarial"] = self.settings.adversarial.weight * self.critic.adversarial_loss(x, made)
         if self.training:
             self.quantiser.learn(values, index, draws)
         counts = torch.bincount(index.flatten(), minlength=self.quantiser.vocabulary)
@@ -139,38 +141,40 @@ class CodecModel(Model):
         return terms
 
     def sample(self, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        raise Unfit(Message("a codec draws nothing by itself: train what draws its codes, ", Setting("through", "RUN")))
+        raise Unfit(
+            Message("a codec does not generate items: train another family on its codes, ", Setting("through", "RUN"))
+        )
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
-        """The squared error of each item over the variance of values."""
+        """The squared error of each item divided by the variance of values; weights are 1."""
         error = (self._reconstructed(x) - x).square().flatten(1).mean(1) / self._variance
         return error, torch.ones_like(error)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
-        """The vectors before they become the nearest codes', shape (B, width, *grid)."""
+        """The vectors before quantisation, shape (B, width, *grid)."""
         return self._values(x)
 
     @torch.no_grad()
     def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The same, of which there is no doubt: with a scale of 0."""
+        """The vectors before quantisation, with a standard deviation of 0."""
         values = self._values(x)
         return values, torch.zeros_like(values)
 
     @torch.no_grad()
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        """What the codes nearest to the vectors z become, shape (B, *shape)."""
+        """Quantise the vectors z and decode them, shape (B, *shape)."""
         return self._finished(self.synthesis(self.quantiser.vectors(self.quantiser.index(z))))
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
-        """The items as codes, the grid read row by row: int64, shape (B, length)."""
+        """The codes of items, in raster order of the grid: int64, shape (B, length)."""
         return self.quantiser.index(self._values(x)).flatten(1)
 
     @torch.no_grad()
     def from_codes(self, codes: Tensor) -> Tensor:
-        """What codes become: shape (B, *shape)."""
+        """Decode codes, shape (B, length), to items, shape (B, *shape)."""
         return self._finished(self.synthesis(self.quantiser.vectors(codes.view(len(codes), *self.codes_space.grid))))
 
     @property
@@ -188,11 +192,11 @@ class CodecModel(Model):
 
 
 def psnr(error: Tensor) -> Tensor:
-    """The peak signal-to-noise ratio in dB of a mean squared error of values in [-1, 1]."""
+    """The peak signal-to-noise ratio in dB, from a mean squared error of values in [-1, 1]."""
     return 10 * torch.log10(4 / error.clamp(min=1e-12))
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """The exponential of the entropy of codes, given how often each was used, shape (codes,)."""
+    """The exponential of the entropy of codes, from usage counts, shape (codes,)."""
     share = counts / counts.sum()
     return torch.special.entr(share).sum().exp()

@@ -1,6 +1,6 @@
-"""What a decoder's output says about real values: p(x | output), its mean, and how to draw from it.
+"""Distributions of real values given a decoder's output: p(x | output), its mean, and sampling.
 
-Discretised logistic: Salimans et al., "PixelCNN++" (2017). Gaussian of learned width: Rybkin et al., "Simple and
+Discretised logistic: Salimans et al., "PixelCNN++" (2017). Gaussian with learned scale: Rybkin et al., "Simple and
 effective VAE training with calibrated decoders" (2021). One-hot channels beside Gaussian ones: Xu et al., "Modeling
 tabular data using conditional GAN" (2019).
 """
@@ -19,19 +19,20 @@ from likewise.spaces import Continuous, from_index, to_index
 
 Kind = Literal["gaussian", "bernoulli", "categorical", "discretised_logistic"]
 
-#: Adam moves a parameter by about its rate each step; widths travel far and should arrive early.
+#: Learning rate multiplier of the scales: Adam moves a parameter by about its rate per step, and scales must change a
+#: lot.
 _HASTE = 10.0
 
 
 def dequantise(x: Tensor, levels: int, draws: Draws) -> Tensor:
-    """x, shape (B, *shape), moved to a uniformly drawn place of its bin (Theis et al., 2016)."""
+    """Uniform dequantisation of x, shape (B, *shape): a random value within each bin (Theis et al., 2016)."""
     return (to_index(x, levels) + draws.uniform(*x.shape[1:])) * (2 / levels) - 1
 
 
-class Likelihood(nn.Module):
+class DecoderDistribution(nn.Module):
     """p(x | output) for a Continuous space: one-hot groups are categorical, the other channels are of one kind.
 
-    The width of Gaussian and logistic is learned, one for each channel. Every number is independent given the output.
+    The scale of Gaussian and logistic is learned, one per channel. All values are independent given the output.
     """
 
     def __init__(self, target: Continuous, kind: Kind) -> None:
@@ -47,19 +48,19 @@ class Likelihood(nn.Module):
         if kind not in ("gaussian", "discretised_logistic"):
             self.log_scale.requires_grad_(False)
         self._grouped = sum(stop - start for start, stop in target.choices)
-        #: the space of the outputs: the groups' logits first, then what the other channels need
+        #: The space of the decoder's outputs: logits of the one-hot groups, then the parameters of the other channels.
         self.output = Continuous((self._grouped + len(self.rest) * each, *target.positions))
 
     @property
     def proper(self) -> bool:
-        """Whether the total probability is 1: Bernoulli of grey values is a loss, not a likelihood."""
+        """Whether it is normalised: Bernoulli with grey values is a loss, not a likelihood."""
         return self.kind != "bernoulli" or self.target.levels == 2
 
     def log_prob(self, x: Tensor, output: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p(x | output) in nats, shape (B,): of the density in x's units; of the choice for one-hot groups.
+        """log p(x | output) in nats, shape (B,): a density in x's units, and log-probabilities for one-hot groups.
 
-        The mass of a bin counts as a density that is constant over the bin's width, 2 / levels. mask: 1 at the
-        positions that count, shape (B, 1, *positions); x is 0 at the others. None if all do.
+        The mass of a bin is converted to a constant density over its width, 2 / levels. mask: 1 at valid positions,
+        shape (B, 1, *positions); x is 0 at the others. None if all are valid.
         """
         logits, output = output.float().split([self._grouped, output.shape[1] - self._grouped], 1)
         total = torch.zeros(len(x), device=x.device)
@@ -96,7 +97,7 @@ class Likelihood(nn.Module):
         return below + above + inside + math.log(levels / 2)
 
     def mean(self, output: Tensor) -> Tensor:
-        """The mean, or for one-hot groups the likeliest choice; shape (B, *target.shape)."""
+        """The mean, or for one-hot groups the most likely category; shape (B, *target.shape)."""
         logits, output = output.float().split([self._grouped, output.shape[1] - self._grouped], 1)
         if self.kind == "bernoulli":
             value = output.sigmoid() * 2 - 1
@@ -109,7 +110,7 @@ class Likelihood(nn.Module):
         return self._assemble(logits, value)
 
     def draw(self, output: Tensor, draws: Draws) -> Tensor:
-        """Draw x; shape (B, *target.shape)."""
+        """Sample x; shape (B, *target.shape)."""
         logits, output = output.float().split([self._grouped, output.shape[1] - self._grouped], 1)
         if self._grouped:
             logits = logits + gumbel(draws, *logits.shape[1:])
@@ -144,5 +145,5 @@ class Likelihood(nn.Module):
 
 
 def gumbel(draws: Draws, *shape: int) -> Tensor:
-    """Standard Gumbel noise: argmax(logits + gumbel) is a draw from softmax(logits). Shape (B, *shape)."""
+    """Standard Gumbel noise, shape (B, *shape): argmax(logits + gumbel) is a draw from softmax(logits)."""
     return -(-draws.uniform(*shape).log()).log()

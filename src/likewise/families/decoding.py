@@ -1,7 +1,7 @@
-"""Tokens one after another: what a predictor's logits cost, and how items are drawn from them.
+"""Token-by-token sampling from a predictor's logits, and the negative log-likelihood of tokens.
 
-Nucleus sampling is Holtzman et al. (2020), min-p Nguyen et al. (2024), the repetition penalty Keskar et al. (CTRL,
-2019), guidance Ho and Salimans (2022).
+Nucleus sampling: Holtzman et al. (2020); min-p: Nguyen et al. (2024); repetition penalty: Keskar et al. (CTRL, 2019);
+guidance: Ho and Salimans (2022).
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from torch import Tensor
 from likewise.backbones.base import Predictor
 from likewise.draws import Draws
 from likewise.families.base import Sampling
-from likewise.families.windows import begins_anew, state_anew
+from likewise.families.windows import restarted_state, restarts_context
 from likewise.spaces import MISSING_TOKEN, Tokens, drop, token_mask
 
 
 class TokenSampling(Sampling):
-    """How tokens are drawn."""
+    """Sampling settings for tokens."""
 
     temperature: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="below 1: prefer likely tokens; 0: always the likeliest"
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="softmax temperature; below 1 is more conservative, 0 is greedy",
     )
-    top_k: int | None = Field(default=None, ge=1, description="draw from the k likeliest tokens")
+    top_k: int | None = Field(default=None, ge=1, description="sample from the k likeliest tokens only")
     top_p: float = Field(
-        default=1.0, gt=0, le=1, description="draw from the likeliest tokens with this total probability"
+        default=1.0, gt=0, le=1, description="sample from the likeliest tokens with this total probability"
     )
     min_p: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="leave out tokens with less than this share of the likeliest one's probability",
+        default=0.0, ge=0, lt=1, description="exclude tokens with less than this share of the top token's probability"
     )
     repetition_penalty: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="above 1: avoid tokens that occurred before"
+        default=1.0, gt=0, allow_inf_nan=False, description="above 1 reduces repetition of tokens"
     )
 
 
-#: the settings of `TokenSampling`, all of which each item can have of its own
+#: The settings of `TokenSampling`, each of which may differ between the rows of a batch.
 PER_ROW = frozenset(TokenSampling.model_fields) - frozenset(Sampling.model_fields)
 
 
 class Constraint(Protocol):
-    """What may come next in each item of one batch; it sees every position in turn, so that it may remember."""
+    """Restricts the next token of each item of one batch. Called at every position in order, so it may keep state."""
 
     def mask(self, x: Tensor) -> Tensor | None:
-        """True where a token may come next, at least one of each item: shape (B, V); None if any may.
+        """True for the allowed next tokens, at least one per item: shape (B, V); None if all are allowed.
 
         x: the tokens so far, shape (B, position). Row b must not depend on other rows.
         """
@@ -59,7 +59,7 @@ class Constraint(Protocol):
 
 
 def allowed(space: Tokens) -> Tensor | None:
-    """True where a token can occur: shape (length, vocabulary); None if anything can occur anywhere."""
+    """True where a token can occur: shape (length, vocabulary); None if every token can occur everywhere."""
     if not space.ranges:
         return None
     low, high = torch.tensor(space.ranges).T
@@ -68,9 +68,9 @@ def allowed(space: Tokens) -> Tensor | None:
 
 
 def token_nll(logits: Tensor, x: Tensor, space: Tokens, possible: Tensor | None) -> Tensor:
-    """-log p of each token that counts, in nats; 0 for the others.
+    """-log p of each valid token, in nats; 0 for the others.
 
-    logits: shape (B, L, V). x: tokens, shape (B, L). possible: what `allowed` gave. Returns shape (B, L), float32.
+    logits: shape (B, L, V). x: tokens, shape (B, L). possible: from `allowed`. Returns shape (B, L), float32.
     """
     logits = logits.float()
     if possible is not None:
@@ -81,9 +81,10 @@ def token_nll(logits: Tensor, x: Tensor, space: Tokens, possible: Tensor | None)
 
 
 def restrict(logits: Tensor, settings: TokenSampling, used: Tensor | None = None) -> Tensor:
-    """The logits that are drawn from: shape (B, V), -inf for what `settings` exclude.
+    """The logits after temperature, repetition penalty and truncation: shape (B, V), -inf for excluded tokens.
 
-    logits: shape (B, V). used: True for the tokens an item has already, shape (B, V); for the repetition penalty.
+    logits: shape (B, V). used: True for tokens that the item already contains, shape (B, V), for the repetition
+    penalty.
     """
     if used is not None and settings.repetition_penalty != 1:
         penalty = settings.repetition_penalty
@@ -94,7 +95,7 @@ def restrict(logits: Tensor, settings: TokenSampling, used: Tensor | None = None
     else:
         logits = logits / settings.temperature
     if top_k is not None and top_k < logits.shape[1]:
-        # By index, not by value: of equal logits only as many as asked for may stay.
+        # By index, not by value, so that ties do not keep more than k tokens.
         kept = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.topk(top_k).indices, True)
         logits = logits.masked_fill(~kept, float("-inf"))
     if settings.top_p < 1:
@@ -109,7 +110,7 @@ def restrict(logits: Tensor, settings: TokenSampling, used: Tensor | None = None
 
 
 def restrict_rows(logits: Tensor, settings: TokenSampling, used: Tensor | None = None) -> Tensor:
-    """As `restrict`, where each row may have settings of its own."""
+    """As `restrict`, where each row may have its own settings."""
     groups = settings.groups()
     if len(groups) == 1:
         return restrict(logits, settings, used)
@@ -120,9 +121,9 @@ def restrict_rows(logits: Tensor, settings: TokenSampling, used: Tensor | None =
 
 
 def guide(given: Tensor, free: Tensor, guidance: float | Tensor) -> Tensor:
-    """The logits log p(x) + w (log p(x|c) - log p(x)), shape (B, V); those of p(x|c) in rows where w is 1.
+    """Guided logits log p(x) + w (log p(x|c) - log p(x)), shape (B, V); those of p(x|c) in rows where w is 1.
 
-    given, free: the logits with and without the condition. guidance: w, or one for each row, shape (B,).
+    given, free: logits with and without the condition, shape (B, V). guidance: w, or one per row, shape (B,).
     """
     conditional, marginal = given.log_softmax(1), free.log_softmax(1)
     if not isinstance(guidance, Tensor):
@@ -133,18 +134,18 @@ def guide(given: Tensor, free: Tensor, guidance: float | Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TokenRules:
-    """Which tokens an item may have, whatever the logits say."""
+    """Restrictions on the tokens of an item, independent of the logits."""
 
-    #: what `allowed` gave
+    #: From `allowed`.
     possible: Tensor | None = None
-    #: tokens that are given, shape (B, P); where it is MISSING_TOKEN the token is drawn
+    #: Given tokens, shape (B, P); MISSING_TOKEN where the token is to be sampled.
     prefix: Tensor | None = None
     constraint: Constraint | None = None
-    #: tokens of an item at most; None for the space's length, beyond which see `windows`
+    #: Maximum tokens of an item; None for the space's length. For longer items see `windows`.
     length: int | None = None
 
     def restrict(self, scores: Tensor, x: Tensor) -> Tensor:
-        """The scores of the next token, shape (B, V), -inf where it must not come. x: tokens so far, shape (B, i)."""
+        """Scores of the next token, shape (B, V), -inf where it is not allowed. x: tokens so far, shape (B, i)."""
         if self.possible is not None:
             scores = scores.masked_fill(~self.possible[x.shape[1]], float("-inf"))
         if self.constraint is not None and (may := self.constraint.mask(x)) is not None:
@@ -152,7 +153,7 @@ class TokenRules:
         return scores
 
     def given(self, token: Tensor, position: int) -> Tensor:
-        """The tokens at a position, shape (B,): the given ones where there are any, else `token`."""
+        """The tokens at a position, shape (B,): those of the prefix where given, else `token`."""
         if self.prefix is None or position >= self.prefix.shape[1]:
             return token
         return torch.where(self.prefix[:, position] == MISSING_TOKEN, token, self.prefix[:, position])
@@ -170,12 +171,11 @@ def decode(
     guidance: float | Tensor = 1.0,
     on_token: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Draw items token by token: int64, shape (B, length), padded with `end`.
+    """Sample items token by token: int64, shape (B, length), padded with `end`.
 
-    guidance: see `guide`; 1 draws from p(x|c). on_token: receives each position and its tokens, shape (B,), as they
-    are drawn.
+    guidance: see `guide`; 1 samples from p(x|c). on_token: called with each position and its tokens, shape (B,).
 
-    Each position takes one number of each item, given or drawn, so that no item depends on another.
+    Each position uses one random number per item, whether given or sampled, so that items are independent.
     """
     batch, device = draws.batch, draws.device
     length = rules.length or space.length
@@ -189,8 +189,8 @@ def decode(
         used = torch.zeros(batch, space.vocabulary, dtype=torch.bool, device=device)
     token = None
     for position in range(length):
-        if begins_anew(predictor, space, position):
-            states = [state_anew(predictor, space, each, x[:, :position]) for each in conditions]
+        if restarts_context(predictor, space, position):
+            states = [restarted_state(predictor, space, each, x[:, :position]) for each in conditions]
         logits = []
         for i, state in enumerate(states):
             found, states[i] = predictor.step(token, state)

@@ -1,9 +1,9 @@
-"""Editing: items that are made of an item of the user's, by a family that comes from noise along a path.
+"""Editing: samples that start from an existing item, for families that sample along a path from noise.
 
-With `strength` alone the item gets the noise of a time on the path, and is drawn anew from there: image to image
-(Meng et al., "SDEdit", 2022). With `keep` only what is not kept is drawn, and fits what is (Lugmayr et al.,
-"RePaint", 2022): after each step the kept part is put back, with the noise of its time, and each step is taken several
-times, going back by fresh noise in between, as what is drawn sees only then what it stands beside.
+With `strength` alone, the item is noised to a time on the path and denoised from there: image to image (Meng et al.,
+"SDEdit", 2022). With `keep` only the rest is generated (Lugmayr et al., "RePaint", 2022): after each step the kept part
+is replaced by the original with the noise of its time, and each step is repeated several times with fresh noise in
+between, so that the generated part adapts to the kept one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from likewise.spaces import Continuous
 
 
 class Edited(NamedTuple):
-    """What items are made of.
+    """The items to edit.
 
-    start: an item for each, shape (B, *shape). keep: True where it stays as it is, of a shape that goes with start;
-    None if nowhere. strength: how much of it is drawn anew, in [0, 1].
+    start: one item per row, shape (B, *shape).
+    keep: True where it is kept, broadcastable against start; None if nowhere.
+    strength: share of the path that is sampled again, in [0, 1]; 1 starts from noise.
     """
 
     start: Tensor
@@ -31,8 +32,8 @@ class Edited(NamedTuple):
     strength: float
 
 
-class Way(Protocol):
-    """What of a model matters here: its path, and how it goes along it."""
+class PathModel(Protocol):
+    """The interface of a model used here: its path, and integration along it."""
 
     path: Path
     space: Continuous
@@ -43,34 +44,40 @@ class Way(Protocol):
 
 
 def draw(
-    way: Way, start: Tensor, edited: Edited, c: dict[str, Tensor] | None, draws: Draws, settings: Any, resample: int
-) -> Tensor:  # fmt: skip
-    """The edited items, shape as of start, which is `edited.start` as the network sees items.
+    model: PathModel,
+    start: Tensor,
+    edited: Edited,
+    c: dict[str, Tensor] | None,
+    draws: Draws,
+    settings: Any,
+    resample: int,
+) -> Tensor:
+    """The edited items, shape as of start, which is `edited.start` in the network's representation.
 
-    resample: how many times each step is taken beside what is kept. Raises ValueError for one step beside it.
+    resample: repetitions of each step when a part is kept. Raises ValueError for a single step with a kept part.
     """
-    times = way.timesteps(settings, 1 - edited.strength, draws.device)
+    times = model.timesteps(settings, 1 - edited.strength, draws.device)
     if len(times) == 1:
         return start
     if edited.keep is not None and len(times) == 2:
         raise UserError(
-            Message("with one step, what is drawn does not see what is kept (", Setting("keep"), ", length)"),
+            Message("with one step, the generated part cannot adapt to the kept part (", Setting("keep"), ", length)"),
             fix="set steps to 4 or more",
         )
-    alphas, sigmas = way.path.alpha_sigma(times)
-    noise = draws.normal(*way.space.shape)
-    # The path's beginning is noise alone, of a scale that hides what little it has of the data.
+    alphas, sigmas = model.path.alpha_sigma(times)
+    noise = draws.normal(*model.space.shape)
+    # At the start of the path there is only noise, at a scale that hides the remaining share of the data.
     whole = float(times[0]) == 0
-    x = noise / way.path.input_scale(alphas[0], sigmas[0]) if whole else alphas[0] * start + sigmas[0] * noise
+    x = noise / model.path.input_scale(alphas[0], sigmas[0]) if whole else alphas[0] * start + sigmas[0] * noise
     if edited.keep is None:
-        return way.integrate(x, times, c, settings)
+        return model.integrate(x, times, c, settings)
     for i in range(len(times) - 1):
         here, there = (alphas[i], sigmas[i]), (alphas[i + 1], sigmas[i + 1])
-        again = 1 if i == 0 and whole else resample  # nothing is seen yet
+        again = 1 if i == 0 and whole else resample  # there is no generated content yet
         for k in range(again):
-            x = way.integrate(x, times[i : i + 2], c, settings)
-            kept = there[0] * start + there[1] * draws.normal(*way.space.shape)
+            x = model.integrate(x, times[i : i + 2], c, settings)
+            kept = there[0] * start + there[1] * draws.normal(*model.space.shape)
             x = torch.where(edited.keep, kept, x)
             if k < again - 1:
-                x = way.path.back(x, draws.normal(*way.space.shape), there, here)
+                x = model.path.renoise(x, draws.normal(*model.space.shape), there, here)
     return x

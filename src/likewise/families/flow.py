@@ -1,8 +1,8 @@
-"""Flow matching and diffusion: noise becomes data along a path, steered by a network that has learned the way back.
+"""Flow matching and diffusion: samples are transported from noise to data by a learned velocity field.
 
 Paths: "linear" is flow matching (Lipman et al., 2023), "ddpm" predicts the noise (Ho et al., 2020), "edm" is Karras et
-al. (2022); see `paths`. The way to data is taken by `solvers`, steered by `guidance`; the likelihood is the change of
-variables along the same way (Song et al., 2021b). What else a flow can learn and do: `few_step` jumps, `editing`.
+al. (2022); see `prob_paths`. `solvers` integrate the ODE, with `guidance`; the likelihood is the change of variables
+along it (Song et al., 2021b), see `inversion`. Extensions: `shortcut` for few-step sampling, and `editing`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from likewise.draws import Draws
 from likewise.errors import Message, Setting, UserError
 from likewise.families import editing, inversion, ragged, shortcut, solvers
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
-from likewise.families.guidance import follow, guided
+from likewise.families.guidance import guided, update_guide_model
 from likewise.families.prob_paths import PATHS, Linear, Path, PathName
 from likewise.families.solvers import FlowSampling
 from likewise.spaces import Condition, Continuous, Space, Unfit, from_index, item_lengths, position_mask, to_index
 
-#: How far beyond the range the first and the last level are learned. Much of a drawing, a logo or a scan is its plain
-#: ground, and the error of a network there is a faint noise that shows; beyond the range it is cut off. The map keeps
-#: volumes, so that a likelihood is still one.
+#: Offset beyond [-1, 1] at which the lowest and the highest level are learned. Much of a drawing, logo or scan is a
+#: uniform background, where the network's error would be visible as faint noise; beyond the range it is clipped. The
+#: map preserves volumes, so the likelihood stays valid.
 MARGIN = 0.1
 
 
@@ -50,56 +50,60 @@ class Flow(Family):
         description="standard deviation of the data; by default 0.5 for levels, else 1",
     )
     condition_dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
+        default=0.1, ge=0, lt=1, description="probability of dropping an item's condition in training"
     )
-    likelihood_steps: int = Field(default=64, ge=1, description="steps from data to noise for a likelihood")
+    likelihood_steps: int = Field(
+        default=64, ge=1, description="integration steps from data to noise for the likelihood"
+    )
     few_step: bool = Field(
         default=False,
-        description="also learn jumps, so that 1 to 16 steps suffice; guidance is learned in",
+        description="train shortcut steps too, to sample in 1 to 16 steps, with sampling.guidance_scale distilled in",
     )
     time_sampling: Literal["path", "uniform"] = Field(
-        default="path", description="distribution of training times; path: that of the path's paper"
+        default="path", description="distribution of training times; path: (log-)normal as in the path's paper"
     )
     loss_weighting: Literal["plain", "min_snr"] = Field(
-        default="plain", description="weights of the errors by time; min_snr: Hang et al. (2023)"
+        default="plain", description="weighting of the errors over time; min_snr: Hang et al. (2023)"
     )
     shift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = Field(
         default=1.0,
-        description="how much noisier the times of training are, for path=linear (Esser et al., 2024), because large "
-        "pictures remain visible through more noise; auto: by the size of the items",
+        description="noise multiplier of the training times, path=linear (Esser et al., 2024): large images "
+        "need more noise; auto: by their size",
     )
     guide_model: float = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="share of the training after which a weaker network is kept for sampling.autoguidance, such as 0.1",
+        description="share of the training, such as 0.1, after which the guide model of sampling.autoguidance is kept",
     )
     sampling: FlowSampling = FlowSampling()
 
     @model_validator(mode="before")
     @classmethod
     def _in_few_steps(cls, values: Any) -> Any:
-        """Who learns to jump also jumps unless told otherwise."""
+        """With few_step, sampling uses shortcut steps unless set otherwise."""
         if not isinstance(values, dict) or values.get("few_step") is not True:
             return values
-        asked = values.get("sampling", {})
-        if isinstance(asked, FlowSampling):
-            asked = asked.model_dump(exclude_unset=True)
-        usual = {"sampler": "jump"} | ({"steps": 4} if asked.get("sampler", "jump") == "jump" else {})
-        return {**values, "sampling": {**usual, **asked}}
+        given = values.get("sampling", {})
+        if isinstance(given, FlowSampling):
+            given = given.model_dump(exclude_unset=True)
+        defaults = {"sampler": "jump"} | ({"steps": 4} if given.get("sampler", "jump") == "jump" else {})
+        return {**values, "sampling": {**defaults, **given}}
 
     @model_validator(mode="after")
     def _can_jump(self) -> Flow:
         if self.few_step and self.path == "ddpm":
-            raise ValueError("few_step: ddpm predicts the noise, and a jump is to the data; set path to linear or edm")
-        if self.sampling.sampler == "jump" and not self.few_step:
-            raise ValueError("sampling.sampler jump: only a flow that was trained with few_step=true jumps")
-        if self.path != "linear" and self.shift not in (1, "auto"):
-            raise ValueError(f"shift={self.shift:g}: the path {self.path} has times of its own; linear is shifted")
-        if self.sampling.autoguidance != 1 and not self.guide_model:
             raise ValueError(
-                "sampling.autoguidance: it leads away from a weaker network; keep one, with guide_model=0.1"
+                "few_step: ddpm predicts the noise, and shortcut steps need the data; set path to linear or edm"
             )
+        if self.sampling.sampler == "jump" and not self.few_step:
+            raise ValueError("sampling.sampler=jump needs a flow trained with few_step=true")
+        if self.path != "linear" and self.shift not in (1, "auto"):
+            raise ValueError(
+                f"shift={self.shift:g}: the path {self.path} has its own time distribution; only linear is shifted"
+            )
+        if self.sampling.autoguidance != 1 and not self.guide_model:
+            raise ValueError("sampling.autoguidance needs a guide model; keep one, with guide_model=0.1")
         return self
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
@@ -113,7 +117,7 @@ class Flow(Family):
 
 
 class FlowModel(Model):
-    """A network that is given x_t and t, its loss, and the ways along the path."""
+    """A denoiser of x_t at time t, its loss, sampling and likelihood."""
 
     likelihood = "exact"
 
@@ -125,55 +129,57 @@ class FlowModel(Model):
         self.path = (
             Linear(scale, _shift(settings, target)) if settings.path == "linear" else PATHS[settings.path](scale)
         )
-        self.jumps: shortcut.Shortcut | None = None
+        self.shortcut: shortcut.Shortcut | None = None
         if settings.few_step:
             drawing = settings.sampling
             bound = 1 + MARGIN if target.levels else None
-            self.jumps = shortcut.Shortcut(self.path, drawing.guidance_scale, drawing.guidance_interval, bound)
-        self.network = backbone.denoiser(target, shortcut.told(condition) if self.jumps else condition)
-        #: what autoguidance leads away from
+            self.shortcut = shortcut.Shortcut(self.path, drawing.guidance_scale, drawing.guidance_interval, bound)
+        self.network = backbone.denoiser(target, shortcut.with_level_field(condition) if self.shortcut else condition)
+        #: The guide model of autoguidance.
         self.weak: nn.Module | None = None
         if settings.guide_model:
             self.weak = copy.deepcopy(self.network).requires_grad_(False)
-        #: share of the training steps that are done
+        #: The share of the training steps that are done.
         self._done = 1.0
         self.editable = bool(target.positions) and not target.ragged
-        # The held-out error is mostly of times where little is to be seen. It rises, as they are learned by heart, long
-        # before plain areas are plain: those come as the learning rate falls. Copies are the report's to tell.
+        # The validation loss is dominated by noisy times, which overfit, and rises, long before uniform areas become
+        # clean: these improve as the learning rate falls. The report detects memorised samples.
         self.draws_last = bool(target.positions)
-        # One-hot channels are learned as -1 and 1: of the same scale as the others.
+        # One-hot channels are learned as -1 and 1, the same scale as the others.
         one_hot = torch.zeros(target.shape[0], *[1] * len(target.positions))
         for start, stop in target.choices:
             one_hot[start:stop] = 1
         self.register_buffer("one_hot", one_hot, persistent=False)
-        self.likelihood_how = f"by the ODE in {settings.likelihood_steps} steps, {inversion.how(target)}"
+        self.likelihood_how = (
+            f"by the ODE in {settings.likelihood_steps} steps, {inversion.describe_divergence(target)}"
+        )
         if target.levels:
             self.likelihood_how = f"an upper bound by uniform dequantisation, {self.likelihood_how}"
-        if self.jumps:
-            self.likelihood_how += "; of the flow that the jumps follow, before guidance"
+        if self.shortcut:
+            self.likelihood_how += "; of the flow without shortcut steps or guidance"
         if target.choices or target.ragged:
-            self.likelihood = None  # the density of a choice is no number that means anything; nor is a mask's
+            self.likelihood = None  # a density over one-hot channels or a mask is meaningless
 
     @property
     def likelihood_passes(self) -> int:
         return 2 * self.settings.likelihood_steps
 
     def set_progress(self, step: int, steps: int) -> None:
-        """Say how far the training is: jumps are learned when the flow is (see `few_step`), and `weak` stays behind."""
+        """Record the training progress, which schedules shortcut training, and update the guide model."""
         self._done = step / steps
         if self.weak is not None and self._done < self.settings.guide_model:
-            follow(self.weak, self.network)
+            update_guide_model(self.weak, self.network)
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"loss": the mean squared error of the network's prediction, per number}.
+        """{"loss": the mean squared error of the network's prediction, per value}.
 
-        Where jumps are learned, it is the flow's and the jumps' together, and the jumps' alone is watched as "_jump".
+        With shortcut steps it is the sum of the flow's and the shortcut loss; the latter is logged as "_jump".
         """
         c = drop_some(c, self.settings.condition_dropout, draws)
         t = self._times(draws.uniform())
-        if self.jumps is None:
+        if self.shortcut is None:
             return {"loss": self._errors(x, c, t, draws).mean()}
-        t, level, learned = self.jumps.draw(t, draws, self._done)
+        t, level, learned = self.shortcut.draw(t, draws, self._done)
         errors = self._errors(x, c, t, draws, level, learned)
         if self._done < shortcut.BEGIN:
             return {"loss": errors.mean()}
@@ -182,16 +188,16 @@ class FlowModel(Model):
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor] | None:
-        """The loss of each item at four times that are spread over all, and of one jump.
+        """The loss of each item averaged over four times spread over the path, plus that of one shortcut step.
 
-        None while jumps are not learned yet: no checkpoint that cannot jump should be the best.
+        None before shortcut training begins: a checkpoint without shortcut steps must not become the best.
         """
-        if self.jumps and self._done < shortcut.BEGIN:
+        if self.shortcut and self._done < shortcut.BEGIN:
             return None
         share = draws.uniform()
         errors = torch.stack([self._errors(x, c, self._times((share + i) / 4), draws) for i in range(4)]).mean(0)
-        if self.jumps:
-            t, level, learned = self.jumps.draw(share, draws, 1.0, 1.0)
+        if self.shortcut:
+            t, level, learned = self.shortcut.draw(share, draws, 1.0, 1.0)
             errors = errors + self._errors(x, c, t, draws, level, learned)
         return errors, torch.ones_like(share)
 
@@ -207,10 +213,10 @@ class FlowModel(Model):
         level: Tensor | None = None,
         learned: Tensor | None = None,
     ) -> Tensor:
-        """The error of each item at its time, shape (B,). level, learned: as of `few_step.Jumps.draw`."""
+        """The error of each item at its time, shape (B,). level, learned: from `Shortcut.draw`."""
         if self.space.levels:
             x = ragged.dequantised(x, self.space, draws)
-        x_1 = self._enter(x)
+        x_1 = self._to_path(x)
         x_0 = self._noise(draws, x)
         alpha, sigma = (_wide(s, x) for s in self.path.alpha_sigma(t))
         x_t = alpha * x_1 + sigma * x_0
@@ -219,13 +225,13 @@ class FlowModel(Model):
             self.path.min_snr(alpha, sigma) if self.settings.loss_weighting == "min_snr" else torch.ones_like(alpha)
         )
         if level is not None and learned is not None:
-            assert self.jumps is not None
+            assert self.shortcut is not None
             rows = learned.nonzero()[:, 0]
             if len(rows):
                 given = None if c is None else {name: value[rows] for name, value in c.items()}
-                target[rows] = self.jumps.target(self._network, x_t[rows], t[rows], level[rows], given)
+                target[rows] = self.shortcut.target(self._network, x_t[rows], t[rows], level[rows], given)
                 weight[rows] = 1.0
-            c = shortcut.telling(c, level)
+            c = shortcut.with_level(c, level)
         output = self._network(x_t, t, c)
         errors = (output - target).square() * weight
         if self.space.ragged:
@@ -233,7 +239,7 @@ class FlowModel(Model):
         return errors.flatten(1).mean(1)
 
     def _noise(self, draws: Draws, x: Tensor) -> Tensor:
-        """Noise for the items x, shape as of x; of a ragged space with their mask, and 0 beyond their ends."""
+        """Noise with the shape of the items x; for a ragged space with their mask, and 0 beyond their ends."""
         if not self.space.ragged:
             return draws.normal(*self.space.shape)
         return ragged.noise(self.space, draws, item_lengths(x, self.space))[:, :, : x.shape[2]]
@@ -247,30 +253,31 @@ class FlowModel(Model):
         *,
         edited: editing.Edited | None = None,
     ) -> Tensor:
-        """Draw items, shape (B, *shape); on levels where the space has them, one-hot channels only nearly so.
+        """Draw items, shape (B, *shape): rounded to levels where the space has them; one-hot channels only
+        approximately.
 
-        edited: what they are made of, instead of noise alone.
+        edited: items to edit, instead of starting from noise.
         """
         assert isinstance(settings, FlowSampling)
         if edited is None:
             return self.from_latent(self._start(draws, settings.length), c, draws, settings)
-        start = self._enter(edited.start)
-        x = self._leave(editing.draw(self, start, edited, c, draws, settings, settings.resample))
+        start = self._to_path(edited.start)
+        x = self._from_path(editing.draw(self, start, edited, c, draws, settings, settings.resample))
         return x if edited.keep is None else torch.where(edited.keep, edited.start, x)
 
     def latent(self, draws: Draws) -> Tensor:
-        """The noise that the way begins with, of unit scale, shape (B, *shape); where ragged, with the items' mask."""
+        """Initial noise of unit scale, shape (B, *shape); in a ragged space with a mask."""
         return self._start(draws)
 
     def _start(self, draws: Draws, length: int | None = None) -> Tensor:
-        """The same; length: of ragged items, by default as they are in the training data."""
+        """As `latent`. length: length of ragged items; by default drawn from those of the training data."""
         if not self.space.ragged:
             return draws.normal(*self.space.shape)
         return ragged.noise(self.space, draws, ragged.draw_lengths(self.space, draws, length))
 
     @torch.no_grad()
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        """The way from the noise z to items, shape (B, *shape)."""
+        """Integrate from the noise z to items, shape (B, *shape)."""
         assert isinstance(settings, FlowSampling)
         times = self.timesteps(settings, device=draws.device)
         alpha, sigma = self.path.alpha_sigma(times[0])
@@ -278,10 +285,10 @@ class FlowModel(Model):
         if self.space.ragged:
             mask = position_mask(z, self.space).to(z.dtype)
             x = ragged.with_mask(x, mask, (alpha + sigma) * mask)
-        return self._leave(self.integrate(x, times, c, settings))
+        return self._from_path(self.integrate(x, times, c, settings))
 
     def timesteps(self, settings: FlowSampling, start: float = 0.0, device: torch.device | None = None) -> Tensor:
-        """The times on the way from `start` to the data, both included: as many as are that share of all steps."""
+        """The times from `start` to 1, both included; a later start uses proportionally fewer steps."""
         for own, _ in settings.groups():
             self._check_guidance(own)
         if settings.sampler != "jump":
@@ -291,33 +298,33 @@ class FlowModel(Model):
         return torch.tensor(shortcut.timesteps(start, settings.steps), device=device)
 
     def _check_guidance(self, settings: FlowSampling) -> None:
-        """Raises ValueError where this flow cannot be guided so, or cannot jump."""
+        """Raises ValueError where this flow has no guide model or shortcut steps for the settings."""
         if settings.autoguidance != 1 and self.weak is None:
             raise UserError(
-                f"autoguidance={settings.autoguidance:g}: it leads away from a weaker network, and this run kept none",
+                f"autoguidance={settings.autoguidance:g}: it needs a guide model, and this run kept none",
                 fix=Message("train one with ", Setting("family.guide_model", "0.1")),
             )
         if settings.sampler != "jump":
             return
-        if self.jumps is None:
+        if self.shortcut is None:
             raise UserError(
-                "sampler=jump: this flow has not learned to jump",
-                fix=Message("train one with ", Setting("few_step"), ", or take heun"),
+                "sampler=jump: this flow has no shortcut steps",
+                fix=Message("train one with ", Setting("few_step"), ", or set sampler=heun"),
             )
         if settings.autoguidance != 1:
-            raise ValueError("autoguidance: jumps have none; draw along the whole way, with sampler=heun steps=16")
-        if settings.guidance_scale != self.jumps.guidance:
+            raise ValueError("autoguidance: shortcut steps have none; set sampler=heun steps=16")
+        if settings.guidance_scale != self.shortcut.guidance:
             raise ValueError(
                 f"guidance_scale={settings.guidance_scale:g}: this run's few-step sampler was trained with "
-                f"{self.jumps.guidance:g}; for another scale set sampler=heun steps=16"
+                f"{self.shortcut.guidance:g}; for another scale set sampler=heun steps=16"
             )
 
     def _stepped(self, settings: FlowSampling) -> Path:
-        """The path as samplers step along it: shifted further than in training, whose last times are rare."""
+        """The path as used by samplers: with a larger shift than in training, where late times are rare."""
         if not isinstance(self.path, Linear):
             if settings.shift is not None:
                 raise ValueError(
-                    f"shift={settings.shift:g}: {self.settings.path} has times of its own; linear is shifted"
+                    f"shift={settings.shift:g}: {self.settings.path} has its own times; only linear is shifted"
                 )
             return self.path
         shift = self.path.shift
@@ -325,29 +332,30 @@ class FlowModel(Model):
 
     @torch.no_grad()
     def integrate(self, x: Tensor, times: Tensor, c: dict[str, Tensor] | None, settings: FlowSampling) -> Tensor:
-        """From x at the first of the times to the last of them; shape (B, *shape), one-hot channels as -1 and 1."""
+        """Integrate x from the first to the last of the times; shape (B, *shape), one-hot channels as -1 and 1."""
         if settings.sampler != "jump":
-            return solvers.integrate(self.path, x, times, settings.sampler, self._drawn_ends(c, settings))
-        assert self.jumps is not None
+            return solvers.integrate(self.path, x, times, settings.sampler, self._guided_ends(c, settings))
+        assert self.shortcut is not None
         alphas, sigmas = self.path.alpha_sigma(times)
         for i in range(len(times) - 1):
             level = shortcut.level_of(float(times[i + 1] - times[i]))
-            given = shortcut.telling(c, torch.full((len(x),), level, device=x.device))
+            given = shortcut.with_level(c, torch.full((len(x),), level, device=x.device))
             output = self._network(x, times[i].expand(len(x)), given)
-            x = self.jumps.step(x, output, (alphas[i], sigmas[i]), (alphas[i + 1], sigmas[i + 1]))
+            x = self.shortcut.step(x, output, (alphas[i], sigmas[i]), (alphas[i + 1], sigmas[i + 1]))
         return x
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
-        """The noise that items come from: the same way backwards, by the trapezoid rule, in the likelihood's steps."""
+        """The noise of items, by integrating backwards with the trapezoid rule in `likelihood_steps` steps."""
         assert isinstance(settings, FlowSampling)
-        return inversion.noise_of(self.path, self._way_back(x), self._enter(x), self._drawn_ends(c, settings))
+        return inversion.noise_of(self.path, self._reverse_times(x), self._to_path(x), self._guided_ends(c, settings))
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
-        """log p(x|c) in nats, shape (B,), of a density in x's units; values on levels are dequantised.
+        """log p(x|c) in nats, shape (B,), a density in x's units; values on levels are dequantised.
 
-        The way to the noise takes `likelihood_steps` steps of second order. The divergence is exact up to 16 numbers
-        per item, and beyond that estimated without bias by one probe (Hutchinson, 1989). Exact up to that.
+        The ODE is integrated in `likelihood_steps` steps of second order. The divergence is exact up to 16 values per
+        item, and above estimated without bias by one probe (Hutchinson, 1989). Otherwise exact up to discretisation.
+        Raises Unfit for one-hot channels and ragged items.
         """
         if self.likelihood is None:
             what = (
@@ -358,21 +366,21 @@ class FlowModel(Model):
             raise Unfit(f"a flow has no likelihood of {what} one")
         if self.space.levels:
             x = ragged.dequantised(x, self.space, draws)
-        x = self._enter(x).detach()
+        x = self._to_path(x).detach()
 
         def output(x: Tensor, t: Tensor) -> Tensor:
             return self._network(x, t.expand(len(x)), c)
 
-        return inversion.log_density(self.path, self._way_back(x), x, output, inversion.probes(self.space, draws))
+        return inversion.log_density(self.path, self._reverse_times(x), x, output, inversion.probes(self.space, draws))
 
-    def _way_back(self, x: Tensor) -> Tensor:
-        """The times from data to noise, `likelihood_steps` + 1 of them."""
-        # Finer at both ends, where the way bends: near the data for its details.
+    def _reverse_times(self, x: Tensor) -> Tensor:
+        """The `likelihood_steps` + 1 times from data to noise."""
+        # Finer at both ends, where the trajectory is curved: near the data, for details.
         share = torch.linspace(1, 0, self.settings.likelihood_steps + 1, device=x.device)
         return (share * math.pi / 2).sin().square() if self.settings.path == "linear" else share
 
-    def _drawn_ends(self, c: dict[str, Tensor] | None, settings: FlowSampling) -> solvers.Ends:
-        """Noise and data as the network sees them, guided."""
+    def _guided_ends(self, c: dict[str, Tensor] | None, settings: FlowSampling) -> solvers.Ends:
+        """Noise and data at both ends of the path, as predicted by the guided network."""
         weak = None if self.weak is None else partial(self._scaled, self.weak)
 
         def ends(x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -385,26 +393,26 @@ class FlowModel(Model):
         return ends
 
     def graph(self) -> Graph:
-        """The denoiser, from x_t at time t to both ends of the path through it: all that samplers ask for."""
+        """The denoiser, from x_t at time t to both ends of the path: the only network call of samplers."""
         if self.space.choices:
-            raise ValueError("a flow rescales choices on its way; without choices it is exported, and vae is")
+            raise ValueError("a flow with one-hot channels cannot be exported; without them it can, and vae can")
         if self.space.ragged:
-            raise ValueError("a flow draws the lengths of items before it begins; items of one length are exported")
+            raise ValueError("a flow draws the lengths of items outside the graph; items of one length fit")
 
         def ends(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
             x_t, t, *level = inputs
             alpha, sigma = (_wide(s, x_t) for s in self.path.alpha_sigma(t))
-            given = shortcut.telling(c, level[0].long()) if level else c
+            given = shortcut.with_level(c, level[0].long()) if level else c
             output = self._network(x_t, t, given)
             found = self.path.ends(x_t, output, alpha, sigma)
-            if self.jumps is None:
+            if self.shortcut is None:
                 return found
             jumping = _wide(level[0] >= 0, x_t)
-            jump = self.jumps.ends(x_t, output, (alpha, sigma))
+            jump = self.shortcut.ends(x_t, output, (alpha, sigma))
             return tuple(torch.where(jumping, a, b) for a, b in zip(jump, found, strict=True))
 
-        # level: of a jump of 2^-level of the way, or -1 for none
-        shapes = {"x_t": self.space.shape, "t": (), **({"level": ()} if self.jumps else {})}
+        # level: a shortcut step covers 2^-level of the path; -1 for none
+        shapes = {"x_t": self.space.shape, "t": (), **({"level": ()} if self.shortcut else {})}
         return Graph(shapes, ("noise", "data"), ends)
 
     def _network(self, x_t: Tensor, t: Tensor, c: dict[str, Tensor] | None) -> Tensor:
@@ -415,13 +423,13 @@ class FlowModel(Model):
         scale = _wide(self.path.input_scale(alpha, sigma), x_t)
         if not self.space.ragged:
             return network(x_t * scale, t, c).float()
-        # The mask is at both ends of the path, so all along it: what is said of it is that it stays.
+        # The mask is equal at both ends of the path, so the prediction for it keeps it constant.
         mask = position_mask(x_t, self.space).to(x_t.dtype)
         output = network(ragged.with_mask(x_t * scale, mask), t, c).float()
         return ragged.with_mask(output, mask, self.path.target(mask, mask, _wide(alpha, x_t), _wide(sigma, x_t)))
 
-    def _enter(self, x: Tensor) -> Tensor:
-        """Items as the path has them: choices are -1 and 1, and the first and last level stand off from the others."""
+    def _to_path(self, x: Tensor) -> Tensor:
+        """Items in the path's representation: one-hot channels as -1 and 1, outer levels moved out by MARGIN."""
         entered = torch.lerp(x, 2 * x - 1, self.get_buffer("one_hot"))
         if self.space.levels:
             edge = 1 - 2 / self.space.levels
@@ -429,11 +437,11 @@ class FlowModel(Model):
         return self._masked(entered, x)
 
     def _masked(self, values: Tensor, x: Tensor) -> Tensor:
-        """The values with the mask that x has; themselves where the space is not ragged."""
+        """The values with the mask of x; unchanged where the space is not ragged."""
         return ragged.with_mask(values, position_mask(x, self.space).to(x.dtype)) if self.space.ragged else values
 
-    def _leave(self, x: Tensor) -> Tensor:
-        """The inverse; what is near no level, or beyond them all, is moved to the nearest."""
+    def _from_path(self, x: Tensor) -> Tensor:
+        """The inverse of `_to_path`; values are rounded to the nearest level."""
         left = torch.lerp(x, (x + 1) / 2, self.get_buffer("one_hot"))
         if self.space.levels:
             left = from_index(to_index(left, self.space.levels), self.space.levels)
@@ -441,12 +449,12 @@ class FlowModel(Model):
 
 
 def _shift(settings: Flow, target: Continuous) -> float:
-    """Where it is "auto": 1 up to 32 x 32 positions, and with the side beyond (Esser et al., 2024, section 5.3.2)."""
+    """The shift; "auto": 1 up to 32 x 32 positions, then growing with the side (Esser et al., 2024, section 5.3.2)."""
     if settings.shift != "auto":
         return settings.shift
     return max(1.0, math.sqrt(math.prod(target.positions) / 32**2))
 
 
 def _wide(scalars: Tensor, like: Tensor) -> Tensor:
-    """Shape (B,) as (B, 1, ..., 1), to go with `like`."""
+    """Reshape (B,) to (B, 1, ..., 1), to broadcast against `like`."""
     return scalars.view(-1, *[1] * (like.dim() - 1))

@@ -1,8 +1,8 @@
-"""What a flow's network says, exaggerated: away from what it says of anything, or from what it said when it knew less.
+"""Guidance: extrapolation of the network's prediction, away from an unconditional one or from a weaker network's.
 
 Classifier-free guidance (Ho and Salimans, 2022) within an interval (Kynkaanniemi et al., 2024); autoguidance (Karras et
-al., "Guiding a diffusion model with a bad version of itself", 2024), whose weak version is the network's own mean over
-the beginning of its training.
+al., "Guiding a diffusion model with a bad version of itself", 2024), whose guide model is a moving average of the
+network over the beginning of its training.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from likewise.spaces import drop
 
-#: how fast the weak version follows the network
-_FOLLOWS = 0.02
+#: Rate of the guide model's moving average.
+_UPDATE_RATE = 0.02
 _Network = Callable[[Tensor, Tensor, dict[str, Tensor] | None], Tensor]
 
 
 class Guided(Protocol):
-    """The settings that guide."""
+    """The sampling settings of guidance."""
 
     guidance_scale: float
     guidance_interval: tuple[float, float]
@@ -31,18 +31,19 @@ class Guided(Protocol):
     def groups(self) -> Sequence[tuple[Self, Tensor | None]]: ...
 
 
-def follow(weak: nn.Module, network: nn.Module) -> None:
-    """Move the weak version a little towards the network."""
+def update_guide_model(guide: nn.Module, network: nn.Module) -> None:
+    """One step of the guide model's moving average of the network's weights."""
     with torch.no_grad():
-        torch._foreach_lerp_([*weak.parameters()], [p.detach() for p in network.parameters()], _FOLLOWS)
+        torch._foreach_lerp_([*guide.parameters()], [p.detach() for p in network.parameters()], _UPDATE_RATE)
 
 
 def guided(
-    network: _Network, weak: _Network | None, x: Tensor, t: Tensor, c: dict[str, Tensor] | None, settings: Guided
+    network: _Network, guide: _Network | None, x: Tensor, t: Tensor, c: dict[str, Tensor] | None, settings: Guided
 ) -> Tensor:
-    """The network's output for x at the time t of all of them, shape (B, *shape), guided as the settings have it.
+    """The guided output of the network for x at the time t of all rows, shape (B, *shape).
 
-    weak: only needed where `autoguidance` is not 1. Both guidances together add up. Each row may have its own.
+    guide: the guide model, used where `autoguidance` is not 1. The two guidance terms are added. Settings may differ by
+    row.
     """
     times = t.expand(len(x))
     low, high = settings.guidance_interval
@@ -61,8 +62,8 @@ def guided(
 
     @cache
     def weaker() -> Tensor:
-        assert weak is not None
-        return weak(x, times, c)
+        assert guide is not None
+        return guide(x, times, c)
 
     def guided_by(own: Guided) -> Tensor:
         if c and own.guidance_scale != 1 and inside:

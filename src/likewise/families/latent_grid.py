@@ -1,4 +1,4 @@
-"""Coarser grids: how many positions of an item become one position of its latent, or of its codes."""
+"""The grid of latents or codes: downsampling factors of an item's positions."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pydantic import AfterValidator, Field
 
 from likewise.spaces import Continuous, Space
 
-#: most positions of a grid that nobody has chosen: a Transformer over codes then reads no more than this
+#: Maximum positions of a default grid, which a Transformer over the codes has to read.
 _MOST = 256
 
 
 def _power_of_two(value: int) -> int:
     if value & (value - 1):
-        raise ValueError("a stride is 1, 2, 4, 8 ...: scales halve")
+        raise ValueError("a stride is a power of two: 1, 2, 4, 8 ...")
     return value
 
 
 _One = Annotated[int, Field(ge=1), AfterValidator(_power_of_two)]
-#: positions that become one, of every position dimension or of each
+#: The downsampling factor, of all position dimensions or of each.
 Stride = _One | tuple[_One, ...]
 
 
-def why_no_grid(name: str, target: Space, stride: Stride | None) -> str | None:
-    """Why items of `target` have no coarser grid, as a clause that begins with the family's name; None if they have."""
+def unfit_grid(name: str, target: Space, stride: Stride | None) -> str | None:
+    """Why items of `target` have no latent grid, as a clause that begins with the family's name; None if they have."""
     if not isinstance(target, Continuous) or not target.positions:
         return (
-            f"{name} needs continuous values with positions, such as a picture's, and {target} has none; a plain "
+            f"{name} needs continuous values with positions, such as an image's, and {target} has none; a plain "
             "vae fits"
         )
     if isinstance(stride, tuple) and len(stride) != len(target.positions):
@@ -38,10 +38,10 @@ def why_no_grid(name: str, target: Space, stride: Stride | None) -> str | None:
     return None
 
 
-def coarser(target: Continuous, stride: Stride | None) -> tuple[int, ...]:
-    """The positions of the coarser grid of `target`.
+def latent_positions(target: Continuous, stride: Stride | None) -> tuple[int, ...]:
+    """The positions of the latent grid of `target`.
 
-    By default a quarter of a side (half of what is small: 8x8 becomes 4x4), and less until there are at most 256.
+    By default a quarter of each side, or half if all sides are below 16, and less until there are at most 256.
     """
     if stride is not None:
         each = stride if isinstance(stride, tuple) else (stride,) * len(target.positions)

@@ -1,4 +1,4 @@
-"""Which number format matrix products and convolutions compute in: float32, or bfloat16 where hardware has it."""
+"""The precision of matrix products and convolutions: float32, or bfloat16 where the hardware supports it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """ "float32" or "bfloat16": `name` itself, or for "auto" bfloat16 where the device multiplies it fast."""
+    """ "float32" or "bfloat16": `name` itself, or for "auto" bfloat16 where it is fast."""
     if name != "auto":
         return name
     return "bfloat16" if fast_bfloat16(device) else "float32"
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware: emulated, it is slower than float32."""
+    """Whether the device has hardware bfloat16 products: emulated ones are slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
@@ -31,7 +31,7 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """In this context matrix products and convolutions compute in `precision`; weights stay what they are."""
+    """A context in which matrix products and convolutions use `precision`; weights keep their type."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)

@@ -1,6 +1,6 @@
-"""A bounded number of training items, kept with the model by families that go back to them.
+"""A bounded number of training items, stored with the model, for families that need them when sampling.
 
-Training takes the items in a random order, so the first ones of a pass are a uniform sample of all: nothing kept is
+Training iterates over the items in random order, so the first ones of an epoch are a uniform sample: no stored item is
 ever replaced.
 """
 
@@ -15,20 +15,20 @@ from likewise.spaces import MISSING_TOKEN, Condition, Continuous, Space, Tokens,
 
 
 class Reservoir(nn.Module):
-    """The first `capacity` items it is shown, with the labels they are given.
+    """Stores the first `capacity` items, with their labels.
 
-    They are buffers that grow, so that a checkpoint is as large as what is kept: before weights are loaded,
-    `make_room` gives the buffers the length they had.
+    The buffers grow, so that a checkpoint is only as large as the stored items; before weights are loaded, `make_room`
+    resizes the buffers.
     """
 
-    items: Tensor  #: (n, *shape), in the smallest type that holds them
+    items: Tensor  #: (n, *shape), in the smallest sufficient type
     labels: Tensor  #: (n, fields)
 
     def __init__(self, space: Space, condition: Condition, memory: int) -> None:
-        """condition: of fields of one token each. memory: bytes that may be kept."""
+        """condition: fields of one token each. memory: maximum size in bytes."""
         super().__init__()
         self.space, self.names = space, sorted(condition)
-        # Values on levels and tokens are small integers: of 8-bit pictures four times as many can be kept.
+        # Values on levels and tokens are small integers: for 8-bit images four times as many items fit.
         kinds = space.vocabulary if isinstance(space, Tokens) else space.levels
         shape = (space.length,) if isinstance(space, Tokens) else space.shape
         dtype = torch.float32 if kinds is None else torch.int16 if kinds <= 2**15 else torch.int32
@@ -38,18 +38,18 @@ class Reservoir(nn.Module):
         self.capacity = max(1, memory // each)
         self.register_buffer("items", torch.zeros(0, *shape, dtype=dtype))
         self.register_buffer("labels", torch.zeros(0, len(self.names), dtype=torch.int32))
-        #: what the buffers are the beginnings of
+        #: The allocated tensors, of which the buffers are the beginnings.
         self._room = {"items": self.items, "labels": self.labels}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def add(self, x: Tensor, c: dict[str, Tensor] | None) -> None:
-        """Keep what there is room for. x: shape (B, *shape), or tokens (B, L), L <= length. c: labels, each (B, 1)."""
+        """Store items while there is room. x: shape (B, *shape), or tokens (B, L), L <= length. c: labels, (B, 1)."""
         start = len(self)
         stop = min(start + len(x), self.capacity)
         x = x[: stop - start]
-        if stop > len(self._room["items"]):  # twice as much each time: what is kept is copied a few times in all
+        if stop > len(self._room["items"]):  # doubling, so that items are copied only a few times in total
             self._resize(min(self.capacity, max(stop, 2 * start)), stop)
         else:
             self._show(stop)
@@ -63,19 +63,19 @@ class Reservoir(nn.Module):
             self.labels[start:, j] = MISSING_TOKEN if c is None else c[name][: stop - start, 0].int()
 
     def take(self, labels: tuple[int, ...]) -> Tensor:
-        """The items that were given `labels`, one for each field, MISSING_TOKEN for any; all if none was.
+        """The items with `labels`, one per field, MISSING_TOKEN for any; all items if none match.
 
-        Shape (n, *shape), n >= 1, as the space has them.
+        Shape (n, *shape), n >= 1, in the space's representation.
         """
-        asked = torch.tensor(labels, dtype=torch.int32)
-        same = ((self.labels == asked) | (asked == MISSING_TOKEN)).all(1)
+        wanted = torch.tensor(labels, dtype=torch.int32)
+        same = ((self.labels == wanted) | (wanted == MISSING_TOKEN)).all(1)
         rows = self.items[same] if bool(same.any()) else self.items
         if isinstance(self.space, Tokens):
             return rows.long()
         return from_index(rows.float(), self.space.levels) if self.space.levels else rows
 
     def make_room(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the length that the buffers have in `weights`."""
+        """Resize the buffers to their length in `weights`."""
         count = len(weights.get("items", self.items))
         if count != len(self) and count <= self.capacity:
             self._resize(count, count)

@@ -1,8 +1,8 @@
-"""The variational autoencoder: a latent that explains x, learned by a bound on log p(x|c).
+"""The variational autoencoder: a latent variable model, trained by a lower bound on log p(x|c).
 
 Kingma and Welling, "Auto-encoding variational Bayes" (2014); free bits: Kingma et al. (2016); the text VAE with word
 dropout and KL warm-up: Bowman et al., "Generating sentences from a continuous space" (2016); the tighter bound for
-evaluation: Burda et al., "Importance weighted autoencoders" (2016); a latent with positions, as of latent diffusion:
+evaluation: Burda et al., "Importance weighted autoencoders" (2016); a latent with positions, as in latent diffusion:
 Rombach et al. (2022).
 """
 
@@ -19,21 +19,21 @@ from likewise.backbones.base import Backbone, Role
 from likewise.draws import Draws
 from likewise.families import ragged
 from likewise.families.base import Family, Graph, Model, Sampling, drop_some
-from likewise.families.decoder_distributions import Kind, Likelihood
+from likewise.families.decoder_distributions import DecoderDistribution, Kind
 from likewise.families.decoding import PER_ROW, TokenRules, TokenSampling, allowed, decode, token_nll
-from likewise.families.latent_grid import Stride, coarser, why_no_grid
-from likewise.families.patch_discriminator import Adversarial, Critic
+from likewise.families.latent_grid import Stride, latent_positions, unfit_grid
+from likewise.families.patch_discriminator import Adversarial, PatchDiscriminator
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit, add_mask, item_lengths, position_mask
 
 
 class VAESampling(TokenSampling):
-    """How a VAE draws; temperature and the cuts are for tokens."""
+    """Sampling settings of a VAE; temperature and truncation apply to tokens."""
 
     mean: bool | None = Field(
-        default=None, description="output the mean of p(x|z) instead of a draw; by default if values have levels"
+        default=None, description="output the mean of p(x|z) instead of a sample; by default where x has levels"
     )
     length: int | None = Field(
-        default=None, ge=1, description="positions of an item that has its own length; by default as in the data"
+        default=None, ge=1, description="positions of an item, where items differ in length; by default as in the data"
     )
 
 
@@ -45,29 +45,23 @@ class VAE(Family):
     per_row: ClassVar[frozenset[str]] = PER_ROW
 
     name: Literal["vae"] = "vae"
-    latent: int = Field(
-        default=32, ge=1, description="numbers in the latent, or with a stride in each of its positions"
-    )
+    latent: int = Field(default=32, ge=1, description="dimension of the latent; with a stride, per position")
     stride: Stride | None = Field(
         default=None,
-        description="positions a side that become one of the latent, a power of two; by default one vector in all",
+        description="downsampling factor of a latent with positions, a power of two; by default a single latent vector",
     )
     beta: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the KL term (beta-VAE)")
     free_bits: float | None = Field(
-        default=None, ge=0, description="nats of an item's KL that are not penalised; by default 0, for tokens 8"
+        default=None, ge=0, description="free bits, in nats of each item's total KL; by default 0, and 8 for tokens"
     )
-    kl_warmup: float = Field(
-        default=0.2, ge=0, le=1, description="share of the steps during which the KL term's weight rises"
-    )
-    likelihood: Literal["auto"] | Kind = Field(default="auto", description="distribution p(x|z) of real values")
-    word_dropout: float = Field(
-        default=0.3, ge=0, lt=1, description="share of the tokens that are hidden from the decoder in training"
-    )
+    kl_warmup: float = Field(default=0.2, ge=0, le=1, description="share of the steps over which the KL weight rises")
+    likelihood: Literal["auto"] | Kind = Field(default="auto", description="decoder distribution p(x|z) of real values")
+    word_dropout: float = Field(default=0.3, ge=0, lt=1, description="probability of hiding a token from the decoder")
     condition_dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="share of the items trained without their condition"
+        default=0.1, ge=0, lt=1, description="probability of dropping an item's condition in training"
     )
     importance_samples: int = Field(
-        default=64, ge=1, description="latents per item in the importance-weighted bound on the likelihood"
+        default=64, ge=1, description="importance samples per item for the likelihood bound"
     )
     adversarial: Adversarial = Adversarial()
     sampling: VAESampling = VAESampling()
@@ -76,30 +70,32 @@ class VAE(Family):
         if isinstance(target, Continuous) and target.ragged and (self.adversarial.weight or self.stride is not None):
             return (
                 f"vae with family.stride or family.adversarial needs items of one length, and those of {target} have "
-                "lengths of their own; a plain vae fits"
+                "different lengths; a plain vae fits"
             )
         if self.adversarial.weight:
-            if why := why_no_grid("vae with family.adversarial", target, self.stride):
+            if why := unfit_grid("vae with family.adversarial", target, self.stride):
                 return why
             vector: dict[Role, Space] = {} if self.stride is not None else {"encoder": target, "decoder": target}
             return {"mapper": target, **vector}
         if self.stride is not None:
-            return why_no_grid("vae with family.stride", target, self.stride) or {"mapper": target}
+            return unfit_grid("vae with family.stride", target, self.stride) or {"mapper": target}
         if isinstance(target, Tokens):
             return {"encoder": target, "predictor": target}
         return {"encoder": target, "decoder": target}
 
     def latents(self, target: Space) -> Continuous:
         if isinstance(target, Continuous) and target.ragged:
-            raise Unfit(f"the latents of a vae do not hold the length of an item, and those of {target} have their own")
+            raise Unfit(
+                f"the latents of a vae do not hold the length of an item, and items of {target} differ in length"
+            )
         return self.prior(target)
 
     def prior(self, target: Space) -> Continuous:
-        """The space of the latent z, which N(0, I) is the prior of."""
+        """The space of the latent z, whose prior is N(0, I)."""
         if self.stride is None:
             return Continuous((self.latent,))
         assert isinstance(target, Continuous)
-        return Continuous((self.latent, *coarser(target, self.stride)))
+        return Continuous((self.latent, *latent_positions(target, self.stride)))
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
         return VAEModel(self, target, condition, backbone)
@@ -114,7 +110,7 @@ class VAEModel(Model):
     def __init__(self, settings: VAE, target: Space, condition: Condition, backbone: Backbone) -> None:
         super().__init__(target, condition)
         self.settings = settings
-        #: the space of z: a vector, or a map of vectors
+        #: The space of z: a vector, or a grid of vectors.
         self.space = settings.prior(target)
         if self.space.positions:
             assert isinstance(target, Continuous)
@@ -130,18 +126,18 @@ class VAEModel(Model):
             self.register_buffer("possible", allowed(target), persistent=False)
         else:
             values = ragged.values_of(target)
-            self.observed = Likelihood(values, _kind(settings, values))
+            self.observed = DecoderDistribution(values, _kind(settings, values))
             if self.space.positions:
                 self.decoder = backbone.mapper(self.space, self.observed.output, condition)
             else:
-                told = ragged.told(condition) if target.ragged else condition
-                self.decoder = backbone.decoder(settings.latent, self.observed.output, told)
+                given = ragged.with_length_field(condition) if target.ragged else condition
+                self.decoder = backbone.decoder(settings.latent, self.observed.output, given)
             if not self.observed.proper:
                 self.likelihood = None
-        self.critic: Critic | None = None
+        self.critic: PatchDiscriminator | None = None
         if settings.adversarial.weight:
             assert isinstance(target, Continuous)
-            self.critic = Critic(settings.adversarial, backbone, target)
+            self.critic = PatchDiscriminator(settings.adversarial, backbone, target)
         self.likelihood_how = f"an upper bound by importance sampling with {settings.importance_samples} latents"
         if isinstance(target, Continuous) and target.levels:
             dequantised = self.observed.kind == "gaussian"
@@ -155,16 +151,16 @@ class VAEModel(Model):
         return {"discriminator": self.critic, "model": nn.ModuleList([self.encoder, self.decoder, self.observed])}
 
     def set_progress(self, step: int, steps: int) -> None:
-        """Let the KL term's weight rise linearly (Bowman et al., 2016)."""
+        """Linear KL warm-up (Bowman et al., 2016)."""
         if self.critic is not None:
             self.critic.set_progress(step, steps)
         warmup = self.settings.kl_warmup * steps
         self._weight = self.settings.beta * min(1.0, (step + 1) / max(warmup, 1.0))
 
     def loss(self, x: Tensor, c: dict[str, Tensor] | None, player: str, draws: Draws) -> dict[str, Tensor]:
-        """{"reconstruction", "kl"} in nats per item, the latter weighted; watched: the whole KL, and active units.
+        """{"reconstruction", "kl"} in nats per item, the latter weighted; logged: the unweighted KL, and active units.
 
-        With a discriminator also {"adversarial"}, or its own terms.
+        With a patch discriminator also {"adversarial"}; for the discriminator, its own terms.
         """
         c = drop_some(c, self.settings.condition_dropout, draws)
         if player == "discriminator":
@@ -172,7 +168,7 @@ class VAEModel(Model):
             with torch.no_grad():
                 mean, log_scale = self._posterior(x, c)
                 made = self.observed.mean(self.decoder(mean + log_scale.exp() * self.latent(draws), c))
-            return self.critic.turn(x, made)
+            return self.critic.discriminator_loss(x, made)
         mean, log_scale = self._posterior(x, c)
         z = mean + log_scale.exp() * self.latent(draws)
         seen = x
@@ -184,7 +180,7 @@ class VAEModel(Model):
             output = self.decoder(z, c)
             log_prob = self.observed.log_prob(x, output)
             weight = self.settings.adversarial.weight * x[0].numel()
-            sharper["adversarial"] = weight * self.critic.verdict(x, self.observed.mean(output))
+            sharper["adversarial"] = weight * self.critic.adversarial_loss(x, self.observed.mean(output))
         else:
             log_prob = self._log_prob(x, z, c, seen)
         return {
@@ -192,7 +188,7 @@ class VAEModel(Model):
             **sharper,
             "kl": self._weight * kl.clamp(min=self.free or 0.0).mean(),
             "_kl": kl.detach().mean(),
-            # How many latents the posterior's mean moves at all (Burda et al., 2016): collapse is seen here first.
+            # Latent dimensions whose posterior mean varies (Burda et al., 2016): reveals posterior collapse.
             "_active_units": (mean.detach().var(0, unbiased=False) > 0.01).float().sum(),
         }
 
@@ -212,23 +208,23 @@ class VAEModel(Model):
 
     @torch.no_grad()
     def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The mean and the scale of q(z|x, c), shape as of `latent` each."""
+        """Mean and standard deviation of q(z|x, c), shape as of `latent` each."""
         mean, log_scale = self._posterior(x, c)
         return mean, log_scale.exp()
 
     @torch.no_grad()
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
-        """x for the latents z, shape as of `latent`: between two latents lies what is between two items."""
+        """Decode the latents z, shape as of `latent`, to x, shape as of `sample`."""
         assert isinstance(settings, VAESampling)
         if isinstance(self.target, Tokens):
             c = {**(c or {}), self.name: z}
             if settings.length is not None:
-                raise ValueError(f"length={settings.length}: a text of this run ends by itself; leave it out")
+                raise ValueError(f"length={settings.length}: texts of this run end with their end token; leave it out")
             return decode(self.predictor, self.target, c, draws, settings, TokenRules(self.possible))
         if settings.length is not None and not self.target.ragged:
             raise ValueError(f"length={settings.length}: the items of this run all have one length; leave it out")
         lengths = ragged.draw_lengths(self.target, draws, settings.length) if self.target.ragged else None
-        given = c if lengths is None else ragged.telling(c, lengths, self.target)
+        given = c if lengths is None else ragged.with_length(c, lengths, self.target)
         output = self.decoder(z, given)
         mean = self.target.levels is not None if settings.mean is None else settings.mean
         x = self.observed.mean(output) if mean else self.observed.draw(output, draws)
@@ -237,15 +233,15 @@ class VAEModel(Model):
     def graph(self) -> Graph:
         """The decoder, from a latent to the mean of p(x|z)."""
         if isinstance(self.target, Tokens):
-            raise ValueError("a vae of tokens draws them one by one from its latent; vae of continuous values fits")
+            raise ValueError("a vae of tokens samples them one by one; a vae of continuous values can be exported")
         if self.target.ragged:
-            raise ValueError("a vae of items that have lengths of their own draws these first; others are exported")
+            raise ValueError("a vae draws the lengths of items outside the graph; items of one length fit")
         inputs = {"latent": self.space.shape}
         return Graph(inputs, ("x",), lambda inputs, c: (self.observed.mean(self.decoder(inputs[0], c)),))
 
     @torch.no_grad()
     def held_out(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> tuple[Tensor, Tensor]:
-        """The negative evidence lower bound in nats per item, with the whole KL."""
+        """The negative evidence lower bound in nats per item, with the unweighted KL; weights are 1."""
         mean, log_scale = self._posterior(x, c)
         z = mean + log_scale.exp() * self.latent(draws)
         loss = _kl(mean, log_scale).flatten(1).sum(1) - self._log_prob(x, z, c, x)
@@ -255,17 +251,18 @@ class VAEModel(Model):
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, draws: Draws) -> Tensor:
         """A lower bound on log p(x|c) in nats, shape (B,), by importance sampling (Burda et al., 2016, equation 8).
 
-        Of a density in x's units; values on levels are dequantised for a Gaussian, and bins count as wide as they are.
+        A density in x's units; for a Gaussian, values on levels are dequantised; otherwise the mass of a bin is divided
+        by its width. Raises Unfit for Bernoulli with grey values.
         """
         if self.likelihood is None:
             raise Unfit("Bernoulli of grey values is a loss, not a likelihood; gaussian has one")
         if isinstance(self.target, Continuous) and self.target.levels and self.observed.kind == "gaussian":
             x = ragged.dequantised(x, self.target, draws)
-        # Any q is a bound: the encoder reads the end of a text even where that is not counted.
+        # The bound holds for any q: the encoder reads the end token of a text even where the likelihood excludes it.
         whole = x.masked_fill(x < 0, self.target.end or 0) if isinstance(self.target, Tokens) else x
         mean, log_scale = self._posterior(whole, c)
         total = torch.full((len(x),), -math.inf, device=x.device)
-        for _ in range(self.settings.importance_samples):  # one by one: memory stays that of a batch
+        for _ in range(self.settings.importance_samples):  # one at a time, to bound memory
             noise = self.latent(draws)
             z = mean + log_scale.exp() * noise
             # log p(z) - log q(z|x): the constants cancel.
@@ -274,7 +271,7 @@ class VAEModel(Model):
         return total - math.log(self.settings.importance_samples)
 
     def _unknown(self, draws: Draws, x: Tensor) -> Tensor:
-        """What stands for a dropped token: `end`, after which nothing counts otherwise, or any token at all."""
+        """Placeholder for a dropped token: `end`, or a random token where there is none."""
         assert isinstance(self.target, Tokens)
         if self.target.end is not None:
             return torch.full_like(x, self.target.end)
@@ -292,7 +289,7 @@ class VAEModel(Model):
             return -token_nll(logits, x, self.target, self.possible).sum(1)
         if not self.target.ragged:
             return self.observed.log_prob(x, self.decoder(z, c))
-        output = self.decoder(z, ragged.telling(c, item_lengths(x, self.target), self.target))[:, :, : x.shape[2]]
+        output = self.decoder(z, ragged.with_length(c, item_lengths(x, self.target), self.target))[:, :, : x.shape[2]]
         mask = position_mask(x, self.target).float()
         return self.observed.log_prob(x[:, :-1] * mask, output, mask)
 
@@ -304,5 +301,5 @@ def _kind(settings: VAE, target: Continuous) -> Kind:
 
 
 def _kl(mean: Tensor, log_scale: Tensor) -> Tensor:
-    """KL(N(mean, scale^2) || N(0, 1)) of each latent (Kingma and Welling, appendix B), shape as of z."""
+    """KL(N(mean, scale^2) || N(0, 1)) of each latent dimension (Kingma and Welling, appendix B), shape as of z."""
     return 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale

@@ -1,8 +1,8 @@
-"""Items longer than what a network reads at once: how they are scored, and how the network goes on as they are drawn.
+"""Items longer than the context length: their likelihood, and how sampling continues beyond it.
 
-A recurrent network carries its state on, whatever the length. Any other reads `length` tokens; when these are full, it
-begins anew with the last `kept` of them as its context (positions are relative, so that any place can be the first),
-and goes on until it is full again. Scoring does what drawing does: what is scored is the likelihood of what is drawn.
+A recurrent network carries its state on, for any length. Any other network reads `length` tokens; when its context is
+full, it restarts with the last `kept` tokens as context (positions are relative, so any position can be the first).
+Scoring uses the same contexts as sampling, so that the likelihood is that of the sampling procedure.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from likewise.spaces import MISSING_TOKEN, Tokens, token_mask
 
 
 def kept(space: Tokens) -> int:
-    """How many tokens, beside the one before them, are the context of what comes next when the network begins anew."""
+    """The number of context tokens after a restart, in addition to the token before them."""
     return space.length // 2
 
 
-def begins_anew(predictor: Predictor, space: Tokens, position: int) -> bool:
-    """Whether the network is full before the token at `position` >= 0."""
+def restarts_context(predictor: Predictor, space: Tokens, position: int) -> bool:
+    """Whether the context is full before the token at `position` >= 0."""
     beyond = position - space.length
     return not predictor.endless and beyond >= 0 and beyond % (space.length - kept(space)) == 0
 
 
-def state_anew(predictor: Predictor, space: Tokens, c: dict[str, Tensor] | None, x: Tensor) -> Any:
-    """The state of a network that has read the context of what follows x but x's last token, which is yet to be read.
+def restarted_state(predictor: Predictor, space: Tokens, c: dict[str, Tensor] | None, x: Tensor) -> Any:
+    """The state after reading the restarted context, without the last token of x, which `step` reads next.
 
     x: the tokens so far, shape (B, position).
     """
@@ -39,8 +39,8 @@ def state_anew(predictor: Predictor, space: Tokens, c: dict[str, Tensor] | None,
     return state
 
 
-def how(predictor: Predictor, space: Tokens) -> str:
-    """What each token of a long item is given when it is scored, in a few words."""
+def describe_context(predictor: Predictor, space: Tokens) -> str:
+    """The context of each token of a long item in scoring, for reports."""
     if predictor.endless:
         return "each given all that is before it"
     return f"each given the {kept(space):,} to {space.length - 1:,} tokens before it"
@@ -48,8 +48,8 @@ def how(predictor: Predictor, space: Tokens) -> str:
 
 @torch.no_grad()
 def long_nll(predictor: Predictor, x: Tensor, c: dict[str, Tensor] | None, space: Tokens) -> Tensor:
-    """-log p of each token that counts, in nats, 0 for the others, for items of any length; no more than a window's
-    logits are held at once.
+    """-log p of each valid token, in nats, 0 for the others, for items of any length; holds one window's logits at a
+    time.
 
     x: tokens, shape (B, L). Returns shape (B, L), float32.
     """
