@@ -23,7 +23,7 @@ def lengths(monkeypatch):
 
 def test_missing_texts_are_nan_and_others_of_unit_variance(lengths):
     fitted = fit_encoding(Sentence, ["a"], SentenceSettings())
-    fitted = Sentence.from_state(json.loads(json.dumps(fitted.state())))
+    fitted = SentenceEmbedding.from_state(Sentence(), json.loads(json.dumps(fitted.state())))
     x = fitted.encode(fitted.pack(["ab", None, "cd", "e"]).take(np.arange(4)))
     assert x.shape == (4, 384)
     assert x[1].isnan().all()
@@ -65,7 +65,7 @@ def test_a_field_is_read_as_a_user_says(lengths, tmp_path):
     file = tmp_path / "pairs.tsv"
     file.write_text("said\treply\n" + "".join(f"{'no ' * (i % 9)}?\tyes {i}\n" for i in range(60)))
     plan = make_plan(file, steps=1, set_={"condition.said.modality": "sentence"})
-    assert isinstance(plan.conditions["said"], Sentence)
+    assert isinstance(plan.conditions["said"].modality, Sentence)
     assert plan.conditions["said"].modality.base_modality == "text"
     for wrong in ({"condition.said": "sentence"}, {"condition.said.modality": "sentense"}):
         with pytest.raises(ValueError) as caught:

@@ -55,18 +55,18 @@ def likewise(monkeypatch, capsys, *words):
 
 def test_each_view_is_of_what_is_learned(photos):
     plan = plan_of(photos, given=["small", "grey", "palette"])
-    small, grey = plan.conditions["small"], plan.conditions["grey"]
+    small, grey = (plan.conditions[name].modality for name in ("small", "grey"))
     assert isinstance(small, Image)
     assert isinstance(grey, Image)
     assert (small.width, small.height, small.mode) == (4, 4, "RGB")
     assert (grey.width, grey.height, grey.mode) == (16, 16, "L")
-    assert plan.conditions["palette"].name == "palette"
+    assert plan.conditions["palette"].modality.name == "palette"
     columns = plan.train.columns
     whole = plan.modality.read(columns["image"][3])
     assert np.abs(np.asarray(small.read(columns["small"][3])).mean((0, 1)) - np.asarray(whole).mean((0, 1))).max() < 8
     assert np.array_equal(np.asarray(grey.read(columns["grey"][3])), np.asarray(whole.convert("L")))
-    assert "given small, grey, palette" in plan.guess()
-    smaller = plan_of(photos, given=["small"], set_={"condition.small.size": 8}).conditions["small"]
+    assert "given small as pixels, grey as pixels, palette as colours" in str(plan.guess())
+    smaller = plan_of(photos, given=["small"], set_={"condition.small.size": 8}).conditions["small"].modality
     assert isinstance(smaller, Image)
     assert smaller.width == 8
 
@@ -76,8 +76,8 @@ def test_a_field_of_the_data_comes_first(photos, tmp_path):
         shutil.copy(photos / f"{i}.png", tmp_path)
     rows = [{"file_name": f"{i}.png", "grey": f"a long word {i}"} for i in range(12)]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert plan_of(tmp_path, given=["grey"]).conditions["grey"].name == "text"
-    assert plan_of(tmp_path, given=["small"]).conditions["small"].name == "image"
+    assert plan_of(tmp_path, given=["grey"]).conditions["grey"].modality.name == "text"
+    assert plan_of(tmp_path, given=["small"]).conditions["small"].modality.name == "image"
 
 
 def test_what_is_neither_is_refused_with_what_there_is(photos, tmp_path):

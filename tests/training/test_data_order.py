@@ -71,8 +71,8 @@ def test_batches_of_texts_come_in_few_shapes():
     batches = Batches(FieldData(_Text(), packed))
     order = Order(len(lengths), 64, 5, batches.lengths)
     shapes = [tuple(batches.take(order.batch(k))[0].shape) for k in range(100)]
-    assert all(count % 8 == 0 and (length % 8 == 0 or length == _Text.length) for count, length in shapes)
-    assert max(length for _, length in shapes) == _Text.length  # padding stops at the longest that there can be
+    assert all(count % 8 == 0 and (length % 8 == 0 or length == _Text.space.length) for count, length in shapes)
+    assert max(length for _, length in shapes) == _Text.space.length  # padding stops at the longest that there can be
     assert len(set(shapes)) < 50
     longest = [int(lengths[order.batch(k)].max()) for k in range(100)]
     assert all(0 <= length - most < 8 for (_, length), most in zip(shapes, longest, strict=True))
