@@ -103,7 +103,6 @@ ROTATION = rotation()
 @pytest.fixture(autouse=True)
 def quick_sentences(monkeypatch):
     """The network that reads sentences takes seconds to load; any numbers will do here."""
-    monkeypatch.setattr(sentence_embeddings, "digest", lambda: "stub")
     monkeypatch.setattr(sentence_embeddings, "_embed", lambda text: np.full(384, len(text) / 384, np.float32))
 
 

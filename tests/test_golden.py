@@ -14,6 +14,8 @@ import torch
 
 from golden import cases, data, runs
 
+pytestmark = pytest.mark.full
+
 RECORDED = cases.recorded()
 OWN = cases.own(RECORDED)
 

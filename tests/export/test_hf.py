@@ -43,6 +43,7 @@ def test_logits_are_equal(exported):
     assert logits.std() > 0.1
 
 
+@pytest.mark.full
 def test_greedy_texts_are_equal(exported):
     run, model, tokenizer, _ = exported
     given = tokenizer("The ", return_tensors="pt")
@@ -55,6 +56,7 @@ def test_greedy_texts_are_equal(exported):
     assert len(written) == len(own) or written[-1] == run.encoding.end
 
 
+@pytest.mark.full
 def test_texts_have_the_same_ids_and_come_back(exported):
     run, _, tokenizer, _ = exported
     for text, ids in zip(TEXTS, run.encoding.tokenizer.tokenize(TEXTS), strict=True):
@@ -65,6 +67,7 @@ def test_texts_have_the_same_ids_and_come_back(exported):
     assert len(tokenizer) == run.encoding.end + 2
 
 
+@pytest.mark.full
 def test_the_start_is_never_drawn(exported):
     _, model, tokenizer, _ = exported
     torch.manual_seed(0)

@@ -1,12 +1,15 @@
 """A run on molecules is told how many of its samples are molecules; a run on texts is not."""
 
 import numpy as np
+import pytest
 import tiny
 
 from likewise.report.molecules import molecules
 from likewise.runs.run import Run
 from likewise.verbs.evaluate import evaluate
 from likewise.verbs.train import train
+
+pytestmark = pytest.mark.full
 
 
 def run_on(folder, count):

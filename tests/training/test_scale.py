@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.full
+
 
 def test_billions_of_parameters_are_shared_by_1024_processes():
     root = Path(__file__).parents[2]

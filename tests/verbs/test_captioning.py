@@ -15,6 +15,8 @@ from likewise.runs.run import Run
 from likewise.verbs.evaluate import evaluate
 from likewise.verbs.train import train
 
+pytestmark = pytest.mark.full
+
 COLOURS = {"red": (220, 40, 30), "green": (40, 190, 60), "blue": (40, 60, 220), "black": (10, 10, 10)}
 SMALL = {
     "backbone.width": 32, "backbone.depth": 1, "training.batch": 32, "training.threads": 1, "training.lr": 0.01,
