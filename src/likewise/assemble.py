@@ -1,4 +1,4 @@
-"""Family, backbone and spaces to a model, or one plain refusal that says what would fit."""
+"""Builds a model from family, backbone and spaces, or refuses in one sentence that names what would fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One experiment, whole: what is learned from which data, by which family and backbone, and how it is trained.
+"""The settings of one experiment: data, target, conditions, family, backbone and training.
 
 Strict both ways: an unknown key is an error that names the nearest one, and what is written to `experiment.toml`
 has every default spelled out.

@@ -1,4 +1,4 @@
-"""What is said to a user, so that each interface can word it: settings and commands are named, never spelt.
+"""Errors that name settings and commands as objects, so that each interface spells them in its own way.
 
 Python says `given="label"`, the command line `--given label`: the code below `cli/` says `Setting("given", "label")`.
 As plain text, which is all that a Python user sees, everything here reads as Python.

@@ -1,1 +1,1 @@
-"""Explaining a run: one file for each question that can be put to a model, and the page that holds the answers."""
+"""Explanations of a run: one file for each section of the page, and the page itself."""

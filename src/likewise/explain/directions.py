@@ -1,4 +1,4 @@
-"""Directions of the latent that tell items with a property from those without: how well, and what they do.
+"""Latent directions that separate items with a property from those without: accuracy and effect.
 
 A logistic regression from latents of training items; that it is right about held-out items says that the latent holds
 the property, and that items which are moved along it gain or lose it, that the decoder uses it. Both are needed: Alain

@@ -1,4 +1,4 @@
-"""Which training items the latent holds for alike, beside those that look alike without any model."""
+"""Nearest training items by latent, beside those that are nearest by plain features."""
 
 from __future__ import annotations
 

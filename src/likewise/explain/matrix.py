@@ -1,4 +1,4 @@
-"""A table of weights as inline SVG, a name to each line and column."""
+"""A matrix of weights as inline SVG, with names of rows and columns."""
 
 from __future__ import annotations
 

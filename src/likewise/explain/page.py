@@ -1,4 +1,4 @@
-"""The page of an explanation, `explain.html`, which needs nothing from outside of itself, and `explain.json` beside it.
+"""Writes `explain.html`, a page without external files, and `explain.json`.
 
 explain.json, schema 1:
 

@@ -1,4 +1,4 @@
-"""A run that is asked questions: what is explained, drawing again with the same noise, and how far a value moved."""
+"""The inputs of all explanations: the explained items, repeated sampling with the same noise, and distances."""
 
 from __future__ import annotations
 

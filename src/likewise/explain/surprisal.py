@@ -1,4 +1,4 @@
-"""Held-out texts coloured by what the model expected: a page to read, `surprisal.html`, and `surprisal.json` beside it.
+"""Held-out texts coloured by surprisal: writes `surprisal.html` and `surprisal.json`.
 
 Surprisal: Shannon (1951); -log2 p of a token given those before it. The sections of surprisal.json have `items`: name,
 given, bits (in all, the end among them), bits_per_byte, and tokens: (piece, bits).

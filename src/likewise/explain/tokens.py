@@ -1,4 +1,4 @@
-"""How expected each token is, and where the network looks as it predicts it.
+"""The surprisal of each token, and the attention of the network that predicts it.
 
 Surprisal: Shannon (1951); -log2 p of a token given those before it. Attention weights as they are, averaged over blocks
 and heads; what they do not say: Jain and Wallace, "Attention is not explanation" (2019).

@@ -1,4 +1,4 @@
-"""Which training items lie nearest to each item: where it may have come from, and whether it is a copy."""
+"""The training items nearest to each item, which show copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text must match while it is drawn: a regular expression or a JSON schema, by `llguidance`."""
+"""Constrained decoding of texts by a regular expression or a JSON schema, with `llguidance`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items that go on beyond what is learned of each: window after window, each beginning with the end of the last.
+"""Samples longer than the training items, in overlapping windows.
 
 What a window shares with the one before it is kept as it is while the rest is drawn (`families.editing`), so that it
 fits; it is half of a window. What is further back is not seen.

@@ -1,4 +1,4 @@
-"""Which samples of several requests are computed in one batch, so that each has the bits it has alone."""
+"""Pools samples of several requests into batches without changing their bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was drawn: values with their seed, conditions and provenance, that show and save themselves."""
+"""Samples: values with seed, conditions and provenance, which display and save themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text told as it is drawn: whole characters only, and never what a stop will take away again."""
+"""Streaming of a text while it is drawn: complete characters only, and no text that a stop may remove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explain: put every question to a run that it can answer, about some of its samples or an item of the user's own."""
+"""Explain: run every applicable explanation on samples of a run or on an item of the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as Python users hold it: `likewise.train` and `likewise.load` return one, and the verbs are its methods."""
+"""The run object of the Python interface, returned by `likewise.train` and `likewise.load`; verbs are its methods."""
 
 from __future__ import annotations
 
