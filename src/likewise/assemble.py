@@ -9,7 +9,7 @@ from likewise.spaces import Condition, Continuous, Space, Unfit
 
 
 def unfit(target: Space, family: Family, backbone: Backbone, condition: Condition | None = None) -> str | None:
-    """Why the parts do not work together, as a clause; None if they do."""
+    """The reason why the parts cannot be combined, as a clause; None if they can."""
     roles = family.roles(target)
     if isinstance(roles, str):
         return roles
@@ -22,7 +22,7 @@ def unfit(target: Space, family: Family, backbone: Backbone, condition: Conditio
 
 
 def _unfit_lengths(target: Space, family: Family, backbone: Backbone) -> str | None:
-    """Why the parts cannot learn items that have lengths of their own, as a clause; None if they can, or need not."""
+    """The reason why the parts cannot learn items of different lengths, as a clause; None if they can or need not."""
     if not isinstance(target, Continuous) or not target.ragged:
         return None
     parts: list[tuple[str, Family | Backbone]] = [("family", family), ("backbone", backbone)]
@@ -45,7 +45,7 @@ def fitting(target: Space, condition: Condition | None = None) -> list[tuple[str
 
 
 def assemble(target: Space, condition: Condition, family: Family, backbone: Backbone) -> Model:
-    """The untrained model. Raises Unfit."""
+    """Build the untrained model. Raises Unfit, with the pairs that fit, if the parts cannot be combined."""
     if why := unfit(target, family, backbone, condition):
         pairs = ", ".join(f"{f} with {b}" for f, b in fitting(target, condition))
         raise Unfit(why, fix=f"what fits {target}: {pairs or 'nothing yet'}")

@@ -1,12 +1,12 @@
-"""Names to classes: the only place where a word becomes a class. Nothing is imported until it is asked for.
+"""The catalog maps names of parts to classes; no other file does. A class is imported when it is first loaded.
 
-Adding a part to likewise is one file and one line here. A part of another package is added by that package, as an entry
-point of the group "likewise.plugins" whose name is the kind and the name of the part:
+A new part of likewise needs one file and one line here. Another package adds a part with an entry point of the group
+"likewise.plugins"; the name of the entry point is KIND.NAME:
 
     [project.entry-points."likewise.plugins"]
     "backbone.wavelet" = "my_package.wavelet:Wavelet"
 
-A part that exists in this process only (a class of a script or a notebook) is added by `register`.
+`register` adds a part to this process only (a class of a script or a notebook).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 GROUP = "likewise.plugins"
 _OWN = "likewise"
 
-#: files <-> values, and how people see values; in the order in which they are asked which files of a folder are theirs
-#: (a GIF can be a clip, or else a picture)
+#: conversion of files to values and display of values, in the order in which they may claim the files of a folder
+#: (a GIF is a clip if video accepts it, else a picture)
 MODALITIES = {
     "video": ("likewise.modalities.video:Video", "short clips without sound"),
     "image": ("likewise.modalities.image:Image", "pictures: .png, .jpg, .webp and other files that Pillow reads"),
@@ -36,7 +36,7 @@ MODALITIES = {
     "sentence": ("likewise.modalities.sentence:Sentence", "the meaning of a text, as a condition only"),
 }
 
-#: values <-> tensors: an encoding of a modality is called MODALITY.NAME, its most natural first
+#: conversion between values and tensors, by MODALITY.NAME; the default encoding of a modality is first
 ENCODINGS = {
     "image.pixels": ("likewise.modalities.image_pixels:ImagePixels", "numbers, one for each channel of a pixel"),
     "image.patches": ("likewise.modalities.image_patches:ImagePatches", "tokens, one for each patch of pixels"),
@@ -58,10 +58,10 @@ ENCODINGS = {
     "any.codes": ("likewise.modalities.latents:Codes", "tokens that a trained codec finds"),
     "any.latents": ("likewise.modalities.latents:Latents", "numbers that a trained autoencoder finds"),
 }
-#: in the name of an encoding, any modality: values are seen through a trained autoencoder
+#: stands for any modality in the name of an encoding that uses a trained autoencoder
 ANY = "any"
 
-#: recipes of sizes that build networks
+#: settings classes that build networks
 BACKBONES = {
     "mlp": ("likewise.backbones.mlp:MLP", "fully connected layers"),
     "conv": ("likewise.backbones.conv:Conv", "residual convolutions at several resolutions"),
@@ -75,7 +75,7 @@ BACKBONES = {
     "none": ("likewise.backbones.none:NoBackbone", "no network, for baselines"),
 }
 
-#: ways to learn a distribution and to draw from it
+#: methods that learn a distribution and sample from it
 FAMILIES = {
     "vae": ("likewise.families.vae:VAE", "variational autoencoder"),
     "gan": ("likewise.families.gan:GAN", "generative adversarial network"),
@@ -89,7 +89,7 @@ FAMILIES = {
     "ngram": ("likewise.families.baselines:NGram", "baseline: a Kneser-Ney n-gram model of tokens"),
 }
 
-#: ways to compare samples with real data, in the order of the report
+#: metrics that compare samples with real data, in the order of the report
 METRICS = {
     "kernel": ("likewise.metrics.frechet:Kernel", "the kernel distance of features (KID)"),
     "neighbours": ("likewise.metrics.neighbours:Neighbours", "precision, recall, density and coverage of features"),
@@ -100,7 +100,7 @@ METRICS = {
     "quality": ("likewise.metrics.quality:Quality", "shapes of columns and trends of pairs, as SDMetrics has them"),
 }
 
-#: how the files of a path become records, in the order in which they are tried
+#: layouts, which read the files of a path as records, in the order in which they are tried
 LAYOUTS = {
     "metadata": ("likewise.data.layouts.metadata:Metadata", "pictures or clips with metadata.jsonl or metadata.csv"),
     "files": ("likewise.data.layouts.files:ValueFiles", "a folder of pictures or clips, or of folders of classes"),
@@ -129,7 +129,7 @@ _LISTED: dict[str, dict[str, tuple[str, str]]] = {
 
 
 class Source(NamedTuple):
-    """Where a part comes from. package: the distribution's name, empty for a class registered in this process."""
+    """The origin of a part. package: the name of the distribution; empty for a class registered in this process."""
 
     package: str
     version: str
@@ -141,22 +141,22 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A part that can be asked for by name."""
+    """A part that can be loaded by name."""
 
     kind: str
     name: str
     summary: str
     source: Source
-    #: the class, where it is registered in this process
+    #: the class, if it was registered in this process
     loaded: Any = None
 
     @property
     def own(self) -> bool:
-        """Whether it is one of likewise's own."""
+        """Whether the part belongs to likewise itself."""
         return self.source.package == _OWN
 
     def load(self) -> Any:
-        """The class. Raises ValueError of one line if another package's part cannot be imported."""
+        """Import the class. Raises ValueError with one line if a part of another package cannot be imported."""
         if self.loaded is not None:
             return self.loaded
         module, _, attribute = self.source.part.partition(":")
@@ -178,7 +178,7 @@ _registered: dict[tuple[str, str], Part] = {}
 
 @cache
 def _of_packages() -> tuple[Part, ...]:
-    """The parts that installed packages add, in the order of their packages' names; nothing of them is imported."""
+    """The parts that installed packages add, sorted by package and name, without importing them."""
     return tuple(sorted(map(_part, entry_points(group=GROUP)), key=lambda part: (part.source.package, part.name)))
 
 
@@ -197,17 +197,17 @@ def _candidates(kind: str) -> Iterable[Part]:
 
 
 def kinds() -> list[str]:
-    """The kinds of part."""
+    """The kinds of parts: "modality", "encoding", "backbone", ..."""
     return list(_LISTED)
 
 
 def names(kind: str) -> list[str]:
-    """The names of a kind ("modality", "encoding", "backbone", "family", ...): likewise's own first."""
+    """The names of all parts of a kind ("modality", "encoding", ...); those of likewise itself come first."""
     return list(dict.fromkeys(part.name for part in _candidates(kind)))
 
 
 def summaries(kind: str) -> dict[str, str]:
-    """What each part of a kind is, in a few words, by name. Nothing is imported for it."""
+    """One-line descriptions of the parts of a kind, by name, without importing them."""
     found: dict[str, str] = {}
     for part in _candidates(kind):
         found.setdefault(part.name, part.summary)
@@ -217,7 +217,7 @@ def summaries(kind: str) -> dict[str, str]:
 def part(kind: str, name: object) -> Part:
     """The part called `name`.
 
-    Raises ValueError that names the nearest match, or the packages of which two have a part of this name.
+    Raises ValueError if there is none (names the nearest match), or if two packages have a part of this name.
     """
     found = [each for each in _candidates(kind) if each.name == name]
     if not found:
@@ -239,7 +239,7 @@ def part(kind: str, name: object) -> Part:
 
 
 def encodings(modality: str) -> list[str]:
-    """The names of a modality's encodings, the most natural first."""
+    """The names of a modality's encodings, the default first."""
     split = (name.partition(".") for name in names("encoding"))
     return [name for owner, _, name in split if owner == modality]
 
@@ -247,15 +247,15 @@ def encodings(modality: str) -> list[str]:
 def find(kind: str, name: object) -> Any:
     """The class called `name`: a Modality, an Encoding, or the settings class of a Backbone or Family.
 
-    Raises ValueError as `part` does, and where another package's part cannot be imported.
+    Raises ValueError as `part` does, and if a part of another package cannot be imported.
     """
     return part(kind, name).load()
 
 
 def register(kind: str, name: str, cls: type) -> None:
-    """Make a class known by name in this process. A class that is already known by this name may be given again.
+    """Register a class under a name in this process. Registering the same class again is allowed.
 
-    So may a later definition of the same class, as a notebook makes one. Raises ValueError if the name is taken.
+    A later definition of the same class, as in a notebook, replaces it. Raises ValueError if the name is taken.
     """
     if kind not in _LISTED:
         raise ValueError(f"no kind of part is called {kind!r}; choose from {', '.join(_LISTED)}")
@@ -274,9 +274,9 @@ def register(kind: str, name: str, cls: type) -> None:
 
 
 def others(used: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
-    """The parts among `used`, pairs of kind and name, that are not likewise's own: where each is from.
+    """The origin of each part among `used` (pairs of kind and name) that does not belong to likewise itself.
 
-    A run keeps this, so that whoever opens it elsewhere learns what is missing: see `missing`.
+    A run stores this, so that `missing` can name the package when the run is opened elsewhere.
     """
     found = {}
     for kind, name in used:
@@ -292,7 +292,10 @@ def others(used: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
 
 
 def missing(used: Iterable[tuple[str, str]], known: Callable[[], dict[str, dict[str, str]]]) -> str | None:
-    """What a run needs and is not there, as a clause; None if all is there. known: gives what `others` gave."""
+    """The first missing part of `used` with a known origin, as a clause; None if there is none.
+
+    known: returns the result of `others` that the run stored; called only if a part is missing.
+    """
     for kind, name in used:
         if name in names(kind):
             continue

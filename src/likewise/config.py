@@ -1,7 +1,7 @@
 """The settings of one experiment: data, target, conditions, family, backbone and training.
 
-Strict both ways: an unknown key is an error that names the nearest one, and what is written to `experiment.toml`
-has every default spelled out.
+Reading and writing are strict: an unknown key is an error that names the nearest known key, and `experiment.toml` holds
+every setting, defaults included.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Data(BaseModel):
 
 
 class Training(BaseModel):
-    """How the loop trains. Either `steps` or `minutes` says how long; `steps` wins."""
+    """Settings of the training loop. The length is `steps` if given, else `minutes`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -121,7 +121,7 @@ class Training(BaseModel):
 
 
 class Experiment(BaseModel):
-    """The resolved plan of a run; `experiment.toml` is this, written out."""
+    """The resolved plan of a run, as stored in `experiment.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -160,7 +160,7 @@ class Experiment(BaseModel):
         return parts_of(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, every default written out, nothing that is None."""
+        """All settings as plain values, defaults included; settings that are None are left out."""
         return json.loads(json.dumps(_without_none(_dump(self))))
 
 
@@ -177,7 +177,7 @@ def parts_of(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _named(kind: str, key: str, value: Any) -> Any:
-    """The settings object a mapping describes, its class named by value[key]."""
+    """The settings object that a mapping describes; value[key] names its class."""
     if not isinstance(value, Mapping):
         return value
     found = catalog.find(kind, value.get(key))
@@ -186,9 +186,9 @@ def _named(kind: str, key: str, value: Any) -> Any:
 
 
 def add_part(part: Any) -> str:
-    """Make a part, or its class, known by its name in this process; returns the name. See `catalog.register`.
+    """Register a part, or its class, under its name in this process; returns the name. See `catalog.register`.
 
-    Raises ValueError if it is no part, or if another part has its name.
+    Raises ValueError if it is not a part, or if another part has the same name.
     """
     cls = part if isinstance(part, type) else type(part)
     kind, field = getattr(cls, "part_kind", None), getattr(cls, "model_fields", {}).get("name")
@@ -203,9 +203,9 @@ def add_part(part: Any) -> str:
 
 
 def spelled_out(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What `train` was asked for, with parts that were given as objects replaced by their names and settings.
+    """The options of `train`, with parts given as objects replaced by their names and settings.
 
-    Settings in `set_` come after those of an object.
+    Settings in `set_` override those of an object.
     """
     out, settings = dict(options), {}
     for key in ("as_", "family", "backbone"):
@@ -221,7 +221,7 @@ def spelled_out(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dump(value: Any) -> Any:
-    """Like model_dump, but of what the fields hold rather than of what they are declared to hold."""
+    """Like model_dump, but by the actual types of the values instead of the declared types of the fields."""
     if isinstance(value, BaseModel):
         return {name: _dump(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, Mapping):
@@ -237,7 +237,7 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-#: settings that had another name in earlier versions, which run folders, presets and samples of these versions hold
+#: former names of settings, which run folders, presets and samples of earlier versions still contain
 RENAMED = {
     "data.held_out": "val_fraction",
     "training.clip": "grad_clip",
@@ -255,7 +255,7 @@ RENAMED = {
 def current_names(plan: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """`plan` with former setting names (`RENAMED`) replaced by today's. Raises ValueError if both are given.
 
-    prefix: where in an experiment the settings stand, with its dot: "family.sampling." for those of sampling.
+    prefix: the path of the settings in an experiment, with a final dot: "family.sampling." for those of sampling.
     """
     found: dict[str, Any] = {}
     for key, value in plan.items():
@@ -267,7 +267,7 @@ def current_names(plan: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """The value of `--set key=value`, read as TOML where it is TOML, else as the word itself."""
+    """The value of `--set key=value`: parsed as TOML if it is valid TOML, else the text itself."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -275,7 +275,7 @@ def parse_value(text: str) -> Any:
 
 
 def set_key(plan: dict[str, Any], dotted: str, value: Any) -> None:
-    """plan["training"]["lr"] = value, for dotted = "training.lr"."""
+    """Set plan["training"]["lr"] = value, for dotted = "training.lr". Raises UserError if a parent is not a mapping."""
     *parents, last = dotted.split(".")
     for parent in parents:
         plan = plan.setdefault(parent, {})
@@ -285,7 +285,7 @@ def set_key(plan: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def validate(plan: Mapping[str, Any]) -> Experiment:
-    """The experiment a plan describes. Raises ValueError of one line that names key, value and fix."""
+    """The experiment that a plan describes. Raises ValueError with one line that names key, value and fix."""
     plan = current_names(plan)
     try:
         return Experiment.model_validate(plan)
@@ -294,7 +294,7 @@ def validate(plan: Mapping[str, Any]) -> Experiment:
 
 
 def explain(error: ValidationError, root: type[BaseModel], plan: Mapping[str, Any] | None = None) -> str:
-    """The first complaint of `error` as one line: the key, what is wrong with it, and the nearest known key."""
+    """The first problem in `error` as one line: the key, the problem, and the nearest known key."""
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     message = first["msg"].removeprefix("Value error, ")
@@ -311,7 +311,7 @@ def explain(error: ValidationError, root: type[BaseModel], plan: Mapping[str, An
 
 
 def _keys_at(root: type[BaseModel], where: list[str], plan: Mapping[str, Any]) -> list[str]:
-    """The keys known at a place of the plan, following `name` and `modality` to the class that holds there."""
+    """The known keys at a path of the plan; `name` and `modality` select the settings class."""
     holder: Any = root
     for part in where:
         plan = plan.get(part, {}) if isinstance(plan, Mapping) else {}

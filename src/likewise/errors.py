@@ -1,7 +1,7 @@
 """Errors that name settings and commands as objects, so that each interface spells them in its own way.
 
-Python says `given="label"`, the command line `--given label`: the code below `cli/` says `Setting("given", "label")`.
-As plain text, which is all that a Python user sees, everything here reads as Python.
+Python spells a setting `given="label"`, the command line `--given label`; code outside `cli/` uses
+`Setting("given", "label")`. `str` of each class gives the Python spelling.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 class Setting:
     """A setting that a message names.
 
-    name: as Python spells it ("given", "from_image"), with a dot where it is of a part ("training.lr"). value: what it
-    is, or a word for what it may be ("FILE"); None for the setting as such.
+    name: its name in Python ("given", "from_image"), with a dot for settings of a part ("training.lr"). value: its
+    value or a placeholder ("FILE"); None if the message names the setting only.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Setting:
 
 
 class Command:
-    """A call that a message advises: a verb, what it is given, and its settings, in their order."""
+    """A call that a message recommends: a verb, its arguments, and its settings in order."""
 
     def __init__(self, verb: str, *arguments: object, **settings: object) -> None:
         self.verb, self.arguments = verb, arguments
@@ -39,12 +39,12 @@ class Command:
 
 
 Part = str | Setting | Command
-#: how an interface spells a setting or a command
+#: a function that spells a setting or a command for one interface
 Wording = Callable[[Setting | Command], str]
 
 
 class Message(str):
-    """Text for a user, in parts. As a `str` it has Python's wording; `worded` gives another interface's."""
+    """Text for a user, made of parts. As a `str` it has Python's spelling; `worded` gives another interface's."""
 
     parts: tuple[Part, ...]
 
@@ -64,7 +64,7 @@ class Message(str):
 
 
 def joined(separator: str, texts: Iterable[str]) -> Message:
-    """What `separator.join` gives, with the parts of messages kept."""
+    """Like `separator.join(texts)`, but keeps the parts of messages."""
     parts: list[Part] = []
     for text in texts:
         parts += [separator, text] if parts else [text]
@@ -72,20 +72,20 @@ def joined(separator: str, texts: Iterable[str]) -> Message:
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says, with its parts where it has any."""
+    """The message of an error; a `Message` for a UserError."""
     return error.message if isinstance(error, UserError) else str(error)
 
 
 def worded(text: str, wording: Wording) -> str:
-    """A text in an interface's wording; plain text is as it is."""
+    """The text in the spelling of an interface; plain text is unchanged."""
     return text.worded(wording) if isinstance(text, Message) else str(text)
 
 
 class UserError(ValueError):
     """A request that cannot be met. One line: the setting, what is wrong with it, and the fix.
 
-    what: "at least one sample". setting: its name and value; None where no one setting is at fault. fix: what to do
-    instead. str(error) has Python's wording; `error.message` can be worded otherwise.
+    what: the problem, such as "at least one sample". setting: the setting at fault; None if there is no single one.
+    fix: the remedy. str(error) is in Python's spelling; `error.message` can be worded for another interface.
     """
 
     def __init__(self, what: str, *, setting: str | Setting | None = None, value: object = None, fix: str = "") -> None:
