@@ -1,4 +1,4 @@
-"""A contact sheet: samples in rows, under each row what it was drawn for, as one PNG."""
+"""A contact sheet: one PNG of samples in rows, each row with its condition as a caption."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from likewise.errors import Message, Setting, UserError
 from likewise.modalities.encoding import Encoding
 from likewise.sampling.samples import Samples
 
-#: pixels of a cell's longer side at least, of a caption's letters, and around cells
+#: in pixels: the least longer side of a cell, the size of captions, and the gap between cells
 _CELL, _LETTERS, _GAP = 96, 14, 6
-#: lines that a caption has at most
+#: largest number of lines of a caption
 _LINES = 3
-#: where systems keep fonts; what those are called that have the letters of Europe, and of China, Japan and Korea
+#: folders of system fonts, and names of fonts with European and with Chinese, Japanese and Korean characters
 _FOLDERS = (
     "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts", "/System/Library/Fonts",
     "/Library/Fonts", "~/Library/Fonts", "C:/Windows/Fonts",
@@ -41,11 +41,11 @@ Face = ImageFont.FreeTypeFont
 
 
 def write_sheet(drawn: Samples, conditions: Mapping[str, Encoding], path: Path, font: str | None = None) -> str:
-    """Write the sheet of samples; returns what is to be said of its letters, "" if all is well.
+    """Write the sheet of samples; returns a note on characters that no font has, "" if there are none.
 
-    Of a clip its middle frame is shown. Samples that were given the same stand in one row. Given pictures and palettes
-    are drawn at its left, given words under it. font: a file whose letters are tried first; then Pillow's own, then
-    those of the system.
+    Samples with equal conditions share a row. Given pictures and palettes are drawn at its left, given words under it.
+    A clip is shown by its middle frame. font: a font file that is tried first, before Pillow's own and those of the
+    system. Raises UserError if the run draws no pictures or the font cannot be read.
     """
     pictures = [drawn.modality.still(value) for value in drawn.values] if drawn.modality.suffix else []
     drawn_pictures = [picture for picture in pictures if picture is not None]
@@ -64,12 +64,12 @@ def write_sheet(drawn: Samples, conditions: Mapping[str, Encoding], path: Path, 
 def _picture(
     drawn: Samples, stills: Sequence[PILImage.Image], conditions: Mapping[str, Encoding], letters: Letters
 ) -> PILImage.Image:
-    """stills: a picture of each sample."""
+    """Draw the sheet. stills: a picture of each sample."""
     alike: dict[str, list[int]] = {}  # in the order in which each was first given
     for i, given in enumerate(drawn.given):
         alike.setdefault(json.dumps(given, sort_keys=True), []).append(i)
     rows = list(alike.values())
-    if not any(drawn.given):  # nothing is said of any: a square
+    if not any(drawn.given):  # unconditional samples: a square grid
         count = max(1, round(len(drawn) ** 0.5))
         rows = [list(range(len(drawn)))[i : i + count] for i in range(0, len(drawn), count)]
     wide, high = stills[0].size
@@ -97,7 +97,7 @@ def _picture(
 
 
 def _shown(given: Mapping[str, Any], conditions: Mapping[str, Encoding]) -> tuple[list[PILImage.Image], str]:
-    """What was given, as pictures where it is one, and as words."""
+    """The given values that can be shown as pictures, and the others as text."""
     pictures, words = [], []
     for name, value in given.items():
         if value is None:
@@ -121,10 +121,10 @@ def _paste(sheet: PILImage.Image, value: PILImage.Image, at: tuple[int, int], ce
 
 
 class Letters:
-    """Text in whichever fonts have its letters."""
+    """Draws text with a fallback font for characters that the first font lacks."""
 
     def __init__(self, font: str | None = None) -> None:
-        """font: the file of the font that is tried first. Raises ValueError if it is none."""
+        """font: the font file that is tried first. Raises UserError if it cannot be read."""
         own = ImageFont.load_default(_LETTERS)
         assert isinstance(own, Face)  # Pillow is built with FreeType in every wheel
         self.faces: list[Face] = [own]
@@ -138,7 +138,7 @@ class Letters:
         self.height = round(_LETTERS * 1.4)
 
     def face(self, letter: str) -> Face:
-        """The first font that has the letter; the first of all, which draws a box, if none has."""
+        """The first font with this character; if there is none, the first font, which draws a box."""
         for face in self.faces:
             if has(face, letter):
                 return face
@@ -148,7 +148,7 @@ class Letters:
             file = self._others.pop(0)
             try:
                 face = ImageFont.truetype(file, _LETTERS)
-            except OSError:  # a font of the system that FreeType does not read is none
+            except OSError:  # skip system fonts that FreeType cannot read
                 continue
             self.faces.append(face)
             if has(face, letter):
@@ -157,7 +157,7 @@ class Letters:
         return self.faces[0]
 
     def runs(self, text: str) -> list[tuple[Face, str]]:
-        """The text in pieces, each of one font."""
+        """The text in pieces of one font each."""
         return [(face, "".join(t for _, t in group)) for face, group in
                 groupby(((self.face(t), t) for t in text), lambda pair: pair[0])]  # fmt: skip
 
@@ -165,7 +165,7 @@ class Letters:
         return sum(face.getlength(part) for face, part in self.runs(text))
 
     def wrapped(self, text: str, width: int) -> list[str]:
-        """Lines no wider than `width` pixels, at most `_LINES`; words are kept whole where there are spaces."""
+        """At most `_LINES` lines of at most `width` pixels, broken at spaces where possible."""
         lines, line = [], ""
         for word in re.findall(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]|\S+\s*|\s+", text.strip()):
             for piece in [word] if self.length(word.rstrip()) <= width else list(word):
@@ -195,7 +195,7 @@ class Letters:
 
 @cache
 def _box(face: Face) -> tuple[Any, bytes]:
-    """What a font draws for a letter it does not have."""
+    """The size and bitmap that a font draws for a missing character."""
     return _drawn(face, "\U0010fffe")
 
 
@@ -205,14 +205,14 @@ def _drawn(face: Face, letter: str) -> tuple[Any, bytes]:
 
 
 def has(face: Face, letter: str) -> bool:
-    """Whether a font has a letter; what takes no room needs none."""
+    """Whether a font has a character. Spaces, joiners and variation selectors need no glyph."""
     if letter.isspace() or letter in "\u200d\ufe0e\ufe0f":
         return True
     return _drawn(face, letter) != _box(face)
 
 
 def system_fonts() -> list[str]:
-    """Files of fonts in this system that are likely to have what Pillow's own has not, in the order to try them."""
+    """Font files of this system with characters that Pillow's own font may lack, in the order to try them."""
     found: list[tuple[bool, bool, str]] = []
     for folder in _FOLDERS:
         for inside, _, names in os.walk(os.path.expanduser(folder)):

@@ -1,6 +1,6 @@
-"""Editing an item of the user's: what is to be made of it, read from files, and kept whole in each sample's provenance.
+"""Editing requests: an item of the user and a mask, read from files and stored in the provenance of each sample.
 
-How it is done is the family's (see `families.editing`).
+The family carries the edit out (see `families.editing`).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from likewise.modalities.base import BadValue
 from likewise.modalities.encoding import Encoding
 from likewise.spaces import Continuous
 
-#: how much is drawn anew where nobody says: of a whole item, and of the part that is not kept
+#: default strengths, without and with a mask of positions to keep
 _STRENGTH, _STRENGTH_BESIDE = 0.6, 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What a user asks for.
+    """An edit that a user requests.
 
-    item: the item to edit, packed as its encoding does, shape (*any). keep: True where it stays as it is, with the
-    shape of its positions; None if nowhere. strength: how much is drawn anew, in [0, 1].
+    item: the item, packed by its encoding, shape (*any). keep: True at positions that stay unchanged, with the shape of
+    the positions; None if there are none. strength: share of the item that is sampled anew, in [0, 1].
     """
 
     item: NDArray[Any]
@@ -41,7 +41,10 @@ class Edit:
 
     @classmethod
     def read(cls, encoding: Encoding, item: str | None, keep: str | None, strength: float | None) -> Edit | None:
-        """What the words of a command line ask for: files, and a number; None if nothing."""
+        """The edit that a user describes by files and a number; None without an item.
+
+        Raises UserError or ValueError if a setting or a file is wrong.
+        """
         if item is None:
             if keep is not None:
                 raise UserError(
@@ -71,7 +74,7 @@ class Edit:
         return cls(packed.take(np.zeros(1, np.int64))[0], _of(keep, modality.read_mask) if keep else None, strength)
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in a provenance: all that is needed to do it again, without the user's files."""
+        """The edit for the provenance; sufficient to repeat it without the user's files."""
         found: dict[str, Any] = {"item": _to_text(self.item), "strength": self.strength}
         if self.keep is not None:
             found["keep"] = _to_text(self.keep)
@@ -84,7 +87,7 @@ class Edit:
         return cls(_from_text(asked["item"]), _from_text(asked["keep"]) if "keep" in asked else None, asked["strength"])
 
     def batch(self, encoding: Encoding, count: int, device: torch.device) -> Edited:
-        """What `Model.sample` is given for `count` items."""
+        """The argument `edited` of `Model.sample`, for `count` items. Raises UserError if a mask cannot be used."""
         start = encoding.encode(self.item[None]).to(device)
         keep: Tensor | None = None
         if self.keep is not None:
@@ -99,7 +102,7 @@ class Edit:
 
 
 def _of(file: str, read: Any) -> Any:
-    """What `read` makes of a user's file. Raises ValueError that names it."""
+    """read(file). Raises ValueError that names the file."""
     path = Path(file)
     if not path.is_file():
         raise ValueError(f"{file}: there is no such file")
@@ -110,7 +113,7 @@ def _of(file: str, read: Any) -> Any:
 
 
 def _to_text(values: NDArray[Any]) -> dict[str, Any]:
-    """Numbers as text: their bytes, compressed, in base 64."""
+    """An array for JSON: its bytes, compressed, in base 64."""
     packed = base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode()
     return {"shape": list(values.shape), "type": values.dtype.str, "zlib": packed}
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from likewise.errors import Message, Setting, UserError
 
-#: between the parts of JSON at most one space: with no bound, a model that knows no JSON would write spaces only
+#: at most one space between the parts of JSON; without a limit, a weak model could write spaces forever
 _WHITESPACE = " ?"
 
 
 class Grammar:
-    """A pattern over a run's tokens."""
+    """A regular expression or JSON schema, compiled for the tokens of a run."""
 
     def __init__(
         self,
@@ -27,9 +27,10 @@ class Grammar:
         regex: str | None = None,
         json_schema: Any = None,
     ) -> None:
-        """pieces: what each token writes, by number; nothing, if it is `end` or no text. tokenize: as the run does.
+        """pieces: the bytes of each token, by number; empty for `end` and for tokens without text. tokenize: the run's
+        tokenizer. end: the number of the end token.
 
-        Raises ValueError for a pattern that is none.
+        Raises UserError for an invalid pattern, or if llguidance is not installed.
         """
         try:
             from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
@@ -60,7 +61,7 @@ class Grammar:
 
 
 class Matching:
-    """How far the items of one batch have come. A matcher that cannot go on allows the end only."""
+    """The state of the grammar for each item of a batch. A matcher without any allowed token allows the end."""
 
     def __init__(self, grammar: Grammar, matchers: list[Any]) -> None:
         self._grammar, self._matchers = grammar, matchers
@@ -71,7 +72,7 @@ class Matching:
         self._matchers[i].consume_token(token)
 
     def mask(self, over: Sequence[bool]) -> Tensor:
-        """True where a token may come next, shape (B, V). over: which items nobody asks about any more."""
+        """True where a token is allowed next, shape (B, V). over: True for items that have ended."""
         from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
         size = self._grammar.vocabulary
@@ -84,7 +85,7 @@ class Matching:
         return torch.from_numpy(may)
 
     def complete(self, i: int, rest: Sequence[int]) -> bool:
-        """Whether item i is all that is asked for, after the tokens that were not taken yet."""
+        """Whether item i matches the whole pattern, after `rest`, the tokens that were not taken yet."""
         matcher = self._matchers[i]
         for token in rest:
             if matcher.is_stopped():
@@ -94,7 +95,7 @@ class Matching:
 
 
 class _Pieces:
-    """A vocabulary as llguidance asks for it; 0xFF, which is in no UTF-8, marks what is no text."""
+    """A vocabulary in the form that llguidance needs; 0xFF, never part of UTF-8, marks tokens without text."""
 
     bos_token_id = None
 
@@ -105,20 +106,20 @@ class _Pieces:
         self._tokenize = tokenize
 
     def __call__(self, text: str | bytes) -> list[int]:
-        """Where the grammar leaves no choice of text, its own tokens are the only ones that may come."""
+        """Tokenize text that the grammar forces; then only these tokens are allowed."""
         if isinstance(text, bytes):
-            raise TypeError("text, not bytes")  # asked once, to learn that it is so
+            raise TypeError("text, not bytes")  # llguidance tries bytes once, to find out that text is expected
         return self._tokenize(text)
 
 
 def _short(message: str) -> str:
-    """The line of an error that says what is wrong."""
+    """The line of an error message that names the problem."""
     lines = [line.strip() for line in message.strip().splitlines()]
     return next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
 
 
 def read_schema(text: str, name: str) -> Any:
-    """The JSON schema in a file's text. Raises ValueError."""
+    """Parse a JSON schema. name: its file, for the error. Raises ValueError if it is not a JSON object."""
     try:
         schema = json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""A walk between samples: from latent to latent on the sphere they lie on, and back, as a moving picture.
+"""Latent interpolation between samples on a sphere, written as an animation that returns to its start.
 
 White, "Sampling generative networks" (2016).
 """
@@ -20,11 +20,11 @@ from likewise.errors import Message, Setting, UserError
 from likewise.sampling.sampler import Sampler
 from likewise.spaces import Unfit
 
-#: pictures from one sample to the next, and how long each is seen, in milliseconds
+#: frames from one sample to the next, and the duration of a frame in milliseconds
 FRAMES, _EACH = 12, 80
-#: pixels of the longer side that a moving picture has at least
+#: least number of pixels of an animation's longer side
 _SEEN = 192
-#: what Pillow writes, and what needs a library of its own
+#: formats that Pillow writes, and those that need PyAV
 _PILLOW, _FILMS = (".gif", ".webp", ".png"), (".mp4",)
 
 
@@ -32,16 +32,17 @@ def walk(
     sampler: Sampler, out: Path, n: int = 4, seed: int = 0, given: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None, *, tile: bool = False,
 ) -> Path:  # fmt: skip
-    """Write the way from sample 0 of `seed` to 1, to 2, ..., and back to 0. Raises ValueError where there is none.
+    """Write the interpolation from sample 0 of `seed` to 1, to 2, ..., to n - 1, and back to 0. Returns `out`.
 
-    given: one mapping for all of it; without any, what sample 0 would be given.
+    given: one condition for all frames; by default that of sample 0. Raises UserError if the model has no latent or
+    draws no pictures, or if the format is unknown.
     """
     suffix = out.suffix.lower()
     if suffix not in _PILLOW + _FILMS:
         known = ", ".join(_PILLOW + _FILMS)
         raise UserError(f"a moving picture is written as {known}", setting="walk", value=out)
     if suffix in _FILMS:
-        _av(out)  # before anything is drawn
+        _av(out)  # fails before anything is drawn if PyAV is missing
     if n < 2:
         raise UserError(Message("a walk is between two samples at least; ", Setting("n", n)), setting="walk", value=out)
     if "picture" not in sampler.modality.forms:
@@ -63,26 +64,26 @@ def walk(
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
-    """The way from a to b on the sphere, at shares in [0, 1], shape (S,). a, b: (1, *shape). Returns (S, *shape)."""
+    """Spherical interpolation from a to b, shape (1, *shape), at shares in [0, 1], shape (S,). Returns (S, *shape)."""
     length_a, length_b = a.norm(), b.norm()
     cosine = (a * b).sum() / (length_a * length_b).clamp(min=1e-12)
     angle = cosine.clamp(-1, 1).acos()
     share = share.view(-1, *[1] * (a.dim() - 1))
-    if angle < 1e-4 or angle > torch.pi - 1e-4:  # one direction, or opposite ones: no single great circle
+    if angle < 1e-4 or angle > torch.pi - 1e-4:  # equal or opposite directions have no unique great circle
         return a + share * (b - a)
     ways = ((1 - share) * angle).sin() * a / length_a + (share * angle).sin() * b / length_b
     return ways / angle.sin() * torch.lerp(length_a.expand(len(share)), length_b, share.flatten()).view_as(share)
 
 
 def again(file: Path, found: dict[str, Any], sampler: Sampler, out: Path) -> Path:
-    """Walk once more as `found`, the provenance of `file`, says."""
+    """Repeat the interpolation that `found`, the provenance of `file`, describes; returns the new file in `out`."""
     done = out / file.name
     tile = found.get("tile", False)
     return walk(sampler, done, found["walk"]["n"], found["seed"], found["given"], found["settings"], tile=tile)
 
 
 def read_provenance(file: Path) -> dict[str, Any] | None:
-    """What `walk` wrote into a moving picture; None if it is none of its."""
+    """The provenance that `walk` wrote into an animation; None if the file has none."""
     if file.suffix.lower() not in _PILLOW:
         return None
     with PILImage.open(file, formats=["GIF", "WEBP", "PNG"]) as picture:
@@ -102,7 +103,7 @@ def _frames(
     settings: dict[str, Any] | None,
     tile: bool = False,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The pictures, `FRAMES` from each of the n samples to the next, and what all are given."""
+    """The frames, `FRAMES` from each of the n samples to the next, and the condition of all as JSON."""
     asked = given or (sampler.some_given(1, seed)[0] if sampler.conditions else {})
     model, chosen, encoding = sampler.model, sampler.settings(settings), sampler.decoder(settings)
     if tile:
@@ -116,7 +117,7 @@ def _frames(
     z = torch.cat([slerp(ends[[i]], ends[[(i + 1) % n]], shares) for i in range(n)])
     values, block = [], sampler.block()
     for first in range(0, len(z), block):
-        # Blocks are full, as rounding may depend on their size; all frames have the noise of sample 0 beside z.
+        # Blocks are full, as rounding may depend on their size. Beside z, all frames use the noise of sample 0.
         part = z[first : first + block]
         whole = torch.cat((part, part[-1:].expand(block - len(part), *part.shape[1:])))
         same = torch.zeros(block, dtype=torch.long)
@@ -139,7 +140,7 @@ def _write(out: Path, values: Sequence[PILImage.Image], provenance: str) -> None
         return
     options: dict[str, Any] = {"save_all": True, "duration": _EACH, "loop": 0}
     if suffix == ".gif":
-        # A palette of all frames together would be coarse, and without transparency there are no holes in it.
+        # A palette per frame, as one for all frames would be coarse; opaque, as transparency would leave holes.
         frames = [_opaque(v).quantize(256, dither=PILImage.Dither.NONE) for v in frames]
         options["comment"] = provenance.encode()
     elif suffix == ".webp":
@@ -173,7 +174,7 @@ def _film(out: Path, frames: Sequence[PILImage.Image], provenance: str) -> None:
     with av.open(str(out), "w") as film:
         film.metadata["comment"] = provenance
         stream = film.add_stream("libx264", rate=round(1000 / _EACH))
-        # yuv420p, which every player knows, has one colour for two pixels each way
+        # every player supports yuv420p, which halves the resolution of colour: sides must be even
         stream.width, stream.height = (n + n % 2 for n in frames[0].size)
         stream.pix_fmt = "yuv420p"
         for frame in frames:

@@ -1,7 +1,7 @@
 """Samples longer than the training items, in overlapping windows.
 
-What a window shares with the one before it is kept as it is while the rest is drawn (`families.editing`), so that it
-fits; it is half of a window. What is further back is not seen.
+Each window overlaps the previous one by half. The overlap is kept fixed while the rest is sampled (`families.editing`).
+The model does not see earlier windows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from likewise.families.editing import Edited
 def go_on(
     model: Model, x: Tensor, length: int, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling
 ) -> Tensor:
-    """x, shape (B, C, T, ...), on to `length` positions of its first dimension, or cut there; c: of what is drawn."""
+    """Extend x, shape (B, C, T, ...), to `length` positions along T, or cut it there. Returns (B, C, length, ...).
+
+    c: the condition of all windows after the first.
+    """
     window = x.shape[2]
     shared = window // 2
     keep = (torch.arange(window, device=x.device) < shared).view(1, 1, -1, *[1] * (x.dim() - 3))

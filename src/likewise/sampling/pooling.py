@@ -13,8 +13,8 @@ from likewise.families.base import Sampling
 class PooledRow:
     """One sample of a request.
 
-    conditional: whether anything is given in the block that it is drawn in alone. part: names the request and its
-    block; None of a row that only fills a batch up.
+    index: the index of the sample. conditional: whether any row of its own block has a condition. part: identifies the
+    request and its block; None for a row that only fills a batch.
     """
 
     index: int
@@ -26,7 +26,7 @@ class PooledRow:
 
 
 def pools(rows: Sequence[PooledRow], per_row: Set[str]) -> list[list[PooledRow]]:
-    """The rows by what a batch has one value of: whether anything is given, and the settings not in `per_row`."""
+    """Groups of rows that can share a batch: equal `conditional`, and equal settings except those in `per_row`."""
     found: dict[tuple[bool, str], list[PooledRow]] = {}
     for row in rows:
         shared = {name: value for name, value in row.settings.model_dump().items() if name not in per_row}
@@ -35,15 +35,15 @@ def pools(rows: Sequence[PooledRow], per_row: Set[str]) -> list[list[PooledRow]]
 
 
 def in_any_place(rows: Sequence[PooledRow], size: int) -> list[list[PooledRow]]:
-    """Batches of at most `size`, for a model that gives a row the same bits in any of them."""
+    """Batches of at most `size` rows, for a model whose rows have the same bits in any batch."""
     return [list(rows[first : first + size]) for first in range(0, len(rows), size)]
 
 
 def in_their_places(rows: Sequence[PooledRow], size: int) -> list[list[PooledRow]]:
-    """Batches of just `size`, in which each row has the place that it has in its own block.
+    """Batches of exactly `size` rows, in which each row has the same position as in its own block.
 
-    Products of other shapes are rounded otherwise, and those of other places may be. A place that no row needs is
-    filled up by one of the others.
+    Rounding depends on the shape of a batch and may depend on the position in it. Positions that no row needs are
+    filled with a copy of another row.
     """
     batches: list[dict[int, PooledRow]] = []
     for row in rows:

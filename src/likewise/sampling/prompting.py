@@ -1,8 +1,8 @@
-"""Steering a text as it is drawn: how it begins, where it stops, what it must match.
+"""Prompting: sampled texts that begin with a prompt, end at stop texts, and match a grammar.
 
-A prompt's last token may be the start of a longer one ("the " of "the beginning", where the space is part of the next
-word's token). It is therefore drawn again, among the tokens that begin with it (token healing, from guidance by
-Lundberg et al., 2023).
+The last token of a prompt may be a prefix of a longer token (in "the beginning", the space after "the" may belong to
+the token of the next word). It is therefore sampled again, among the tokens that begin with it (token healing, from the
+library guidance by Lundberg et al., 2023).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from likewise.spaces import Tokens
 
 @dataclass(frozen=True)
 class Prompting:
-    """What a user asks of texts. regex, json_schema: what follows the prompt must match, at most one of them."""
+    """Constraints on sampled texts. regex, json_schema: must match the text after the prompt; at most one is given."""
 
     prompt: str = ""
     stop: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Prompting:
         return self.regex is not None or self.json_schema is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """What was asked for, as it stands in a provenance; {} if nothing was."""
+        """The constraints that were given, for the provenance; {} if none."""
         asked = {"prompt": self.prompt, "stop": [*self.stop], "regex": self.regex, "json_schema": self.json_schema}
         return {name: value for name, value in asked.items() if value not in ("", [], None)}
 
@@ -50,16 +50,16 @@ class Prompting:
         return cls(**{**asked, "stop": tuple(asked.get("stop", ()))})
 
     def trim(self, text: str) -> str:
-        """The text up to the first stop behind the prompt."""
+        """The text up to the first stop text after the prompt."""
         found = [at for stop in self.stop if (at := text.find(stop, len(self.prompt))) >= 0]
         return text[: min(found, default=len(text))]
 
 
 class PromptedDecoding:
-    """A steering, made ready for the tokens of a run: what a prompt is in tokens, and the grammar."""
+    """Prompting prepared for the tokens of a run: the tokens of the prompt, and the grammar."""
 
     def __init__(self, prompting: Prompting, encoding: Encoding, space: Tokens, longest: int) -> None:
-        """longest: tokens of a sample at most."""
+        """longest: the largest number of tokens of a sample. Raises UserError if the prompt is too long."""
         assert space.end is not None
         self.prompting, self.end, self.vocabulary = prompting, space.end, space.vocabulary
         self.pieces, self.lead = encoding.token_bytes(), encoding.lead
@@ -75,18 +75,18 @@ class PromptedDecoding:
             self.grammar = Grammar(self.pieces, encoding.tokens_of, self.end, prompting.regex, prompting.json_schema)
         self.healing: Tensor | None = None
         if ids and self.grammar is None:
-            # A grammar says what follows the prompt, byte by byte: no token may be of both.
+            # No healing with a grammar: it constrains the bytes after the prompt, so no token may cross that border.
             last = self.pieces[ids.pop()]
             self.healing = torch.tensor([piece.startswith(last) for piece in self.pieces])
         self.ids = ids
 
     def batch(self, wanted: Sequence[bool], live: Callable[[str], None] | None = None) -> PromptedBatch:
-        """For one batch; the rows that are not wanted end at once. live: told the text of the one wanted row."""
+        """The constraint of one batch. Rows that are not wanted end at once. live: receives the wanted row's text."""
         return PromptedBatch(self, wanted, live)
 
 
 class PromptedBatch:
-    """The constraint (`families.decoding.Constraint`) of one batch, and what `sample` takes beside it."""
+    """The constraint (`families.decoding.Constraint`) of one batch, and the other arguments of `Model.sample`."""
 
     def __init__(self, decoding: PromptedDecoding, wanted: Sequence[bool], live: Callable[[str], None] | None) -> None:
         self.decoding, self.wanted = decoding, wanted
@@ -98,7 +98,7 @@ class PromptedBatch:
         self._only_end = torch.arange(decoding.vocabulary) == decoding.end
 
     def arguments(self, device: torch.device) -> dict[str, Any]:
-        """What `Model.sample` of a steerable model is given."""
+        """Keyword arguments for `Model.sample` of a steerable model."""
         given: dict[str, Any] = {"constraint": self}
         if self.decoding.ids:
             given["prefix"] = torch.tensor(self.decoding.ids, device=device).repeat(len(self.wanted), 1)
@@ -121,7 +121,7 @@ class PromptedBatch:
         return may
 
     def complete(self, x: Tensor) -> list[bool]:
-        """Whether each row is all that the grammar asks for. x: the tokens, shape (B, length)."""
+        """Whether each row matches the whole grammar. x: the tokens, shape (B, length)."""
         if self._matching is None:
             return [True] * len(x)
         seen = self._matching.seen
@@ -141,7 +141,7 @@ class PromptedBatch:
             self._live.token(token)
 
     def _see(self, position: int, tokens: list[int]) -> None:
-        """Take in the tokens of a position: which rows are over now."""
+        """Process the tokens of one position, and mark rows that have ended."""
         decoding = self.decoding
         for i, token in enumerate(tokens):
             if self._over[i]:

@@ -1,4 +1,4 @@
-"""Drawing: a trained model, what decodes its tensors, and a request become samples with their provenance."""
+"""The sampler draws the samples of a request from a trained model, decodes them, and records their provenance."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from likewise.sampling.samples import Samples
 from likewise.sampling.tiling import seamless
 from likewise.spaces import Continuous, Tokens, missing
 
-#: prefixes of sampling settings that are for the autoencoder's decoder, and for how samples are written
+#: prefixes of settings for the autoencoder's decoder, and for the files of samples
 _DECODER, _TARGET = "decoder.", "target."
 Given = dict[str, Any]
 
 
 class HowDrawn(TypedDict, total=False):
-    """The less usual parts of a `SampleRequest`, as keyword arguments of those who build one."""
+    """The optional parts of a `SampleRequest`, as keyword arguments of functions that build one."""
 
     prompting: Prompting
     edit: Edit | None
@@ -46,12 +46,12 @@ class HowDrawn(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """Samples start..start + n - 1 of `seed`, and how they are drawn.
+    """A request for samples start..start + n - 1 of `seed`.
 
     given: one mapping from field to value for all samples, or a list with one for each; a field left out is not
-    conditioned on. settings: of the family's sampling, such as {"steps": 8}, of an autoencoder's, such as
-    {"decoder.temperature": 0.5}, and of how samples are written, such as {"target.quality": 90}. live: receives the
-    text of a single sample, piece by piece, while it is drawn.
+    conditioned on. settings: of the family's sampling, such as {"steps": 8}, of the autoencoder's sampling, such as
+    {"decoder.temperature": 0.5}, and of written files, such as {"target.quality": 90}. live: receives the text of a
+    single sample, piece by piece, while it is drawn. tile: draw pictures that can be tiled without seams.
     """
 
     n: int = 16
@@ -65,7 +65,7 @@ class SampleRequest:
     tile: bool = False
 
     def provenance(self) -> dict[str, Any]:
-        """The part of a sample's provenance that repeats how it was drawn, beside seed and settings."""
+        """The part of the provenance that records prompting, edit and tile."""
         found: dict[str, Any] = {}
         if steering := self.prompting.to_dict():
             found["steering"] = steering
@@ -85,13 +85,16 @@ class _Prepared:
     settings: Sampling
     decoder: Encoding
     prompted: PromptedDecoding | None
-    #: positions of the first dimension to go on to; None where samples are as long as the model's own
+    #: positions along the first dimension of longer samples (outpainting); None for the model's own length
     length: int | None
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Samples of a request that are computed together. given: of each; wanted: False where it fills the block up."""
+    """Samples of a request that are computed together.
+
+    given: the condition of each. wanted: False for rows that only fill the block.
+    """
 
     indices: Sequence[int]
     given: Sequence[Given]
@@ -99,13 +102,13 @@ class _Part:
 
     @property
     def inside(self) -> list[int]:
-        """The places of those that are wanted."""
+        """The positions of the wanted samples."""
         return [place for place, one in enumerate(self.wanted) if one]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A checked request, what each of its samples is given, and its parts."""
+    """A checked request, the condition of each sample, and its parts."""
 
     prepared: _Prepared
     rows: list[Given]
@@ -113,14 +116,14 @@ class _Job:
 
     @property
     def poolable(self) -> bool:
-        """Whether its samples are plain rows of a batch, which may have those of other requests beside them."""
+        """Whether its samples may share batches with those of other requests."""
         plain = self.prepared.prompted is None and self.prepared.length is None
         return plain and self.prepared.request.edit is None and not self.prepared.request.tile
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Samples that were computed together: values, tensors of shape (B, ...), and which texts are complete."""
+    """Samples that were computed together: values, tensors of shape (B, ...), and whether each text is complete."""
 
     values: list[Any]
     x: Tensor
@@ -131,10 +134,10 @@ class _Block:
 class Sampler:
     """Draws from one trained model.
 
-    encoding: of what the model learned; over the autoencoder, where there is one. load: the model in
-    eval mode, on its device, called when it is first needed. pool: the given values of training items, by field.
-    path, weights_hash: name the run and its weights in provenance; no hash where the weights are not the run's own.
-    block_size: samples computed together; None for the usual number.
+    encoding: the target's encoding, which includes the autoencoder if the run has one. load: returns the model in eval
+    mode, on its device; called when it is first needed. pool: returns the conditions of training items, by field.
+    path, weights_hash: identify the run and its weights in the provenance; no hash if the weights are not the run's.
+    block_size: number of samples computed together; None for the default.
     """
 
     path: str
@@ -155,23 +158,23 @@ class Sampler:
 
     @property
     def modality(self) -> Modality:
-        """The modality of the values, whatever is learned of them."""
+        """The modality of the sampled values."""
         return self.encoding.modality
 
     def draw(self, request: SampleRequest) -> Samples:
-        """Draw what is requested. Raises UserError for what the model cannot do.
+        """Draw the samples of a request. Raises UserError if the model cannot meet it.
 
-        Where nothing is given, each sample is given what a training item drawn by (seed, index) was, so that p(x) is
-        drawn; not so beside an edit, which alone says what its samples are.
+        Without given values, each sample has the condition of a training item drawn by (seed, index), so that samples
+        follow p(x). With an edit and no given values, samples are unconditional.
         """
         job = self._job(request)
         return self._samples(job, [self._draw_block(job.prepared, part) for part in job.parts])
 
     def draw_many(self, requests: Sequence[SampleRequest]) -> list[Samples]:
-        """The samples of several requests, each as `draw` gives them, bit for bit, in as few batches as that allows.
+        """The samples of several requests, bit-identical to those of `draw`, in as few batches as that allows.
 
-        Rows of one batch have seeds of their own, and settings where the family's `per_row` names them. Edits, prompts,
-        tiles and samples longer than the model's are drawn apart. Raises UserError as `draw` does, before any is drawn.
+        Rows of a batch may differ in seed, and in the settings that the family's `per_row` names. Edits, prompts, tiles
+        and longer samples are drawn separately. Raises UserError as `draw` does, before anything is drawn.
         """
         jobs = [self._job(request) for request in requests]
         drawn = self._draw_pooled([job for job in jobs if job.poolable])
@@ -205,18 +208,18 @@ class Sampler:
         return _Prepared(request, model, settings, decoder, prompted, length or None)
 
     def block(self) -> int:
-        """How many samples are computed together: fixed, as rounding may depend on it (see `Model.draws_alone`)."""
+        """The number of samples computed together; fixed, as rounding may depend on it (see `Model.draws_alone`)."""
         if self.block_size is not None:
             return self.block_size
         if self.autoencoder is not None:
-            return self.autoencoder.block()  # what is decoded together is larger than its latents
+            return self.autoencoder.block()  # decoded items are larger than their latents
         space = self.encoding.space
         if isinstance(space, Tokens):
             return 64
         return int(2 ** np.clip(np.round(np.log2(2**16 / space.size)), 4, 8))
 
     def settings(self, changes: Mapping[str, Any] | None = None) -> Sampling:
-        """How the family draws, with `changes`. Raises UserError for a setting that it does not have."""
+        """The family's sampling settings with `changes`. Raises UserError for an unknown or wrong setting."""
         usual = self.family.sampling
         changes = {k: v for k, v in (changes or {}).items() if not k.startswith(_TARGET)}
         if self.autoencoder is not None:
@@ -228,14 +231,14 @@ class Sampler:
             raise UserError(f"sampling: {explain(error, type(usual))}") from None
 
     def changed_settings(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The settings of drawing, with `changes`, that are not the family's own defaults: what a report names."""
+        """The sampling settings, with `changes`, that differ from the family's defaults; named in reports."""
         usual = type(self.family)().sampling.model_dump()
         chosen = self.settings(changes).model_dump()
         decoder = {k: v for k, v in (changes or {}).items() if k.startswith(_DECODER)}
         return {k: v for k, v in chosen.items() if v != usual[k]} | decoder
 
     def decoder(self, changes: Mapping[str, Any] | None = None) -> Encoding:
-        """What decodes and writes samples, with the `changes` that are called decoder.NAME and target.NAME."""
+        """The encoding that decodes and writes samples, with the `changes` named decoder.NAME and target.NAME."""
         encoding = self.encoding
         if isinstance(encoding, Through):
             assert self.autoencoder is not None
@@ -249,7 +252,7 @@ class Sampler:
         return encoding
 
     def condition(self, rows: Sequence[Given], device: torch.device) -> dict[str, Tensor] | None:
-        """What is given in each of the rows, by field, as tensors; a field that a row leaves out is missing there."""
+        """The conditions of the rows, by field, shape (B, ...), with missing values if not given; None without any."""
         if not self.conditions or not any(rows):
             return None
         out = {}
@@ -263,29 +266,29 @@ class Sampler:
         return out
 
     def some_given(self, n: int, seed: int, start: int = 0) -> list[Given]:
-        """What the samples start..start + n - 1 of `seed` are given by default: what a training item was."""
+        """The default conditions of samples start..start + n - 1 of `seed`: those of random training items."""
         pool = self.pool()
         count = min(map(len, pool.values()))
         chosen = Draws(derive_seed(seed, "given"), torch.arange(start, start + n)).integers(count)
         return [{name: column[i] for name, column in pool.items()} for i in chosen.tolist()]
 
     def given_json(self, given: Mapping[str, Any]) -> Given:
-        """What a sample is given as JSON, which `sample` takes wherever the run is: a picture is whole in it."""
+        """A condition as JSON, which `sample` accepts on any machine: pictures are embedded."""
         return {k: None if v is None else self.conditions[k].modality.to_given(v) for k, v in given.items()}
 
     def origin(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of a sample's provenance that all samples of a seed and of settings share."""
+        """The part of the provenance that all samples of a seed and of settings share."""
         found: dict[str, Any] = {"run": self.path, "seed": seed, "settings": dict(settings)}
         if self.weights_hash is not None:
             found["weights"] = self.weights_hash()
         return found
 
     def autocast(self, settings: Sampling, device: torch.device) -> AbstractContextManager[object]:
-        """In this context products are computed as precisely as `settings` have samples drawn."""
+        """A context that computes in the precision of `settings`."""
         return autocast(device, choose_precision(settings.precision, device))
 
     def seamless(self, model: Model, decoder: Encoding) -> tuple[Model, Encoding]:
-        """A model, and what decodes its samples, whose pictures go on with themselves at their edges (see `tiling`)."""
+        """The model and the decoder for pictures that can be tiled without seams (see `tiling`)."""
         if self.autoencoder is None:
             return seamless(model, self.backbone, self.modality.name), decoder
         assert isinstance(decoder, Through)  # the pixels are the autoencoder's
@@ -297,7 +300,7 @@ class Sampler:
         return getattr(self.family, "name", "this family")
 
     def _check(self, request: SampleRequest) -> None:
-        """Raises UserError for a request that no model of this family or with these fields can meet."""
+        """Raises UserError if the number of samples is wrong or the family does not generate."""
         if request.n < 1:
             raise UserError("at least one sample", setting="n", value=request.n)
         if not self.family.generates:
@@ -308,7 +311,7 @@ class Sampler:
             )
 
     def _rows(self, request: SampleRequest) -> list[Given]:
-        """What each of the n samples is given. Raises UserError for a field that the model does not know."""
+        """The condition of each of the n samples. Raises UserError for an unknown field."""
         given = request.given
         if self.conditions and not given and request.edit is None:
             return self.some_given(request.n, request.seed, request.start)
@@ -323,12 +326,12 @@ class Sampler:
         return rows
 
     def _prompted(self, request: SampleRequest, model: Model, settings: Sampling) -> PromptedDecoding | None:
-        """What begins, ends and constrains texts; None if nothing is asked for. Raises UserError where nothing can."""
+        """The prepared prompting; None if the request has none. Raises UserError if the model cannot be prompted."""
         prompting, live = request.prompting, request.live is not None
         if not prompting.to_dict() and not live:
             return None
         space = self.encoding.space
-        self.encoding.token_bytes()  # which says so where there is no text
+        self.encoding.token_bytes()  # raises an error if the tokens are not text
         if not model.steerable or not isinstance(space, Tokens):
             raise UserError(
                 f"{self._family} does not draw a text from its first token to its last; autoregressive does",
@@ -343,7 +346,7 @@ class Sampler:
         return PromptedDecoding(prompting, self.encoding, space, model.longest(settings))
 
     def _job(self, request: SampleRequest) -> _Job:
-        """A request, checked, in the parts that are computed together. Raises UserError."""
+        """Check a request and divide it into parts that are computed together. Raises UserError."""
         self._check(request)
         rows, prepared = self._rows(request), self.prepare(request)
         last = request.start + request.n
@@ -354,7 +357,7 @@ class Sampler:
         return _Job(prepared, rows, parts)
 
     def _samples(self, job: _Job, blocks: Sequence[_Block]) -> Samples:
-        """What was drawn of a request, without what only filled up its blocks."""
+        """The samples of a request, without rows that only filled its blocks."""
         request, values, tensors, cut = job.prepared.request, [], [], []
         for part, block in zip(job.parts, blocks, strict=True):
             values += [block.values[place] for place in part.inside]
@@ -382,7 +385,7 @@ class Sampler:
                     if row.part is not None:
                         drawn.setdefault(row.part, {})[row.index] = x
         return {
-            # A place that is not wanted has some sample of its block: its rows are not read.
+            # Positions that are not wanted hold any sample of the block; they are not read.
             id(job): [
                 torch.stack([found.get(i, next(iter(found.values()))) for i in part.indices])
                 for at, part in enumerate(job.parts)
@@ -392,7 +395,7 @@ class Sampler:
         }
 
     def _batches(self, pool: Sequence[PooledRow]) -> list[list[PooledRow]]:
-        """Rows that may be drawn together in the batches that give them the bits they have alone."""
+        """Batches of rows, such that each row has the same bits as if its request were drawn alone."""
         model, size, settings = self.model, self.block(), pool[0].settings
         with self.autocast(settings, model.device):
             alone = model.draws_alone(settings, size)
@@ -411,7 +414,7 @@ class Sampler:
     def _blocks(self, prepared: _Prepared) -> Iterator[list[int]]:
         """The indices of the samples that are computed together, block by block.
 
-        Of a block whose items are not all wanted, only those are computed, where that gives the same bits.
+        Of a partly wanted block, only the wanted samples are computed if that gives the same bits.
         """
         request, size = prepared.request, self.block()
         start, last = request.start, request.start + request.n
@@ -422,8 +425,10 @@ class Sampler:
             yield list(block if whole else range(max(first, start), min(first + size, last)))
 
     def _draw_block(self, prepared: _Prepared, part: _Part, x: Tensor | None = None) -> _Block:
-        """The samples of a part; of those not wanted, texts end at once. x: its tensors, where they are drawn already,
-        shape (B, ...), on the CPU."""
+        """The samples of a part; unwanted texts end at once.
+
+        x: the tensors if they were drawn before, shape (B, ...), on the CPU.
+        """
         request, model = prepared.request, prepared.model
         prompted = prepared.prompted and prepared.prompted.batch(part.wanted, request.live)
         with torch.no_grad(), self.autocast(prepared.settings, model.device):
@@ -446,7 +451,7 @@ class Sampler:
         return x.cpu()
 
     def _beyond(self, prepared: _Prepared, given: Sequence[Given]) -> dict[str, Tensor] | None:
-        """The condition of all windows but the first: a view, such as the first frame, is of that one alone."""
+        """The condition of all windows after the first, without views of the target, such as its first frame."""
         views = prepared.decoder.modality.views()
         rows = [{k: v for k, v in row.items() if k not in views} for row in given]
         return self.condition(rows, prepared.model.device)
@@ -462,5 +467,5 @@ def _finished(values: list[Any], x: Tensor, prompted: PromptedBatch | None) -> _
 
 
 def _called(prefix: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The settings that begin with a prefix, without it."""
+    """The settings whose names begin with a prefix, with the prefix removed."""
     return {k.removeprefix(prefix): v for k, v in (settings or {}).items() if k.startswith(prefix)}

@@ -17,7 +17,10 @@ from likewise.modalities.base import Modality
 
 @dataclass(frozen=True)
 class Samples:
-    """What was drawn: values, as tensors too, with what was given for each."""
+    """Samples as values and as tensors, with the condition of each.
+
+    x: the encoded samples, shape (N, *shape) or (N, L), on the CPU. start: the index of the first sample.
+    """
 
     values: list[Any]
     x: Tensor
@@ -26,7 +29,7 @@ class Samples:
     modality: Modality
     start: int
     provenance: dict[str, Any]
-    #: indices of texts that ended before they were all that a regex or schema asks for
+    #: indices of texts that ended before they matched the regex or schema
     cut: Collection[int] = ()
 
     def __len__(self) -> int:
@@ -39,13 +42,13 @@ class Samples:
         return "".join(f"<figure>{self.modality.to_html(v)}</figure>" for v in self.values)
 
     def save(self, folder: str | Path) -> None:
-        """Write samples.jsonl, provenance.json, and a file for each sample or samples.csv or samples.txt."""
+        """Write samples.jsonl and provenance.json, and one file per sample, samples.csv or samples.txt if any."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         finish(folder, self.write(folder), self.provenance)
 
     def write(self, folder: Path) -> list[str]:
-        """Write a file for each sample where it has one; returns the lines of samples.jsonl."""
+        """Write one file per sample if the modality has files; returns the lines of samples.jsonl."""
         modality, base = self.modality, self.provenance
         lines = []
         for i, (value, asked) in enumerate(zip(self.values, self.given, strict=True), self.start):
@@ -54,7 +57,7 @@ class Samples:
                 line["file"] = f"{i:06d}{modality.suffix}"
                 modality.write(value, folder / line["file"], {**base, "index": i, "given": asked})
             else:
-                # Of samples in step with the lines of a file, an empty line has an empty text.
+                # Samples that correspond to the lines of a file: the sample of an empty line is an empty text.
                 empty = "lines" in base and not any(str(asked[name]).strip() for name in base["lines"])
                 line["row" if "row" in modality.forms else "text"] = "" if empty else modality.to_json(value)
             if i in self.cut:
@@ -64,18 +67,18 @@ class Samples:
 
 
 def json_lines(path: Path) -> list[str]:
-    r"""The lines of a .jsonl file. Only \n ends one: texts may hold other ends of lines, such as U+0085 and U+2028."""
+    r"""The lines of a .jsonl file, split at \n only: texts may contain other line separators (U+0085, U+2028)."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def finish(folder: Path, lines: Iterable[str], provenance: Mapping[str, Any]) -> None:
     """Write samples.jsonl, provenance.json, and for rows samples.csv, line by line.
 
-    Texts that were drawn for the lines of a file (`lines` in the provenance) also make samples.txt, in step with it.
+    Texts drawn for the lines of a file (`lines` in the provenance) are also written to samples.txt, one per line.
     """
     table = texts = None
     plain = folder / "samples.txt"
-    plain.unlink(missing_ok=True)  # of other samples
+    plain.unlink(missing_ok=True)  # it may be left from earlier samples
     with (folder / "samples.jsonl").open("w", encoding="utf-8") as out, ExitStack() as stack:
         for line in lines:
             out.write(line + "\n")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Asked(Protocol):
-    """What of a steering matters here."""
+    """The part of `prompting.Prompting` that streaming needs."""
 
     @property
     def prompt(self) -> str: ...
@@ -20,10 +20,10 @@ class Asked(Protocol):
 
 
 class Live:
-    """Tokens go in, text comes out; all that was said is the text that is written, once `finish` was called."""
+    """Receives tokens and emits text; after `finish`, the emitted text equals the text of the sample."""
 
     def __init__(self, pieces: Sequence[bytes], asked: Asked, say: Callable[[str], None], lead: bytes = b"") -> None:
-        """lead: what the first token writes and the text leaves out."""
+        """pieces: the bytes of each token. say: receives the text. lead: bytes removed from the start of the text."""
         self._pieces, self._asked, self._say, self._lead = pieces, asked, say, lead
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._text, self._said = "", 0
@@ -38,7 +38,7 @@ class Live:
         self._tell(len(self._text))
 
     def _held(self) -> int:
-        """How many characters at the end may be the beginning of a stop."""
+        """The number of characters at the end of the text that may begin a stop text."""
         behind = len(self._text) - len(self._asked.prompt)
         return max(
             (

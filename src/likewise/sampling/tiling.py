@@ -1,7 +1,7 @@
-"""Seamless patterns: convolutions that go round the edge, so that what is drawn goes on with itself on all sides.
+"""Seamless tiles: convolutions with circular padding, so that opposite edges of a sample continue each other.
 
-A convolution fills up with zeros at the edge; filled up with what is at the opposite edge, it computes on a torus, and
-so does everything made of such convolutions, of means and of attention without places. Nothing is trained anew for it.
+With circular instead of zero padding a convolution computes on a torus, and so does a network of such convolutions,
+averages and attention without positional encodings. The weights stay as trained.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from likewise.spaces import Continuous
 
 
 def seamless(model: Model, backbone: Backbone, kind: str) -> Model:
-    """A model with the same weights whose samples go on with themselves at their edges.
+    """A model with the same weights whose samples can be tiled without seams.
 
-    The layers are copies that share the weights' memory: `model` itself still draws as before, in another thread at the
-    same time too. kind: what is drawn, for the error. Raises UserError where the network cannot.
+    The layers are copies that share the memory of the weights; `model` itself is unchanged and may be used at the same
+    time in another thread. kind: the name of the modality, for the error. Raises UserError if the network cannot.
     """
     space = model.target
     if not isinstance(space, Continuous) or not space.positions:
