@@ -1,8 +1,8 @@
 """Latent directions that separate items with a property from those without: accuracy and effect.
 
-A logistic regression from latents of training items; that it is right about held-out items says that the latent holds
-the property, and that items which are moved along it gain or lose it, that the decoder uses it. Both are needed: Alain
-and Bengio, "Understanding intermediate layers using linear classifier probes" (2017); White (2016).
+A logistic regression is fitted to latents of training items. Its accuracy on held-out items shows whether the latent
+encodes the property; moving items along its direction shows whether the decoder uses it. Alain and Bengio,
+"Understanding intermediate layers using linear classifier probes" (2017); White (2016).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from likewise.explain.probe import COUNT, FEW, Probe
 from likewise.metrics.intervals import ratio_of_sums
 from likewise.spaces import Unfit
 
-#: properties that are always shown, the modality's first; and of the others so many that training items tell best
+#: number of first properties, always shown, and of others, shown by accuracy on training items
 _ALWAYS, _OTHERS = 2, 4
-#: values of a given field that are tried
+#: number of most common values of a given field that are tried
 _VALUES = 3
-#: fewest items with the property, and without it, on either side
+#: least number of items with the property and without it, in each split
 _FEWEST = 8
-#: where items are moved to: so many standard deviations of training items from their middle, along the direction
+#: positions along the direction, in standard deviations of training items from their mean
 _REACH = (-3.0, -1.5, 0.0, 1.5, 3.0)
 
 
 def section(probe: Probe) -> Section | None:
     """data: directions, each with property, accuracy (value, low, high), n, share of training items, and gained: the
-    share of COUNT items that have the property when moved to each of `reach`; null where decoded items do not tell."""
+    share of COUNT items that have the property when moved to each of `reach`; null if it cannot be seen in an item."""
     if probe.known is None:
         return None
     train, held_out = probe.known
@@ -55,7 +55,7 @@ def section(probe: Probe) -> Section | None:
             continue
         fitted = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500).fit(x, inside)
         tried.append((_balanced(fitted.predict(x) == inside, inside), name, fitted, inside, outside, tell))
-    # Chosen by training items: held-out ones are to be asked without a choice.
+    # Selected on training items, so that the accuracy on held-out items has no selection bias.
     first, others = tried[:_ALWAYS], sorted(tried[_ALWAYS:], key=lambda each: -each[0])[:_OTHERS]
     if not tried:
         raise Unfit("no property is had by some of the kept items and lacked by others")
@@ -87,7 +87,7 @@ def section(probe: Probe) -> Section | None:
 def _properties(
     probe: Probe,
 ) -> Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_], Callable[[Any], bool] | None]]:
-    """Who has each property, among training and held-out items, and how to tell of a decoded one."""
+    """For each property, the training and the held-out items that have it, and a test for decoded items, if any."""
     train, held_out = probe.train.values[:FEW], probe.held_out.values[:FEW]
     out = {}
     for name, tell in probe.run.modality.properties(train).items():
@@ -107,7 +107,7 @@ def _words(column: Sequence[Any]) -> list[str]:
 
 
 def _weights(has: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """So that items with and without count the same together."""
+    """Weights that give items with and without the property equal total weight."""
     return np.where(has, 0.5 / max(1, has.sum()), 0.5 / max(1, (~has).sum()))
 
 
@@ -125,7 +125,8 @@ def _move(
     standard: tuple[NDArray[np.float64], NDArray[np.float64]],
     tell: Callable[[Any], bool] | None,
 ) -> list[float] | None:
-    """Held-out items moved along a direction of standardised latents; the share that has the property at each stop."""
+    """Move held-out items along a direction of standardised latents; returns the share with the property at each
+    position of `_REACH`, or None without a test."""
     subjects = probe.some_held_out(COUNT)
     c = probe.condition([s.given for s in subjects])
     spread = float((x @ way).std())

@@ -16,7 +16,7 @@ from likewise.explain.page import Section, figure_pairs, fragments
 from likewise.explain.probe import Probe, Subject
 
 _COPIES = 16
-#: standard deviation of the noise on the copies, of numbers of about unit scale
+#: standard deviation of the noise on the copies; items have about unit scale
 _NOISE = 0.1
 _COMPARED = 256
 
@@ -60,7 +60,7 @@ def section(probe: Probe) -> Section | None:
 
 
 def _where(probe: Probe, subject: Subject) -> NDArray[np.float64]:
-    """The size of the smoothed gradient at each number of the item, shape (*shape), the largest 1."""
+    """The absolute smoothed gradient, shape (*shape), scaled to a maximum of 1."""
     draws = Draws(derive_seed(probe.seed, "critic"), torch.arange(_COPIES), probe.device)
     x = subject.x.expand(_COPIES, *subject.x.shape[1:])
     noisy: Tensor = (x + _NOISE * draws.normal(*subject.x.shape[1:])).requires_grad_()

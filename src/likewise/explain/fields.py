@@ -11,16 +11,16 @@ from likewise.explain.probe import COUNT, Given, Probe
 from likewise.metrics.intervals import Estimate, generator, mean
 from likewise.spaces import Continuous, Unfit
 
-#: numbers in an item beyond which fewer likelihoods are asked for: a flow's take seconds each
+#: size of an item above which fewer likelihoods are computed, as those of a flow take seconds each
 _LARGE = 1024
-#: samples, and other values of a field, that are shown
+#: numbers of samples, and of other values of a field, that are shown
 _SUBJECTS = 3
 _OTHERS = 3
 
 
 def section(probe: Probe) -> Section | None:
-    """data: fields by name, each with moved_without, moved_by_another and (where there is a likelihood) worth and
-    worth_over_another, in bits per unit, as value, low, high over `n` items."""
+    """data: fields by name, each with moved_without, moved_by_another and (if the model has a likelihood) worth and
+    worth_over_another in bits per unit; each as value, low, high over `n` items. Raises Unfit without fields."""
     if not probe.run.conditions:
         raise Unfit("this run is given nothing")
     found = Section(
@@ -53,17 +53,17 @@ def section(probe: Probe) -> Section | None:
 
 
 def _others(probe: Probe, pool: list[Given], name: str, own: Any, *purpose: object) -> list[Any]:
-    """A few values of the field that training items have, other than `own`; which, `purpose` decides with the seed."""
+    """A few values of the field in the training items, other than `own`, drawn by the seed and `purpose`."""
     order = generator(probe.seed, "others", name, *purpose).permutation(len(pool))
     distinct = dict.fromkeys(str(v) for i in order if (v := pool[i].get(name)) is not None and str(v) != str(own))
     return list(distinct)[:_OTHERS]
 
 
 def _averages(probe: Probe, pool: list[Given], name: str) -> dict[str, Any]:
-    """How far samples move, and how many bits real items cost more, without the field and with another value of it."""
+    """Mean distances of samples, and additional bits of real items, without the field and with another value."""
 
     def swapped(rows: list[Given]) -> list[Given]:
-        """Each row with another value; as it is, where training items have no other."""
+        """Each row with another value; unchanged if the training items have no other."""
         others = [_others(probe, pool, name, row.get(name), i) for i, row in enumerate(rows)]
         return [{**row, name: other[0]} if other else row for row, other in zip(rows, others, strict=True)]
 
@@ -83,7 +83,7 @@ def _averages(probe: Probe, pool: list[Given], name: str) -> dict[str, Any]:
     rows = [s.given for s in real]
     every = probe.bits([s.value for s in real] * 3, [*rows, *without(rows), *swapped(rows)])
     assert every is not None
-    asked_bits, without_bits, swapped_bits = np.split(every, 3)  # one batch: a flow's take a second each way
+    asked_bits, without_bits, swapped_bits = np.split(every, 3)  # one batch, as each call takes a second for a flow
     out["worth"] = _numbers(mean(without_bits - asked_bits))
     out["worth_over_another"] = _numbers(mean(swapped_bits - asked_bits))
     return out

@@ -12,7 +12,7 @@ from likewise.metrics.intervals import proportion
 from likewise.metrics.neighbours import nearest
 
 _SHOWN = 3
-#: an item's nearest by latent is looked for among so many of its nearest by plain features
+#: number of nearest items by plain features among which the nearest by latent counts as agreement
 _AMONG = 10
 
 

@@ -1,6 +1,7 @@
 """Latent interpolation: between two samples, along one dimension at a time, and reconstructions of real items.
 
-Interpolation on the sphere, where the latents of a wide normal lie: White, "Sampling generative networks" (2016).
+Interpolation is on a sphere, near which normal latents of many dimensions lie: White, "Sampling generative networks"
+(2016).
 Active units: Burda et al., "Importance weighted autoencoders" (2016), section 5.2.
 """
 
@@ -19,18 +20,18 @@ from likewise.explain.probe import COUNT, Probe, Subject
 from likewise.sampling.interpolation import slerp
 from likewise.spaces import Tokens, Unfit
 
-#: stops on the way between two items, both ends included
+#: number of steps between two items, both ends included
 _STOPS = 8
 _REACH = (-2.0, -1.0, 0.0, 1.0, 2.0)
-#: units, and directions, that are shown; none that does less than this share of what the first does
+#: number of units and of directions shown; units below this share of the largest effect are left out
 _UNITS = 3
 _LEAST = 0.1
 _ACTIVE = 0.01
 
 
 def section(probe: Probe) -> Section | None:
-    """data: latent (its shape), interpolations (from, to), units (number, effect), directions (their effects),
-    active_units, and round_trip (item, moved), where there are such."""
+    """data: latent (its shape), interpolations (from, to), units (unit, effect), and if the model has them directions
+    (their effects), active_units and round_trip (item, moved). Raises Unfit without a latent."""
     z = probe.latent([0])
     found = Section(
         "latents",
@@ -58,7 +59,7 @@ def _start(probe: Probe, subject: Subject) -> Tensor:
 
 
 def _encoded(probe: Probe, items: list[Subject]) -> Tensor:
-    """The latents that items which nobody drew would come from, shape (N, *shape)."""
+    """The latents that the model infers for items, shape (N, *shape). Raises Unfit if it cannot."""
     c = probe.condition([s.given for s in items])
     return probe.model.encode(probe.encoded([s.value for s in items]), c, probe.settings)
 
@@ -72,7 +73,7 @@ def _between(probe: Probe, found: Section) -> None:
         own = []
     placed = own + [(s, _start(probe, s)) for s in ends]
     ways = list(itertools.pairwise(placed))[:3]
-    with suppress(Unfit):  # a GAN has no latent of a real item
+    with suppress(Unfit):  # a GAN cannot infer the latent of a real item
         one, other = ((s, _start(probe, s)) for s in probe.some_held_out(2))
         ways.append((one, other))
     for (one, a), (other, b) in ways:
@@ -87,11 +88,11 @@ def _between(probe: Probe, found: Section) -> None:
 
 
 def _units(probe: Probe, found: Section) -> None:
-    """Rows for the units, and for the directions of all units together, that move samples most."""
+    """Strips along the units, and along directions of several units, that change samples most."""
     subject = probe.subjects[0]
     try:
         z = _start(probe, subject)
-    except Unfit:  # a user's own item, and no way from it to a latent
+    except Unfit:  # the latent of a user's item cannot be inferred
         subject = next(s for s in probe.subjects if s.drawn)
         z = _start(probe, subject)
     together = None if isinstance(probe.model.target, Tokens) else _together(probe)
@@ -116,11 +117,11 @@ def _units(probe: Probe, found: Section) -> None:
 
 
 def _together(probe: Probe) -> NDArray[np.float64]:
-    """How much units change samples, alone and together: the mean product of their changes, shape (units, units).
+    """The mean products of the changes that each two units cause, shape (units, units).
 
-    A change is what a sample becomes when the unit goes from -2 to 2. The root of the diagonal is each unit's own
-    effect; the first eigenvectors are the directions that change samples most (Ramesh et al., "A spectral regularizer
-    for unsupervised disentanglement", 2018).
+    A change is the difference of a sample as the unit goes from -2 to 2. The root of the diagonal is the effect of each
+    unit; the first eigenvectors are the directions that change samples most (Ramesh et al., "A spectral regularizer for
+    unsupervised disentanglement", 2018).
     """
     indices = list(range(COUNT // 2))
     z, c = probe.latent(indices), probe.condition([probe.subjects[0].given] * len(indices))
@@ -146,7 +147,7 @@ def _variance(probe: Probe) -> NDArray[np.float64]:
 
 
 def _round_trip(probe: Probe, found: Section, flat: bool) -> None:
-    """Real items beside what the model makes of their latents."""
+    """Real items beside their reconstructions from inferred latents."""
     few = 6 if probe.run.modality.page_style == "figures" else 3
     reals = [s for s in probe.subjects if not s.drawn] + probe.some_held_out(few)
     try:
@@ -156,7 +157,7 @@ def _round_trip(probe: Probe, found: Section, flat: bool) -> None:
             found.data["active_units"] = active
             found.facts.append(f"{active} of {starts.shape[1]} units are in use: they tell training items apart.")
     except Unfit:
-        return  # a GAN: said once, where a user's own item is asked for
+        return  # a GAN; `_between` records the reason for a user's own item
     values = probe.draw([s.given for s in reals], [s.index for s in reals], starts)
     far = [float(probe.moved([value], real.value)[0]) for real, value in zip(reals, values, strict=True)]
     title = "Real items and their reconstructions"

@@ -13,7 +13,7 @@ _NAME = 78
 
 
 def matrix(title: str, weights: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str]) -> Markup:
-    """weights: shape (len(rows), len(columns)); each line is scaled by its largest, as what is compared is a line's."""
+    """weights: shape (len(rows), len(columns)), nonnegative; each row is scaled by its maximum."""
     width, height = _NAME + _CELL * len(columns), _NAME + _CELL * len(rows)
     largest = weights.max(1, keepdims=True)
     shares = np.divide(weights, largest, out=np.zeros_like(weights), where=largest > 0)

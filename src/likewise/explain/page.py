@@ -3,9 +3,9 @@
 explain.json, schema 1:
 
     schema, run (name, what, given, family, backbone, weights), seed
-    subjects    what was explained: name, given, index, drawn (by the run, or a user's own)
-    sections    by name: title, and what the section measured (each section's file says what)
-    skipped     what could not be shown of this run, and why
+    subjects    the explained items: name, given, index, drawn (true for samples of the run)
+    sections    by name: title, and the data of the section (documented in the section's file)
+    skipped     parts that could not be shown for this run, with the reason
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from likewise.runs.run import Run
 from likewise.spaces import Tokens
 
 SCHEMA = 1
-#: how large the fragments of one section may be together, in characters of HTML
+#: largest total size of the items of one section, in characters of HTML
 _ROOM = 600_000
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Items in a row, the first of them the one that the others are to be compared with.
+    """Items side by side; the others are compared with the first.
 
-    kind: "figures"; "pairs" of them; "texts"; "wide", one that is scrolled; or "rows", whose cells stand in a table: a
-    line for each field, a column for each item.
+    kind: "figures"; "pairs" of figures; "texts"; "wide", one figure that scrolls; or "rows", a table with a line for
+    each field and a column for each item.
     """
 
     title: str
     kind: str
     items: Sequence[Markup]
     captions: Sequence[str]
-    #: of rows: (field, (what stands there for each item, whether it differs from the first item's))
+    #: for rows: (field, for each item (text of the cell, whether it differs from the first item's))
     cells: Sequence[tuple[str, Sequence[tuple[str, bool]]]] = ()
-    same: str = ""  #: fields in which no item differs, in words
+    same: str = ""  #: text that lists the fields in which all items are equal
 
     @property
     def size(self) -> int:
@@ -55,7 +55,7 @@ class Strip:
 
 @dataclass
 class Section:
-    """One question and its answer. how: a sentence on how to read it. limits: what it does not say."""
+    """One section of the page. how: how to read it. limits: conclusions that it does not support."""
 
     name: str
     title: str
@@ -64,13 +64,13 @@ class Section:
     strips: list[Strip] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)  #: sentences
     data: dict[str, Any] = field(default_factory=dict)  #: for explain.json
-    left_out: int = 0  #: strips for which there was no room
+    left_out: int = 0  #: number of strips left out for size
 
 
 def strip(
     modality: Modality, title: str, values: Sequence[Any], captions: Sequence[str], changes: bool = True
 ) -> Strip:
-    """Values side by side. changes: mark in texts and rows what differs from the first value."""
+    """Values side by side. changes: in texts and rows, mark differences from the first value."""
     if modality.page_style == "rows":
         return _rows(title, modality.as_form(values, "row"), captions, changes)
     if "text" in modality.forms and changes:
@@ -94,7 +94,7 @@ def _rows(title: str, values: Sequence[Mapping[str, Any]], captions: Sequence[st
 
 
 def paired(modality: Modality, title: str, pairs: Sequence[tuple[tuple[Any, str], tuple[Any, str]]]) -> list[Strip]:
-    """Two and two values, each with its caption: figures in one strip, anything else in a strip for each pair."""
+    """Pairs of values with captions: one strip for all figures; otherwise one strip per pair."""
     if modality.page_style != "figures":
         return [
             strip(modality, title, [a, b], [about_a, about_b]) for (a, about_a), (b, about_b) in pairs
@@ -103,18 +103,18 @@ def paired(modality: Modality, title: str, pairs: Sequence[tuple[tuple[Any, str]
 
 
 def figure_pairs(title: str, items: Sequence[tuple[str, str]]) -> Strip:
-    """Figures as HTML, each with its caption, of which two and two belong together."""
+    """A strip of figures as (HTML, caption), where each two consecutive figures are a pair."""
     return Strip(title, "pairs", [Markup(each) for each, _ in items], [caption for _, caption in items])
 
 
 def fragments(modality: Modality, title: str, items: Sequence[str], captions: Sequence[str]) -> Strip:
-    """HTML that a modality made, side by side where it is of figures."""
+    """A strip of HTML fragments made by a modality."""
     kind = "figures" if modality.page_style == "figures" else "texts"
     return Strip(title, kind, [Markup(item) for item in items], captions)
 
 
 def marked(before: str, after: str) -> Markup:
-    """The text `after` as HTML, in which the words that are not in `before` at their place are marked."""
+    """The text `after` as HTML, with words that differ from `before` marked."""
     old, new = (re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after))
     out = []
     for what, _, _, start, stop in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -124,20 +124,20 @@ def marked(before: str, after: str) -> Markup:
 
 
 def given_words(given: Mapping[str, Any], run: Run) -> str:
-    """What was given to the run, in words: "label 3, text a red heart"."""
+    """A condition as text: "label 3, text a red heart"."""
     said = {k: "any" if v is None else run.conditions[k].modality.caption(v) for k, v in given.items()}
     return ", ".join(f"{name} {value}" for name, value in said.items())
 
 
 def token_note(probe: Probe) -> list[str]:
-    """What to know of samples that are made token by token, as sentences."""
+    """A note on samples that are drawn token by token, as sentences; empty for other models."""
     if not isinstance(probe.model.target, Tokens):
         return []
     return ["Its samples are drawn token by token: from the first token that differs on, all that follows may differ."]
 
 
 def about(run: Run) -> dict[str, Any]:
-    """What a page says of the run that it explains."""
+    """The description of a run for the page: name, target, conditions, family, backbone, weights."""
     plan = run.experiment.to_dict()
     return {
         "name": run.name,
@@ -150,7 +150,7 @@ def about(run: Run) -> dict[str, Any]:
 
 
 def write(folder: Path, explained: Mapping[str, Any], sections: Sequence[Section], name: str = "explain") -> Path:
-    """Write NAME.json and NAME.html into `folder`, each whole or not at all; returns the page."""
+    """Write NAME.json and NAME.html into `folder`, each atomically; returns the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = {**explained, "sections": {s.name: {"title": s.title, **s.data} for s in sections}}
     text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False, default=str)
@@ -163,7 +163,7 @@ def write(folder: Path, explained: Mapping[str, Any], sections: Sequence[Section
 
 
 def _fit(section: Section) -> None:
-    """Leave out the last strips of large pictures, so that the page stays small enough to send."""
+    """Leave out the last strips of a section above `_ROOM`, so that the page stays small enough to send."""
     kept, left = [], _ROOM
     for each in section.strips:
         left -= each.size

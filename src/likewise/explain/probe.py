@@ -18,9 +18,9 @@ from likewise.metrics.likelihood import bits
 from likewise.runs.run import Reference, Run
 from likewise.spaces import Unfit
 
-#: how many items an average is taken over; few, so that a page takes seconds
+#: number of items in an average; small, so that a page takes seconds
 COUNT = 8
-#: items of each split whose latents are compared, at most
+#: largest number of items of each split whose latents are compared
 FEW = 4000
 Given = dict[str, Any]
 
@@ -29,8 +29,8 @@ Given = dict[str, Any]
 class Subject:
     """One item that is explained.
 
-    x: encoded, shape (1, *shape) or (1, L). index: which noise of the seed it was drawn with, or for a user's own item
-    is drawn with beside it.
+    x: encoded, shape (1, *shape) or (1, L). index: the index of its noise if it was drawn, else of the noise of samples
+    compared with it. drawn: whether it is a sample of the run.
     """
 
     name: str
@@ -43,12 +43,15 @@ class Subject:
 
 @dataclass
 class Probe:
-    """A run, the items to explain, and the seed of all noise."""
+    """A run, the items to explain, and the seed of all noise.
+
+    Raises ValueError if the run keeps fewer than two training or held-out items.
+    """
 
     run: Run
     subjects: list[Subject]
     seed: int
-    #: what could not be shown, and why
+    #: parts of the page that could not be shown, with the reason
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,31 +91,31 @@ class Probe:
         ]
 
     def encoded(self, values: Sequence[Any]) -> Tensor:
-        """Values as the model sees them, shape (N, *shape), or (N, L) as long as the longest."""
+        """Encoded values, shape (N, *shape), or (N, L) with the length L of the longest."""
         return self.run.field_data(values).encode(np.arange(len(values)), None, trim=True).to(self.device)
 
     def condition(self, rows: list[Given]) -> dict[str, Tensor] | None:
         return self.run.sampler.condition(rows, self.device)
 
     def noise(self, indices: Sequence[int]) -> Draws:
-        """The noise that samples `indices` of the seed are drawn with."""
+        """The noise of samples `indices` of the seed."""
         return Draws(derive_seed(self.seed, "sample"), torch.tensor(indices), self.device)
 
     def latent(self, indices: Sequence[int]) -> Tensor:
-        """The latents that samples `indices` start from. Raises Unfit where there are none."""
+        """The latents of samples `indices`, shape (N, *shape). Raises Unfit if the model has none."""
         return self.model.latent(self.noise(indices))
 
     def draw(self, rows: list[Given], indices: Sequence[int], z: Tensor | None = None) -> list[Any]:
-        """Sample `indices` of the seed, drawn for what each of the rows gives; from other latents z, if they are given.
+        """Draw samples `indices` with the conditions `rows`, from latents z, shape (N, *shape), if given.
 
-        Rows with one index get the same noise, so that what differs is due to the rows or the latents.
+        Rows with equal indices have equal noise, so that differences are due to the conditions or the latents.
         """
         draws, c = self.noise(indices), self.condition(rows)
         with torch.no_grad(), self.run.sampler.autocast(self.settings, self.device):
             if z is None:
                 x = self.model.sample(c, draws, self.settings)
             else:
-                self.model.latent(draws)  # what follows is then drawn as it is for a sample
+                self.model.latent(draws)  # consumes the same draws as for a sample, so that later noise is equal
                 x = self.model.from_latent(z, c, draws, self.settings)
         return self.decoded(x.cpu(), indices)
 
@@ -121,9 +124,9 @@ class Probe:
         return self.run.encoding.decode(x, draws)
 
     def bits(self, values: Sequence[Any], rows: list[Given]) -> NDArray[np.float64] | None:
-        """-log2 p of each value per unit of its modality (byte, dimension, column), shape (N,); None if there is none.
+        """-log2 p of each value per unit of its modality (byte, dimension, column), shape (N,).
 
-        Every value is measured with the same noise. A value's own bytes are what it is divided by.
+        None if the model has no likelihood. All values use the same noise. Each is divided by its own number of units.
         """
         if self.model.likelihood is None:
             return None
@@ -138,7 +141,8 @@ class Probe:
     def known(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """The latents of training and of held-out items, the first `FEW` of each: shapes (N, units), (M, units).
 
-        None where an item has none, or noise of its own shape, in which no place means anything.
+        None if the model has no latent, or a latent with positions, such as noise of the item's shape, whose single
+        numbers have no meaning.
         """
         try:
             if self.latent([0]).dim() != 2:
@@ -158,7 +162,7 @@ class Probe:
 
     @cached_property
     def unit(self) -> float:
-        """How far two unrelated training items are from one another: the median distance."""
+        """The median distance between random pairs of training items, the unit of `moved`."""
         places = self.train_places[generator(self.seed, "unit").permutation(len(self.train_places))]
         half = len(places) // 2
         return float(np.median(np.linalg.norm(places[:half] - places[half : 2 * half], axis=1))) or 1.0
@@ -168,6 +172,6 @@ class Probe:
         return np.asarray(self.run.modality.features(values), np.float64).reshape(len(values), -1)
 
     def moved(self, values: Sequence[Any], base: Any) -> NDArray[np.float64]:
-        """How far each value is from `base`, shape (N,): 0 the same, 1 as far as two unrelated training items."""
+        """The distance of each value from `base`, shape (N,): 0 if equal, 1 for two unrelated training items."""
         places = self.places([base, *values])
         return np.linalg.norm(places[1:] - places[0], axis=1) / self.unit

@@ -1,4 +1,4 @@
-"""Perturbations: a given value misspelt or damaged, an item perturbed or out of the range of the training data."""
+"""Robustness: samples for perturbed conditions, and likelihoods or discriminator logits of perturbed items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from likewise.spaces import Unfit
 
 
 def section(probe: Probe) -> Section | None:
-    """data: conditions (subject, field, slip, moved) and items (name, slip, bits, logit or moved)."""
+    """data: conditions (subject, field, slip, moved) and items (name, slip, and bits or logit)."""
     found = Section(
         "robustness",
         "Perturbations",
@@ -35,7 +35,7 @@ def section(probe: Probe) -> Section | None:
 
 
 def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> None:
-    """The sample again, for a given value that is not quite it."""
+    """Draw the sample again with perturbations of one given value."""
     modality, value = probe.run.conditions[name].modality, subject.given.get(name)
     if value is None:
         return
@@ -56,7 +56,7 @@ def _condition(probe: Probe, subject: Subject, name: str, found: Section) -> Non
 
 
 def _item(probe: Probe, subject: Subject, found: Section) -> None:
-    """What the model holds of an item that is not quite it: its likelihood, or its judge's logit; and the way back."""
+    """Likelihoods, or discriminator logits, of an item and of perturbations of it."""
     modality = probe.run.modality
     perturbations = modality.perturbations(subject.value, generator(probe.seed, "slips", subject.name))
     perturbations = [slip for slip in perturbations if _whole(probe, slip[1])]
@@ -76,13 +76,13 @@ def _item(probe: Probe, subject: Subject, found: Section) -> None:
 
 
 def _whole(probe: Probe, value: Any) -> bool:
-    """Whether a value can be what a model makes, of which no part may be missing."""
+    """Whether an encoded value has no missing part, as models require of the target."""
     x = probe.encoded([value])
     return not bool(x.isnan().any() if x.is_floating_point() else (x < 0).any())
 
 
 def _verdicts(probe: Probe, values: list[Any], rows: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, float]]]:
-    """What the model says of each value, in words and as numbers; empty where it can say nothing."""
+    """The likelihood or discriminator logit of each value, as text and numbers; empty if the model has neither."""
     bits = probe.bits(values, rows)
     if bits is not None:
         unit = probe.run.modality.likelihood_unit

@@ -1,7 +1,7 @@
 """Held-out texts coloured by surprisal: writes `surprisal.html` and `surprisal.json`.
 
-Surprisal: Shannon (1951); -log2 p of a token given those before it. The sections of surprisal.json have `items`: name,
-given, bits (in all, the end among them), bits_per_byte, and tokens: (piece, bits).
+Surprisal (Shannon, 1951) is -log2 p of a token given the tokens before it. The sections of surprisal.json have `items`:
+name, given, bits (in total, with the end token), bits_per_byte (without it), and tokens: (piece, bits).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from likewise.spaces import Tokens, Unfit
 
 #: texts in each section
 _SHOWN = 12
-#: bytes below which a text is not ranked: of very short ones, the end alone decides
+#: least number of bytes of a ranked text: the end token dominates the surprisal of shorter ones
 _LEAST = 20
 _LIMITS = (
     "It is this model's own expectation, right or wrong. Common words are cheap and rare names dear in any text; a "
@@ -36,7 +36,10 @@ _LIMITS = (
 def write_surprisal(
     run: Run, n: int = 1000, seed: int = 0, progress: Callable[[str], None] | None = None
 ) -> Path:  # fmt: skip
-    """Write `report/surprisal.html` of up to n held-out texts; returns the page. Raises ValueError if it cannot."""
+    """Write `report/surprisal.html` for up to n held-out texts; returns its path.
+
+    Raises ValueError if n < 1, or if the run does not predict texts token by token.
+    """
     if n < 1:
         raise ValueError(f"-n {n}: at least one text")
     run.encoding.token_bytes()
@@ -48,9 +51,9 @@ def write_surprisal(
         run, held_out.x[chosen], None if held_out.c is None else {k: v[chosen] for k, v in held_out.c.items()}
     )
     x = held_out.x[chosen].cpu()
-    read = run.encoding.decode(x)  # of a text that is too long, what was read
+    read = run.encoding.decode(x)  # the part that the model read, if a text is too long
     totals, amounts = nats.sum(1) / np.log(2), np.array([run.modality.num_units(text) for text in read])
-    # As in the report, the end of a text is in neither sum of bits per byte.
+    # As in the report, bits per byte do not count the end token.
     space = run.space
     assert isinstance(space, Tokens)
     counted = (nats * (x != space.end).numpy()).sum(1) / np.log(2)
@@ -107,7 +110,7 @@ def write_surprisal(
 
 
 def _surprisal(run: Run, x: torch.Tensor, c: dict[str, torch.Tensor] | None) -> NDArray[np.float64]:
-    """Nats of each token of x, shape (n, L). Raises ValueError where the family knows none."""
+    """The surprisal of each token of x in nats, shape (n, L). Raises UserError if the family has none."""
     try:
         return run.over(x, c, lambda part, given, _: run.model.surprisal(part, given))
     except Unfit as error:
@@ -115,7 +118,7 @@ def _surprisal(run: Run, x: torch.Tensor, c: dict[str, torch.Tensor] | None) -> 
 
 
 def _legend() -> Strip:
-    """What the colours mean, coloured so."""
+    """The legend of the colours."""
     steps = [0, 2, 4, 6, MOST_BITS]
     words = ["0 bits (certain)", *(f"{b:g} bits (1 in {2 ** int(b)})" for b in steps[1:])]
     words[-1] += " or more"

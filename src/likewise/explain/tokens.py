@@ -1,7 +1,7 @@
 """The surprisal of each token, and the attention of the network that predicts it.
 
-Surprisal: Shannon (1951); -log2 p of a token given those before it. Attention weights as they are, averaged over blocks
-and heads; what they do not say: Jain and Wallace, "Attention is not explanation" (2019).
+Surprisal (Shannon, 1951) is -log2 p of a token given the tokens before it. Attention weights are averaged over blocks
+and heads; for their limits see Jain and Wallace, "Attention is not explanation" (2019).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from likewise.explain.page import Section, Strip, figure_pairs, fragments, given
 from likewise.explain.probe import Probe, Subject
 from likewise.runs.run import Run
 
-#: bits at which a token is coloured most: one in 256
+#: surprisal in bits of the strongest colour: a probability of 1/256
 MOST_BITS = 8.0
-#: tokens of an item that a table of attention shows
+#: largest number of tokens in a table of attention
 _SHOWN = 36
 
 
@@ -70,9 +70,9 @@ def surprisal(probe: Probe) -> Section | None:
 
 
 def coloured(run: Run, x: Tensor, nats: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64], str]:
-    """An item's pieces, the bits of each, and its HTML coloured by them.
+    """The pieces of an item, the surprisal of each in bits, and HTML coloured by it.
 
-    x: encoded, shape (L,) or (*shape). nats: as `Model.surprisal` gives for it, shape (L,).
+    x: encoded, shape (L,) or (*shape). nats: its row of `Model.surprisal`, shape (L,).
     """
     pieces = run.encoding.pieces(x)
     bits = nats[: len(pieces) or len(nats)] / np.log(2)
@@ -106,12 +106,15 @@ def attention(probe: Probe) -> Section | None:
 
 
 def _diagonal(own: NDArray[np.float64]) -> float:
-    """The mean weight of each place for itself, which holds the token just before the one predicted."""
+    """The mean weight of each position for itself, which holds the token before the predicted one."""
     return float(np.diagonal(own, axis1=-2, axis2=-1)[..., 1:].mean())
 
 
 def _own(probe: Probe, subject: Subject, weights: NDArray[np.float64], pieces: list[str]) -> Strip:
-    """weights: shape (L, L). A table where the parts have names; else a few parts, and where they looked."""
+    """Attention to the item's own tokens. weights: shape (L, L).
+
+    A table if the tokens have names; else one heat map for each of a few tokens.
+    """
     if pieces:
         count = min(len(pieces), _SHOWN)
         which = "its" if count == len(pieces) else f"its first {count}"
@@ -119,7 +122,7 @@ def _own(probe: Probe, subject: Subject, weights: NDArray[np.float64], pieces: l
         drawn = matrix(title, weights[:count, :count], pieces[:count], ["start", *pieces[: count - 1]])
         return Strip(title, "wide", [drawn], [""])
     places = np.linspace(1, len(weights) - 1, 8).astype(int)
-    before = weights[:, 1:]  # place j holds token j - 1; the start is no part of the item
+    before = weights[:, 1:]  # position j holds token j - 1; the start token is not part of the item
     shown, captions = [probe.run.modality.to_html(subject.value)], [subject.name]
     for i in places:
         heat = np.append(before[i], 0.0)
@@ -135,7 +138,7 @@ def _own(probe: Probe, subject: Subject, weights: NDArray[np.float64], pieces: l
 def _given(
     probe: Probe, subject: Subject, name: str, weights: NDArray[np.float64], pieces: list[str], found: Section
 ) -> None:
-    """Where it looked in a given field. weights: shape (L, S), of which the first place is a learned "any"."""
+    """Attention to a given field. weights: shape (L, S); the first of the S positions is a learned "any"."""
     encoding = probe.run.conditions[name]
     value = subject.given.get(name)
     if value is None:

@@ -1,4 +1,4 @@
-"""The training items nearest to each item, which show copies."""
+"""The training items nearest to each item, to detect copies."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _COMPARED = 100
 
 
 def section(probe: Probe) -> Section | None:
-    """data: items, each with name and nearest: (training item, distance); real: the median distance of held-out items,
-    in units of two unrelated training items; n_train."""
+    """data: items, each with name, copy, and nearest: (training item, distance); real: the median distance of held-out
+    items; n_train. Distances are in units of `Probe.unit`."""
     train = probe.train_places
     own, _ = nearest(probe.places(probe.held_out.values[:_COMPARED]), train, 1)
     usual = float(np.median(own)) / probe.unit
