@@ -1,7 +1,7 @@
-"""Compare runs: one table over their reports, and a page with their samples side by side.
+"""Compare runs: one table of their reports, and a page with their samples side by side.
 
-Runs that differ by nothing but the seed they were trained with are one experiment: a column more gives its mean over
-seeds, with Student's 95% interval, which tells what training again would change, as no interval of one run does.
+Runs that differ only in the training seed are one experiment. An additional column gives its mean over seeds, with
+Student's 95% interval; it includes the variation between trainings, which the interval of a single run does not.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Comparison:
     """The measures of several runs: prints as a table."""
 
     names: list[str]
-    rows: list[list[Row | None]]  #: for each measure that any run has, its row in each run's report
-    best: list[set[int]]  #: for each measure, the runs that are best, or not told apart from the best
+    rows: list[list[Row | None]]  #: for each measure of any run, its row in each run's report; None if absent
+    best: list[set[int]]  #: for each measure, the indices of runs that are best or not distinguishable from the best
     warnings: list[str]
     page: Path
 
@@ -54,7 +54,7 @@ class Comparison:
 def compare(
     runs: Sequence[Any], out: Path | str | None = None, seed: int = 0, progress: Callable[[str], None] | None = None
 ) -> Comparison:
-    """Compare two or more runs; those without a report of their present weights are evaluated first.
+    """Compare two or more runs; runs without a report of their current weights are evaluated first.
 
     The page is written to `out`, by default `compare-NAMES.html` in the first run's report folder. Raises ValueError
     for fewer than two runs.
@@ -74,7 +74,7 @@ def compare(
         stamps = {each["stamp"] for each in row if each}
         row += [_mean([row[i] for i in group]) for group in groups]
         rows.append(row)
-        # A mean over seeds stands for its runs: none of them is best by luck.
+        # A mean over seeds replaces its runs in the ranking, so that no run is best by a lucky seed.
         alone = [None if i in grouped else each for i, each in enumerate(row)]
         best.append(_best(alone) if len(stamps) == 1 else set())
         if len(stamps) > 1:
@@ -104,13 +104,13 @@ def _report(run: Run, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The runs' names, with their folders where two have one name."""
+    """The names of the runs; their folders if two have the same name."""
     names = [run.name for run in runs]
     return [str(run.path) if names.count(run.name) > 1 else run.name for run in runs]
 
 
 def _seeds(runs: Sequence[Run]) -> list[list[int]]:
-    """The runs of one experiment with several seeds, by index: equal in all settings but that, and in their data."""
+    """Groups of indices of runs that differ only in the training seed, with equal data."""
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
         plan = run.experiment.to_dict()
@@ -121,7 +121,7 @@ def _seeds(runs: Sequence[Run]) -> list[list[int]]:
 
 
 def _mean(rows: Sequence[Row | None]) -> Row | None:
-    """One measure's mean over seeds; None where a run lacks it, or where protocols differ."""
+    """The mean of one measure over seeds; None if a run lacks it or the protocols differ."""
     known = [row for row in rows if row and row["value"] is not None]
     if len(known) < len(rows) or len({row["stamp"] for row in known}) > 1:
         return None
@@ -130,7 +130,7 @@ def _mean(rows: Sequence[Row | None]) -> Row | None:
 
 
 def _best(row: Sequence[Row | None]) -> set[int]:
-    """Who is best, and whose interval holds the best value: those are not told apart."""
+    """The indices of the best run and of all runs whose interval contains the best value."""
     marks = {i: _badness(each) for i, each in enumerate(row) if each and each["value"] is not None}
     marks = {i: mark for i, mark in marks.items() if mark is not None}
     if len(marks) < 2:
@@ -141,7 +141,7 @@ def _best(row: Sequence[Row | None]) -> set[int]:
 
 
 def _badness(row: Row) -> float | None:
-    """Lower is better; None where neither way is."""
+    """A score where lower is better; None if the measure has no direction."""
     value = row["value"]
     if row["better"] == "real":
         return abs(value - row["floor"]["value"]) if row["floor"] else None
@@ -153,7 +153,7 @@ def _holds(row: Row, value: float) -> bool:
 
 
 def _why(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Which parts of the protocols differ."""
+    """The parts of the protocols that differ, as text."""
     keys = [key for key in reports[0]["protocol"] if len({str(r["protocol"].get(key)) for r in reports}) > 1]
     if len({report["n_compared"] for report in reports}) > 1 or len({report["n"] for report in reports}) > 1:
         keys.append("n")
@@ -170,7 +170,7 @@ def _cell(row: Row | None, best: bool) -> Text:
 
 
 def _sheet(run: Run, name: str, seed: int, count: int = 32) -> Sheet:
-    """A sheet of samples; runs of the same data are asked for the same things."""
+    """A sheet of samples; runs of the same data get the same conditions."""
     held_out = run.reference("held_out")
     if not run.experiment.family.generates:
         return Sheet(name, run.encoding.describe(), *shown_items(run.modality, run.reconstruct(held_out.x[:count])[0]))

@@ -1,4 +1,4 @@
-"""Demo: data that a dependency ships, laid out as a user would have them."""
+"""Demo: trains on small data sets that are part of installed packages, written as files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _DATA: dict[str, Callable[[Path], Path]] = {"images": _digits, "text": _topics, 
 
 
 def demo(kind: str, where: Path, minutes: float) -> str:
-    """Lay out the data, train, sample, evaluate; returns where the results are. An earlier demo is replaced."""
+    """Write the data, train, sample and evaluate; returns the paths of the results. Replaces an earlier demo."""
     run_path = where / f"run-{kind}"
     shutil.rmtree(run_path, ignore_errors=True)
     run = train(lay_out(kind, where / "data"), out=run_path, minutes=minutes)

@@ -17,12 +17,12 @@ def evaluate(
     features: str = "pca",
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure `n` samples of `run`, drawn with `seed`, and write the report. Returns what report.json holds.
+    """Measure `n` samples of `run`, drawn with `seed`, and write the report. Returns the content of report.json.
 
-    As many held-out items as there are, up to n, are compared with as many samples; for a conditional model each sample
-    is given what a held-out item was given. `features` is what items are compared by: "pca", "efficientnet", "minilm",
-    FILE.onnx or MODULE:CALLABLE (see `metrics.extractors`). `settings` are of drawing, as `sample` takes them, such as
-    {"beams": 4}; the report says them, and its stamps are others then. `progress` is told what is being done, in a few
-    words. Raises ValueError when n < 1, or when the run kept fewer than two real items of a part.
+    Up to n held-out items are compared with as many samples; each sample of a conditional model has the condition of a
+    held-out item. `features`: the features for the comparison, "pca", "efficientnet", "minilm", FILE.onnx or
+    MODULE:CALLABLE (see `metrics.extractors`). `settings`: sampling settings as in `sample`, such as {"beams": 4}; the
+    report names them, and its stamps differ from those without. `progress`: receives short progress messages. Raises
+    ValueError if n < 1, or if the run keeps fewer than two real items of a split.
     """
     return build(run, n, seed, progress, features, settings)

@@ -24,7 +24,7 @@ from likewise.modalities.base import BadValue
 from likewise.runs.run import Run
 from likewise.spaces import Unfit
 
-#: what is asked, in the order of the page, with what it is called where it cannot be answered
+#: the sections in the order of the page, each with its name for messages if it must be skipped
 QUESTIONS: list[tuple[str, Callable[[Probe], Section | None]]] = [
     ("the latent", latents.section),
     ("nearest items by latent", latent_neighbours.section),
@@ -42,16 +42,17 @@ def explain(
     run: Run, sample: str | None = None, n: int = 4, seed: int = 0, given: dict[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write `report/explain.html` and `explain.json`; returns what explain.json holds (see `explain.page`).
+    """Write `report/explain.html` and `explain.json`; returns the content of explain.json (see `explain.page`).
 
-    sample: the number of a sample of `seed`, or the path of an item of one's own, which is explained first; without it
-    the first n samples. given: for all of them; without it each sample is given what a training item was.
+    sample: the number of the first sample of `seed` to explain, or the path of a user's item, which is explained before
+    the first n samples. given: the condition of all samples; by default those of training items. Raises ValueError if
+    n < 1 or the item cannot be read.
     """
     if n < 1:
         raise ValueError(f"-n {n}: at least one sample")
     tell = progress or (lambda _: None)
     tell("drawing samples")
-    probe = Probe(run, [], seed)  # which sees that all is there that will be asked for
+    probe = Probe(run, [], seed)  # raises an error early if the run lacks reference data
     probe.subjects = _subjects(run, sample, n, seed, given)
     sections = []
     for name, ask in QUESTIONS:
@@ -77,7 +78,7 @@ def explain(
 
 
 def _subjects(run: Run, sample: str | None, n: int, seed: int, given: dict[str, Any] | None) -> list[Subject]:
-    """A user's own item first, then samples: the one asked for and those after it."""
+    """The user's item, if any, and n samples from the requested number on."""
     own: list[Subject] = []
     start = 0
     if sample is not None and sample.isascii() and sample.isdigit():

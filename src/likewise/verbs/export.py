@@ -1,4 +1,4 @@
-"""Export: a run's model for other tools, whatever number of processes wrote it."""
+"""Export: writes a run's model in a format of other tools, independent of how many processes trained it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from likewise.errors import Message, Setting, UserError
 from likewise.runs.run import PRETRAINED, Run
 from likewise.training import checkpoint
 
-#: the formats, and how what is written must be called; a folder for hf and diffusers
+#: the formats, with the suffix of the file; hf and diffusers write a folder
 FORMATS = {"safetensors": ".safetensors", "hf": "", "diffusers": "", "onnx": ".onnx", "gguf": ".gguf"}
 
 
 def export(run: Run, out: Path, to: str = "safetensors") -> Path:
-    """Write the weights that sample to `out`, in one of `FORMATS`. Returns `out`.
+    """Write the weights used for sampling to `out`, in one of `FORMATS`. Returns `out`.
 
-    safetensors holds the weights as they are and the plan as metadata; the others are what transformers, diffusers,
-    onnxruntime and llama.cpp load.
+    safetensors contains the weights unchanged, and the plan as metadata. The others are for transformers (hf),
+    diffusers, onnxruntime and llama.cpp (gguf). Raises ValueError if `out` exists or the format is unknown.
     """
     if to not in FORMATS:
         raise UserError(f"there are {', '.join(FORMATS)}", setting="to", value=to)
@@ -36,13 +36,13 @@ def export(run: Run, out: Path, to: str = "safetensors") -> Path:
             Message(Setting("to", to), f" needs {error.name}"), fix="pip install 'likewise[export]'"
         ) from None
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: what is refused or interrupted leaves nothing that looks like an export.
+    # Written aside and renamed, so that a refused or interrupted export leaves no partial output.
     with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
         return write(run, Path(aside) / out.name).replace(out)
 
 
 def _writer(to: str) -> Callable[[Run, Path], Path]:
-    """What writes a format; what it needs is imported here. Raises ModuleNotFoundError if that is not installed."""
+    """The function that writes a format. Raises ModuleNotFoundError if a library that it needs is not installed."""
     if to == "hf":
         from likewise.export.hf import write
     elif to == "diffusers":
@@ -58,7 +58,7 @@ def _writer(to: str) -> Callable[[Run, Path], Path]:
 
 def _weights(run: Run, out: Path) -> Path:
     weights, _, state = checkpoint.load(run.checkpoint())
-    if (run.path / PRETRAINED).is_file():  # what is frozen is in no checkpoint
+    if (run.path / PRETRAINED).is_file():  # checkpoints do not contain frozen weights
         weights = {**checkpoint.load_file(run.path / PRETRAINED), **weights}
     if run.autoencoder is not None:
         inner = checkpoint.load(run.autoencoder.checkpoint())[0]

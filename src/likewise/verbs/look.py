@@ -1,4 +1,4 @@
-"""Look: the preflight. What the data are and what is wrong with them, what would be learned, and its cost here."""
+"""Look, the preflight: describes the data and their faults, the plan of training, and its cost on this machine."""
 
 from __future__ import annotations
 
@@ -28,15 +28,18 @@ from likewise.training.time_budget import plan_steps
 from likewise.verbs.options import ModelOptions
 from likewise.version import __version__
 
-#: seconds that a size is tried for: a look is an estimate, `train` measures again
+#: seconds of trial steps for each size; short, as `train` measures again
 _TRIAL = 1.0
-#: by what factor twice the items raise the number of different ones: above and below, it is said so
+#: growth of the number of different items as the data double: "much" from the first on, "little" below the second
 _ADDS_MUCH, _ADDS_LITTLE = 1.5, 1.1
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the preflight found; prints as lines."""
+    """The results of the preflight; prints as lines.
+
+    seconds: of all steps. memory: peak memory in bytes. checkpoint_bytes: upper bound for all checkpoints.
+    """
 
     plan: Plan
     parameters: int
@@ -46,19 +49,19 @@ class Look:
     memory: int
     checkpoint_bytes: int
     disk_free: int
-    #: what is suspected of which record; None where all records are equal
+    #: suspicious records and statistics; None if all records are equal
     quality: Quality | None
     support: Support
-    #: what a step has some of: records, or windows where texts are long
+    #: number of items of an epoch: records, or windows if texts are long
     items: int
-    #: the size chosen for the minutes, and why; empty where sizes were given
+    #: the size chosen for the minutes, with the reason; empty if a size was given
     budget: str = ""
 
     def __str__(self) -> str:
         return self.message()
 
     def message(self) -> Message:
-        """The summary, a line a fact."""
+        """The summary, one fact per line."""
         scan, plan, experiment = self.plan.scan, self.plan, self.plan.experiment
         mib = 2**20
         lines = [
@@ -94,7 +97,7 @@ class Look:
         return [*self.plan.scan.notes, *self.plan.notes, *(self.quality.notes if self.quality else [])]
 
     def findings(self) -> list[str]:
-        """What the checks of quality found, a line each."""
+        """The results of the data checks, one per line."""
         quality = self.quality
         if quality is None:
             return ["all records are equal: nothing to check"]
@@ -122,7 +125,7 @@ class Look:
         return [*lines, *_diversity(quality)]
 
     def to_json(self, wording: Callable[[str], str] = str) -> dict[str, Any]:
-        """What look.json holds beside the quality, with commands and settings in `wording`."""
+        """The content of look.json without the data checks; commands and settings are spelt by `wording`."""
         scan, plan, experiment = self.plan.scan, self.plan, self.plan.experiment
         return {
             "version": __version__,
@@ -168,7 +171,7 @@ def _balance(name: str, found: labels.Balance) -> str:
 
 
 def _few(names: list[str], most: int = 3) -> str:
-    """As many names as leave the summary on a screen; the page has the rest."""
+    """The first names, so that the summary fits on a screen; the page lists all."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -191,10 +194,11 @@ def look(
     wording: Callable[[str], str] = str,
     **options: Unpack[ModelOptions],
 ) -> Look:
-    """Read the data, check them, settle the plan that `train` would follow (same options), and try a few real steps.
+    """Read and check the data, make the plan that `train` would follow (same options), and time a few real steps.
 
-    out: a folder for look.html, look.json and suspects.csv. The data are not changed. wording: how settings and
-    commands are spelt in those files; Python's way by default.
+    tell: receives (files read, files in total). out: a folder for look.html, look.json and suspects.csv. wording:
+    spells settings and commands in these files; as in Python by default. The data are not changed. Raises ValueError
+    for wrong input, or if `out` is inside the data.
     """
     if out is not None and Path(path).is_dir() and Path(out).resolve().is_relative_to(Path(path).resolve()):
         raise UserError(
@@ -211,13 +215,13 @@ def look(
     learner, batches = budget.begin(plan)
     order = Order(len(batches), settings.batch, derive_seed(settings.seed, "order"), batches.lengths)
     steps, each = plan_steps(learner, batches, order, settings.minutes, _TRIAL)
-    if learner.observing:  # the data set how long a pass is, and not the minutes
+    if learner.observing:  # the length of one pass is set by the data, not by the minutes
         steps = Order(len(plan.train), settings.batch, 0, once=True).batches(learner.model.observes)
         learner.step(batches, order.batch(0), 0, steps)
         steps = min(settings.steps or steps, steps)
     steps = steps if learner.observing else settings.steps or steps
     size = checkpoint.size(*learner.tensors())
-    if learner.observing:  # what is kept grows with the data
+    if learner.observing:  # the kept items grow with the data
         size = size * min(len(plan.train), learner.model.observes) // min(settings.batch, learner.model.observes)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     fields = {k: m for k, m in plan.conditions.items() if not isinstance(plan.train.columns[k], Viewed)}

@@ -1,4 +1,4 @@
-"""The choices of a user of `train` and `look`, as keyword arguments of both."""
+"""The options that `train` and `look` share, as keyword arguments."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from likewise.planning.request import Options
 
 
 class ModelOptions(Options, total=False):
-    """What is learned and how; a part is given by its name, or as an object such as MLP(width=64)."""
+    """The target, its model and the training. Parts are given by name, or as an object such as MLP(width=64)."""
 
     #: the modality of the target: a name, or a class
     as_: str | type[Modality] | None
     family: str | Family | None
     backbone: str | Backbone | None
-    #: "tiny", "small", "base" or "large"; None for the size that goes with the minutes
+    #: "tiny", "small", "base" or "large"; None to choose by the training minutes
     size: str | None

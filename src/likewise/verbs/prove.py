@@ -1,8 +1,8 @@
-"""Prove: kill training at random moments, damage checkpoints at random places, and see what is lost.
+"""Prove: tests recovery by killing training at random moments and damaging checkpoints at random positions.
 
-The promise: whatever happens, no acknowledged checkpoint is lost, none is unloadable, and the weights of a run that was
-killed and resumed are bit for bit those of one that was not, whatever number of processes goes on with it where that is
-asked for (`--exact-elastic`). `kills`, `flips` and `elastic` try it on this machine.
+Three properties are tested on this machine (`kills`, `flips`, `elastic`): no acknowledged checkpoint is lost; every
+checkpoint can be loaded; and a run that was killed and resumed has bit for bit the weights of an uninterrupted run,
+with `--exact-elastic` also if the number of processes changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from likewise.training import checkpoint
 from likewise.training.checkpoint import Damaged
 
 FAMILIES = ("vae", "gan", "autoregressive", "flow")
-#: seconds that processes have to end after one of them was killed
+#: seconds in which all processes must end after one of them was killed
 _PATIENCE = 60.0
 _STEPS = 200
 _SETTINGS: dict[str, Any] = {
@@ -49,7 +49,7 @@ _SETTINGS: dict[str, Any] = {
 
 @dataclass
 class Found:
-    """What was tried and what went wrong; nothing did if `failures` is empty."""
+    """Counts of what was tried, and failures; the test passed if `failures` is empty."""
 
     tried: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ def kills(
     say: Callable[[str], None] = print,
     folder: Path | None = None,
 ) -> Found:
-    """Kill training `count` times in all, resume it each time, and compare with runs that were left alone.
+    """Kill training `count` times in total, resume it each time, and compare with uninterrupted runs.
 
     With several processes, either one of them or all are killed. One in five ends by SIGTERM instead of SIGKILL.
     """
@@ -113,7 +113,7 @@ def kills(
 def _one_run(
     family: str, data: Path, run: Path, processes: int, most: int, takes: float, chance: random.Random, found: Found
 ) -> int:
-    """Train one run to its end through at most `most` kills; returns how many there were."""
+    """Train one run to its end with at most `most` kills; returns the number of kills."""
     killed = 0
     while True:
         workers = _begin(family, data, run, processes)
@@ -136,7 +136,7 @@ def _one_run(
         found.count("SIGTERM" if gently else "SIGKILL")
         if gently:
             found.slowest_stop = max(found.slowest_stop, time.monotonic() - asked)
-            # before the first handler is there, the system ends the process, which a shell calls 143 too
+            # before the handler is installed, SIGTERM ends the process directly: -SIGTERM, or 143 in a shell
             if any(code not in (0, 143, -signal.SIGTERM) for code in codes):
                 found.failures.append(f"{family}: SIGTERM ended it with {codes}")
         if None in codes:
@@ -145,12 +145,12 @@ def _one_run(
 
 
 def _error(trace: str) -> str:
-    """The line of a traceback that is not indented: what was raised."""
+    """The exception of a traceback: its first line that is not indented."""
     return next((line for line in trace.splitlines()[1:] if line and not line.startswith(" ")), trace)
 
 
 def _check(run: Path, found: Found) -> None:
-    """After a kill: every checkpoint that is there verifies, and none that was acknowledged is lost."""
+    """Check after a kill that every checkpoint verifies, and that no acknowledged one is lost."""
     folder, good = run / "checkpoints", []
     for path in checkpoint.found(folder):
         try:
@@ -184,7 +184,7 @@ def elastic(
     say: Callable[[str], None] = print,
     folder: Path | None = None,
 ) -> Found:
-    """Train a part of the way with each number of processes in turn, and compare with one process that did it all."""
+    """Train one run in parts, each with another number of processes, and compare with a run of one process."""
     found, asked = Found(), {"training.exact_elastic": True}
     with tempfile.TemporaryDirectory(dir=folder, prefix="prove-") as name:
         home = Path(name)
@@ -213,7 +213,7 @@ def _reached(run: Path) -> int:
 
 
 def _begin(family: str, data: Path, run: Path, processes: int, more: dict[str, Any] | None = None) -> Sequence[_Worker]:
-    """Start training, or go on with it, in fresh processes."""
+    """Start or resume training in new processes."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -227,9 +227,9 @@ def _begin(family: str, data: Path, run: Path, processes: int, more: dict[str, A
 
 
 def _server() -> ForkServerContext:
-    """What starts processes that have torch in memory, so that a kill costs a second and not ten.
+    """A fork server with torch imported, so that a restart takes one second instead of ten.
 
-    Unlike this process it has never computed, as one that is forked must not have: OpenMP does not come along.
+    It has never computed: OpenMP does not survive a fork of a process that has.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["likewise.verbs.train", "likewise.training.loop"])
@@ -270,7 +270,7 @@ def _send(worker: _Worker, number: int) -> None:
 
 
 def _end(workers: Sequence[_Worker], within: float | None) -> list[int | None]:
-    """The exit codes, negative for a signal; None for one that had to be killed because it did not end in time."""
+    """Wait for the processes; returns exit codes: negative for a signal, None if killed after `within` seconds."""
     until = time.monotonic() + (within or 3600.0)
     codes: list[int | None] = []
     for worker in workers:
@@ -283,7 +283,7 @@ def _end(workers: Sequence[_Worker], within: float | None) -> list[int | None]:
 
 
 def _lay_out(folder: Path, family: str) -> Path:
-    """A little data: rows of text for an autoregressive model, small pictures for the others."""
+    """Write small data: lines of text for an autoregressive model, small pictures for other families."""
     from PIL import Image
 
     folder.mkdir()
@@ -300,9 +300,9 @@ def _lay_out(folder: Path, family: str) -> Path:
 
 
 def flips(count: int = 1000, seed: int = 0, say: Callable[[str], None] = print, folder: Path | None = None) -> Found:
-    """Flip a random byte of a random file of the newest checkpoint, or cut it off, `count` times: is it noticed?
+    """Change a random byte of a random file of the newest checkpoint, or truncate the file, `count` times.
 
-    Noticed means that loading refuses it, and that resuming takes the one before.
+    The damage must be detected: loading raises Damaged, and the previous checkpoint becomes the latest.
     """
     chance, found = random.Random(seed), Found()
     with tempfile.TemporaryDirectory(dir=folder, prefix="prove-") as name:

@@ -1,4 +1,4 @@
-"""Sample: draw from a run and write what was drawn, each with its provenance."""
+"""Sample: draw samples from a run and write them with their provenance."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def sample(
 ) -> tuple[Samples, Path]:  # fmt: skip
     """Draw and write samples start..start + n - 1; returns them and their folder (default: samples/ in the run).
 
-    lines: the fields whose values are the lines of a file; texts are then written in step with it too (samples.txt).
-    how: prompting, edit, live, tile.
+    lines: fields whose values are the lines of a file; texts are then also written to samples.txt, one per line.
+    how: prompting, edit, live and tile, as in `SampleRequest`.
     """
     drawn = run.sampler.draw(SampleRequest(n, seed, given, start, settings or {}, **how))
     drawn = _in_step(drawn, lines)
@@ -40,13 +40,13 @@ def sample(
 
 
 def sheet(run: Run, drawn: Samples, folder: Path, font: str | None = None) -> str:
-    """Write sheet.png, the samples beside what they were given; returns a line on letters that no font has, or ""."""
+    """Write sheet.png, the samples with their conditions; returns a note on missing characters, or ""."""
     note = write_sheet(drawn, run.conditions, folder / "sheet.png", font)
     return Message("note: ", note, "\n") if note else ""
 
 
 def cut_note(folder: Path) -> str:
-    """A line on the written texts that are not all that a regex or schema asks for; "" if there are none."""
+    """A note on written texts that ended before they matched the regex or schema; "" if there are none."""
     with (folder / "samples.jsonl").open(encoding="utf-8") as file:
         cut = [bool(json.loads(line).get("cut")) for line in file]
     if not any(cut):
@@ -62,9 +62,10 @@ def _in_step(drawn: Samples, lines: Sequence[str]) -> Samples:
 
 
 def read_given(run: Run, files: Sequence[str], given: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
-    """What each line of files is: a sample's given values, beside those that are given to all; and the files' fields.
+    """The conditions of samples, one for each line of the files, combined with `given`; and the fields of the files.
 
-    files: each FIELD=FILE, or FILE where the run is given one text, or one field.
+    files: each FIELD=FILE, or FILE if the run has one text field, or one field. Raises UserError if a field is given
+    twice or the files differ in the number of lines.
     """
     columns: dict[str, list[str]] = {}
     for item in files:
@@ -84,7 +85,7 @@ def read_given(run: Run, files: Sequence[str], given: dict[str, Any]) -> tuple[l
 
 
 def _only_field(run: Run, item: str) -> str:
-    """The field that a file without a field's name is for."""
+    """The field of a file that is given without a field. Raises UserError if it is ambiguous."""
     texts = [name for name, encoding in run.conditions.items() if "text" in encoding.modality.forms]
     names = texts or list(run.conditions)
     if len(names) != 1:
@@ -99,13 +100,13 @@ def in_bulk(
     run: Run, n: int, seed: int, given: Any, out: Path, settings: dict[str, Any], world: World,
     *, lines: Sequence[str] = (), **how: Unpack[HowDrawn],
 ) -> Path:  # fmt: skip
-    """Draw many samples, by blocks of indices that the processes of `world` share out; returns their folder.
+    """Draw many samples in blocks, divided among the processes of `world`; returns their folder.
 
-    Each block is a pure function of (weights, settings, seed, index), is written whole or not at all, and is not drawn
-    again when it is there: what is written is the same for any number of processes, interrupted or not.
+    Each block depends only on (weights, settings, seed, index), is written atomically, and is not drawn again if it
+    exists. The output is therefore the same for any number of processes, interrupted or not.
     """
     request = SampleRequest(n, seed, given, 0, settings, **how)
-    run.sampler.prepare(request)  # which says what is wrong before anything is written
+    run.sampler.prepare(request)  # raises errors before anything is written
     block, parts = run.sampler.block(), out / ".parts"
     asked = run.sampler.origin(seed, settings) | request.provenance()
     if lines:
@@ -137,7 +138,7 @@ def in_bulk(
 
 
 def _provenance(file: Path) -> dict[str, Any] | None:
-    """What is written in a sample's own file, by whichever modality writes such files, or in a walk between samples."""
+    """The provenance in the file of a sample or of an interpolation; None if there is none."""
     if found := interpolation.read_provenance(file):
         return found
     kinds = [catalog.find("modality", name) for name in catalog.names("modality")]
@@ -146,9 +147,9 @@ def _provenance(file: Path) -> dict[str, Any] | None:
 
 
 def again(file: Path, out: Path) -> Path:
-    """Draw written samples once more, from their provenance: a picture, a sheet, or a whole samples.jsonl or .csv.
+    """Draw written samples again from their provenance: a picture, a sheet, or a whole samples.jsonl or .csv.
 
-    Returns the file that was written, in `out`. Raises ValueError if the run's weights are others now.
+    Returns the new file in `out`. Raises ValueError if `file` has no provenance, or if the run's weights have changed.
     """
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file")

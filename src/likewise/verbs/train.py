@@ -1,4 +1,4 @@
-"""Train: from a path to a run."""
+"""Train: reads the data at a path, trains a model, and writes a run folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from likewise.verbs.options import ModelOptions
 from likewise.verbs.trained import TrainedRun
 from likewise.version import __version__
 
-#: how many real items of each split are kept inside the run, for its reports, and about how many bytes
+#: largest number, and approximate bytes, of the real items of each split that are kept in the run for reports
 _KEPT, _KEPT_BYTES = 4000, 2**28
 _PREVIEWS = 16
 
@@ -50,21 +50,20 @@ def train(
     wording: Callable[[str], str] = str,
     **options: Unpack[ModelOptions],
 ) -> TrainedRun:
-    """Train a model of what is at `path` and return its run, a folder `out` (default runs/NAME).
+    """Train a model of the data at `path` and return its run, written to the folder `out` (default runs/NAME).
 
     options: see `ModelOptions`: as_, given, target, family, backbone, preset, unit, through, minutes, steps, seed,
-    size, from_, lora, set_. Every one that is left out is guessed from the data, and the guess is shown before it
-    acts. Objects of classes of your own are known by their names from then on in this process: see `likewise.load` for
-    how to open such a run later.
+    size, from_, lora, set_. Omitted options are inferred from the data, and shown before training begins. Classes of
+    your own, given as objects, are registered in this process; `likewise.load` opens such a run later.
 
-    say: receives the progress; without it, a live table in a terminal, and lines elsewhere. wording: how settings and
-    commands are spelt in what is said; Python's way by default.
+    say: receives progress messages; by default a live table in a terminal, lines elsewhere. wording: spells settings
+    and commands in messages; as in Python by default.
 
-    Raises ValueError of one line for bad input, before anything is written.
+    Raises ValueError with one line for wrong input, before anything is written.
     """
     folder = Path(out) if out else Path("runs") / Path(path).stem
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (folder / "experiment.toml").is_file():
-        return resume(folder, say, wording)  # torchrun starts the same command again when a process was lost
+        return resume(folder, say, wording)  # torchrun repeats the same command after the loss of a process
     asked = options.get("set_") or {}
     world = _join(str(asked.get("training.device", "auto")), float(asked.get("training.wait_minutes", 10.0)))
     named = spelled_out(options)
@@ -75,7 +74,7 @@ def train(
             world.gather(str(error) or type(error).__name__)
             raise
         world.gather("")
-    else:  # the first process reads the data and settles everything; the others open what it made
+    else:  # the first process reads the data and writes the run folder; the others open it
         if failed := world.gather("")[0]:
             raise ValueError(f"the first process could not begin: {failed}")
         run = TrainedRun(folder)
@@ -88,7 +87,7 @@ def train(
 def _begin(
     path: Path, folder: Path, world: World, options: dict[str, Any], tell: Callable[[str], None]
 ) -> tuple[TrainedRun, Records, Records]:
-    """Read the data, settle the plan, show it, and make the run's folder."""
+    """Read the data, make and show the plan, and create the run folder."""
     if folder.exists() and not (
         folder.is_dir() and ((folder / "experiment.toml").is_file() or not any(folder.iterdir()))
     ):
@@ -113,7 +112,7 @@ def _begin(
     tell(plan.guess())
     plan = budget.fit_budget(plan, {**options, "size": size}, tell)
     _warn(plan, tell)
-    # Laid out aside and renamed: a run is there whole, or not at all, wherever the process is killed.
+    # Written aside and renamed, so that a killed process never leaves a partial run folder.
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.tmp")
     with locks.laying_out(folder.parent):
@@ -133,7 +132,7 @@ def _begin(
 
 
 def _lay_out(aside: Path, plan: Plan) -> None:
-    """Write all of the run that is there before its first step."""
+    """Write the run folder as it is before the first step: plan, fitted state, reference data."""
     run = Run.create(aside, plan.experiment, plan.encoding, plan.conditions, plan.through)
     if plan.origin is not None:
         assert isinstance(plan.experiment.backbone, Pretrained)
@@ -141,7 +140,7 @@ def _lay_out(aside: Path, plan: Plan) -> None:
     records, arrays = plan.scan.records, stored(run.modality)
     size = (arrays.packed_bytes if arrays is not None else None) or 1
     for split, part in (("train", plan.train), ("held_out", plan.held_out)):
-        # Drawn from all of them: the first ones of a folder of classes are all of one class.
+        # Random, as the first records of a folder of classes are all of one class.
         most = max(500, min(_KEPT, _KEPT_BYTES // size))
         chosen = np.random.default_rng(0).choice(len(part), min(most, len(part)), replace=False)
         kept = part.subset(np.sort(chosen))
@@ -153,7 +152,7 @@ def _lay_out(aside: Path, plan: Plan) -> None:
 def resume(
     path: str | Path, say: Callable[[str], None] | None = None, wording: Callable[[str], str] = str
 ) -> TrainedRun:
-    """Go on with an interrupted run; its weights will be those of a run that was not interrupted."""
+    """Resume an interrupted run; its final weights equal those of an uninterrupted run."""
     run = TrainedRun(Path(path))
     settings = run.experiment.training
     world = _join(settings.device, settings.wait_minutes)
@@ -169,20 +168,20 @@ def _teller(say: Callable[[str], None] | None, wording: Callable[[str], str]) ->
 
 
 def _display(world: World, say: Callable[[str], None] | None, wording: Callable[[str], str]) -> Display:
-    """Shows the progress of the first process; the others say nothing."""
+    """The progress display; silent in all processes but the first."""
     return Display(say if world.first else lambda _: None, wording=wording)
 
 
 def _join(device: str, minutes: float) -> World:
-    """This process's place among those that torchrun started; every one of them runs the same command."""
+    """Join the processes that torchrun started, which all run the same command."""
     return distributed.join(hardware.choose_device(distributed.local_device(device)), minutes)
 
 
 def _writable(folder: Path) -> bool:
-    """Whether the folder, or the nearest of its parents that is there, takes new files."""
+    """Whether files can be created in the folder, or in its nearest existing parent."""
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     try:
-        with tempfile.TemporaryDirectory(dir=there):  # permission bits do not tell: file systems refuse, too
+        with tempfile.TemporaryDirectory(dir=there):  # permission bits do not show a read-only file system
             return True
     except OSError:
         return False
@@ -205,7 +204,7 @@ _SAME = "of the same plan"
 
 
 def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
-    """What the preflight found wrong; silent where all is well."""
+    """Report notes, unreadable files and duplicates, if any."""
     scan = plan.scan
     for note in (*scan.notes, *plan.notes):
         tell(Message("note: ", note))
@@ -218,7 +217,7 @@ def _warn(plan: Plan, tell: Callable[[str], None]) -> None:
 
 def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, display: Display, world: World) -> None:
     settings = run.experiment.training
-    # The threads decide how products round: exact elastic training needs their number to be the same everywhere.
+    # Rounding depends on the number of threads, which must be equal everywhere for exact elastic training.
     hardware.tune(settings.threads or (1 if settings.exact_elastic else None))
     device = run.device(settings.device)
 
@@ -264,7 +263,7 @@ def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, display
     if world.first:
         checkpoint.write_json(run.path / "run.json", {**info, "seconds": round(done.seconds, 2), "steps": done.step})
         if not stop.code and run.experiment.family.generates:
-            # some samples to look at, and for `likewise verify` to draw again
+            # samples to look at, which `likewise verify` draws again
             Run(run.path).sample(_PREVIEWS).save(run.path / "samples")
         if (first := _before(run)) is not None and done.best is not None:
             worse = (
@@ -281,7 +280,7 @@ def _fit(run: Run, train_part: Records, held_out: Records, resume: bool, display
 
 @contextmanager
 def _explained(run: Run, batches: Batches, records: Records, watcher: loop.Watcher, stop: Stop) -> Iterator[None]:
-    """Say why training ended before its time, and how to go on."""
+    """Turn errors that end training early into messages that say why, and how to continue."""
     try:
         yield
     except Interrupted:
@@ -298,18 +297,18 @@ def _explained(run: Run, batches: Batches, records: Records, watcher: loop.Watch
 
 
 def _counted(batches: Batches, records: Records) -> str:
-    """How many items, and of how many records where these are read in windows."""
+    """The number of items, and of texts if these are divided into windows."""
     windows = f" windows of {len(records):,} texts" if len(batches) != len(records) else ""
     return f"{len(batches):,}{windows}"
 
 
 def _before(run: Run) -> float | None:
-    """The held-out loss before the first step; None where nobody asked."""
+    """The validation loss before the first step; None if it was not measured."""
     return next((m["loss"] for m in run.metrics() if m["split"] == "val" and m["step"] == 0), None)
 
 
 def _kept(model: Model, items: int, count: int) -> str:
-    """What becomes of the data in training: parameters, or where no network is trained a part of them."""
+    """A clause on the size of the model: its parameters, or the number of kept items if it has no network."""
     if model.players():
         return f"{count:,} parameters"
     part = "all of them are" if items <= model.observes else f"{model.observes:,} of them, drawn at random, are"
@@ -317,7 +316,7 @@ def _kept(model: Model, items: int, count: int) -> str:
 
 
 def _advice(bad: NonFinite, records: Records) -> str:
-    """What to do about it: by the items that alone make it happen, if there are any."""
+    """The remedy for a loss that is not finite; names the items that cause it, if single items do."""
     if not bad.items:
         return (
             "no single item does this, so the weights do: try a smaller training.lr, training.precision=float32, or "
@@ -334,7 +333,7 @@ def _name(value: Any, index: int) -> str:
 
 @dataclass(frozen=True)
 class _Tracked:
-    """The display, and whoever else is told."""
+    """The display and the loggers; both receive the metrics."""
 
     display: Display
     senders: list[Callable[[dict[str, float], int], None]]
@@ -348,12 +347,12 @@ class _Tracked:
         self.display.say(message)
 
 
-#: real items that previews are compared with
+#: number of real items for comparison with previews
 _BESIDE = 1000
 
 
 def _previewer(run: Run, world: World) -> loop.Previewer:
-    """Draws the same few samples, of the held-out items' conditions, every time, and as many fresh ones to judge."""
+    """Draws the same few samples with conditions of held-out items each time, and as many new ones to measure."""
     real: dict[str, np.ndarray] = {}
     size = _PREVIEWS
 
@@ -368,7 +367,7 @@ def _previewer(run: Run, world: World) -> loop.Previewer:
             except Exception as error:
                 if size == 1 or not hardware.out_of_memory(error):
                     raise
-                size //= 2  # previews never run the training out of memory
+                size //= 2  # a preview must not end training for lack of memory
         if not world.first:
             return None
         for split in ("train", "held_out") if not real else ():
@@ -381,11 +380,11 @@ def _previewer(run: Run, world: World) -> loop.Previewer:
 
 
 def _there_and_back(run: Run, world: World) -> loop.Previewer:
-    """Shows some held-out items, each with what comes back of it: of what draws nothing there is nothing to judge."""
+    """Shows held-out items with their reconstructions, for families that do not generate; nothing is measured."""
 
     def preview(model: Model, step: int) -> loop.Preview | None:
         kept = run.reference("held_out")
-        chosen = np.linspace(0, len(kept.values) - 1, _PREVIEWS).astype(int)  # the first ones may be of one class
+        chosen = np.linspace(0, len(kept.values) - 1, _PREVIEWS).astype(int)  # the first may be of one class
         back = run.reconstruct(kept.x[chosen], model=model)[0]
         if not world.first:
             return None

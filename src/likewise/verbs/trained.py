@@ -13,7 +13,7 @@ from likewise.verbs.evaluate import evaluate
 
 @final
 class TrainedRun(Run):
-    """A run folder, with the verbs that are above it."""
+    """A run with the verbs that need higher layers, such as `evaluate`."""
 
     def evaluate(self, n: int = 1000, seed: int = 0, features: str = "pca") -> dict[str, Any]:
         """Measure n samples and write `report/`; returns what report.json holds (see `likewise.evaluate`)."""
@@ -21,9 +21,9 @@ class TrainedRun(Run):
 
 
 def load(path: str | Path, parts: Sequence[Any] = ()) -> TrainedRun:
-    """Open a run. parts: the classes of its parts that are neither likewise's own nor of an installed package.
+    """Open a run. parts: classes of its parts that belong neither to likewise nor to an installed package.
 
-    Raises ValueError of one line that names a part that is missing.
+    Raises ValueError with one line that names a missing part.
     """
     for part in parts:
         add_part(part)

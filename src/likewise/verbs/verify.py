@@ -1,4 +1,4 @@
-"""Verify: is every byte of a run what was written, and do its weights still draw the samples that are stored in it?"""
+"""Verify: checks the checksums of a run's files and redraws its stored samples bit for bit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from likewise.training.checkpoint import Damaged
 
 @dataclass
 class Verified:
-    """What was looked at, a line each, and what is damaged."""
+    """The results of the checks, one line each: intact and damaged."""
 
     fine: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Verified:
 
 
 def verify(path: Path) -> Verified:
-    """Check the run's own files, each checkpoint and the stored samples. Raises ValueError if it is not a run."""
+    """Check the files of a run, each checkpoint and the stored samples. Raises ValueError if `path` is not a run."""
     if not (path / checkpoint.MANIFEST).is_file() and not (path / "experiment.toml").is_file():
         raise ValueError(f"{path}: not a run (no experiment.toml in it)")
     found = Verified()
@@ -67,7 +67,7 @@ def _redraw(run: Run, found: Verified) -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         again = Path(name)
-        dataclasses.replace(drawn, provenance=provenance).save(again)  # the run may have been moved since
+        dataclasses.replace(drawn, provenance=provenance).save(again)  # the run may have been moved
         differ = [p.name for p in sorted(again.iterdir()) if _bytes(folder / p.name) != p.read_bytes()]
     if differ:
         found.damaged.append(f"{folder}: {len(differ)} files are drawn otherwise now, the first is {differ[0]}")
