@@ -1,3 +1,3 @@
-"""The command line: parsing, wording, printing. The only place that knows how flags are spelt."""
+"""The command line: parsing, wording, printing. Only this package knows the spelling of flags."""
 
 from likewise.cli.entry import main as main

@@ -1,4 +1,4 @@
-"""`likewise chat`: talk with a run that was trained on conversations."""
+"""`likewise chat`: chat with a run that was trained on conversations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`likewise verify` and `likewise prove`: that nothing of a run is damaged, and that nothing can be lost."""
+"""`likewise verify` and `likewise prove`: check a run for damage, and test recovery from kills and damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`likewise compare`: several runs side by side."""
+"""`likewise compare`: compare the reports and samples of several runs."""
 
 from __future__ import annotations
 

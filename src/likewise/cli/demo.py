@@ -1,4 +1,4 @@
-"""`likewise demo`: train on data that a dependency ships."""
+"""`likewise demo`: train on a small data set of an installed package."""
 
 from __future__ import annotations
 

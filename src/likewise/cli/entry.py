@@ -1,4 +1,4 @@
-"""The command `likewise`: runs a verb and words its errors. Nothing heavy is imported before a verb runs."""
+"""The command `likewise`: runs a verb and prints its errors. Heavy modules are imported only when a verb runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from likewise.cli.parser import Parser, Verbs
 from likewise.cli.wording import one_line
 from likewise.version import __version__
 
-#: in the order of the help
+#: the verbs, in the order of the help
 _VERBS = (look, train, sample, chat, evaluate, compare, explain, list_runs, export, checks, demo)
 
 

@@ -1,4 +1,4 @@
-"""`likewise explain`: one page on what a run's samples depend on."""
+"""`likewise explain`: write the page of explanations of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`likewise export`: a run's model for other tools."""
+"""`likewise export`: write a run's model in a format of other tools."""
 
 from __future__ import annotations
 

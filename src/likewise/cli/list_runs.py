@@ -1,4 +1,4 @@
-"""`likewise list`: the runs in a folder. Only their small files are read, so torch is not imported."""
+"""`likewise list`: list the runs in a folder, from their small files and without importing torch."""
 
 from __future__ import annotations
 

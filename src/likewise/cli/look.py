@@ -1,4 +1,4 @@
-"""`likewise look`: what is in the data, and what training would learn and cost."""
+"""`likewise look`: describe the data, the plan of training and its cost."""
 
 from __future__ import annotations
 

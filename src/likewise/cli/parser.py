@@ -1,4 +1,4 @@
-"""The parser of all verbs, and the flags that several verbs share. Nothing heavy is imported for it."""
+"""The parser of all verbs, and flags that several verbs share. It imports no heavy modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from likewise import catalog
 
 
 class Parser(argparse.ArgumentParser):
-    """One line for a mistake, with the nearest flag; no abbreviations, which would break as flags are added."""
+    """Reports a mistake in one line with the nearest flag. No abbreviations: they would break as flags are added."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
@@ -41,7 +41,7 @@ class Verbs:
     def add(
         self, name: str, run: Callable[[argparse.Namespace], None], what: str, *examples: str
     ) -> argparse.ArgumentParser:
-        """A verb that `run` carries out. what: its line of help. examples: what follows its name on a command line."""
+        """Add a verb. run: the function that executes it. what: its line of help. examples: arguments for its help."""
         shown = "examples:\n" + "\n".join(f"  likewise {name} {e}".rstrip() for e in examples)
         parser = self._verbs.add_parser(name, help=what, description=what[:1].upper() + what[1:] + ".", epilog=shown)
         parser.set_defaults(run_verb=run)
@@ -49,7 +49,7 @@ class Verbs:
 
 
 def parts(kind: str) -> str:
-    """The parts of a kind, each with its summary, from the catalog."""
+    """The parts of a kind with their summaries, as help text."""
     listed = "; ".join(f"{name} ({summary})" for name, summary in catalog.summaries(kind).items())
     return listed.replace("%", "%%")
 

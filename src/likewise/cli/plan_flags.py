@@ -1,4 +1,4 @@
-"""The flags that decide what is learned and how: `look` and `train` share them."""
+"""The flags of the plan, which `look` and `train` share."""
 
 from __future__ import annotations
 

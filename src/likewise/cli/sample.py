@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from likewise.sampling.editing import Edit
     from likewise.sampling.prompting import Prompting
 
-#: samples above which they are written block by block, and not shown
+#: number of samples above which they are written block by block and not printed
 BULK = 4096
 _SAMPLES, _WALKED = 16, 4
 
 
 class _Dropped(argparse.Action):
-    """A flag that is no longer there."""
+    """A removed flag, which reports its replacement."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         parser.error("sample has no --size; --each N says how many samples each line has")
@@ -108,7 +108,7 @@ def _edit_flags(p: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The flags, read: what to draw. lines: the fields whose values are the lines of files."""
+    """The request in the flags. lines: the fields whose values are the lines of files."""
 
     n: int
     given: Any
@@ -185,7 +185,7 @@ def _prompting(a: argparse.Namespace) -> Prompting:
 
 
 def _given(run: Run, a: argparse.Namespace) -> tuple[int, Any, Sequence[str]]:
-    """How many samples, what they are given, and the fields that are given line by line, in step with files."""
+    """The number of samples, their conditions, and the fields that are given line by line."""
     from likewise.verbs.sample import read_given
 
     given: Any = pairs(a.given, "--given")
@@ -202,7 +202,7 @@ def _given(run: Run, a: argparse.Namespace) -> tuple[int, Any, Sequence[str]]:
 
 
 def _in_bulk(run: Run, a: argparse.Namespace, asked: _Asked) -> None:
-    """Draw block by block, with the other processes of torchrun where there are any."""
+    """Draw block by block, together with other processes of torchrun if there are any."""
     from likewise.training import distributed, hardware
     from likewise.verbs.sample import in_bulk
 
@@ -221,7 +221,7 @@ def _in_bulk(run: Run, a: argparse.Namespace, asked: _Asked) -> None:
 
 
 def _at_once(run: Run, a: argparse.Namespace, asked: _Asked) -> None:
-    """Draw and show; a single text piece by piece."""
+    """Draw and print samples; a single text is streamed."""
     from likewise.verbs.sample import sample, sheet
 
     live = (lambda text: print(text, end="", flush=True)) if _streams(run, a, asked) else None
@@ -237,7 +237,7 @@ def _at_once(run: Run, a: argparse.Namespace, asked: _Asked) -> None:
 
 
 def _streams(run: Run, a: argparse.Namespace, asked: _Asked) -> bool:
-    """Whether a text is shown as it is drawn: where that was asked for, or on a terminal where it can be."""
+    """Whether to stream a text: as requested by flag, else on a terminal if the run can."""
     if a.stream is not None:
         return a.stream
     one = sys.stdout.isatty() and asked.n == 1 and not asked.lines and not asked.settings.get("beams")
@@ -245,7 +245,7 @@ def _streams(run: Run, a: argparse.Namespace, asked: _Asked) -> bool:
 
 
 def _tell(folder: Path, asked: _Asked, values: Sequence[Any]) -> None:
-    """Print samples that have no files, and where all are."""
+    """Print samples that have no files, and the folder of all."""
     from likewise.verbs.sample import cut_note
 
     if asked.lines and (folder / "samples.txt").is_file():

@@ -1,4 +1,4 @@
-"""`likewise train`: train a model, or go on with an interrupted training."""
+"""`likewise train`: train a model, or resume an interrupted run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the command line spells what messages name: settings as flags, calls as commands."""
+"""The spelling of messages on the command line: settings as flags, calls as commands."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import shlex
 
 from likewise.errors import Command, Setting, UserError, worded
 
-#: flags that are not called as their setting is
+#: flags with another name than their setting
 _FLAGS = {"n": "-n", "set_": "--set", "as_": "--as", "from_": "--from"}
-#: settings of drawing, which `sample --set` takes without this prefix
+#: prefix of sampling settings, which `sample --set` omits
 _SAMPLING = "sampling."
 
 
@@ -35,7 +35,7 @@ def wording(part: Setting | Command) -> str:
 
 
 def say(text: str) -> str:
-    """A text for the terminal, in the command line's words."""
+    """A text in the spelling of the command line."""
     return worded(text, wording)
 
 
