@@ -65,7 +65,7 @@ def _picture(
     drawn: Samples, stills: Sequence[PILImage.Image], conditions: Mapping[str, Encoding], letters: Letters
 ) -> PILImage.Image:
     """Draw the sheet. stills: a picture of each sample."""
-    alike: dict[str, list[int]] = {}  # in the order in which each was first given
+    alike: dict[str, list[int]] = {}  # in order of first occurrence
     for i, given in enumerate(drawn.given):
         alike.setdefault(json.dumps(given, sort_keys=True), []).append(i)
     rows = list(alike.values())

@@ -16,7 +16,7 @@ class TrainedRun(Run):
     """A run with the verbs that need higher layers, such as `evaluate`."""
 
     def evaluate(self, n: int = 1000, seed: int = 0, features: str = "pca") -> dict[str, Any]:
-        """Measure n samples and write `report/`; returns what report.json holds (see `likewise.evaluate`)."""
+        """Measure n samples and write `report/`; returns the content of report.json (see `likewise.evaluate`)."""
         return evaluate(self, n=n, seed=seed, features=features)
 
 
