@@ -1,4 +1,4 @@
-"""Where likewise keeps what it can make again; all of it can be deleted at any time."""
+"""The user's cache folder: everything in it can be made again and may be deleted at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations: which rows are some, and each as messages, who says what. Their layouts are known here only."""
+"""Recognises rows that are conversations and converts them to lists of messages with roles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file to a text or to the rows of a table, held in memory; what is wrong with it is said by line."""
+"""Reads one file as a text or as the rows of a table, in memory; errors name the line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An encoding: how the values of a modality become tensors of one space, and tensors become values again.
+"""Encodings convert the values of a modality to tensors of one space, and tensors back to values.
 
-A modality has one encoding or several (a picture its pixels, or tokens of patches); `likewise.catalog` lists them, the
-most natural first. What an encoding has learned (a codebook, a vocabulary) is its own state, beside its modality's.
+A modality has one or more encodings (pixels of a picture, or tokens of its patches); `likewise.catalog` lists them, the
+default first. The fitted state of an encoding (a codebook, a vocabulary) is stored separately from its modality's.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ from likewise.modalities.base import Modality
 from likewise.modalities.packed import Packed, Windows
 from likewise.spaces import Continuous, Space, Tokens, add_mask
 
-#: batches of tokens are padded to a multiple of this many, so that few shapes are met: see docs/guide/speed.md
+#: batches of tokens are padded to a multiple of this length, so that few shapes occur: see docs/guide/speed.md
 _WHOLE = 8
 
 
 class Encoding(ABC):
-    """The way between the values of a fitted modality and tensors of `space`.
+    """Converts the values of a fitted modality to tensors of `space`, and back.
 
-    An instance is immutable. Its state is JSON, is saved with the run, and with the modality's is all that is needed
-    to decode.
+    An instance is immutable. Its state is JSON and is saved with the run; together with the modality's state it
+    suffices to decode.
     """
 
-    #: of the modality whose values are encoded; with `name`, what the catalog calls it: "image.pixels"
+    #: name of the encoded modality; MODALITY.NAME is the key in the catalog, such as "image.pixels"
     modality_name: ClassVar[str]
-    #: as `--set target.encoding=NAME` has it
+    #: the NAME in `--set target.encoding=NAME`
     name: ClassVar[str]
     part_kind: ClassVar[str] = "encoding"
-    #: the family that is tried where a user names none
+    #: the family that is used unless the user names one
     default_family: ClassVar[str] = "flow"
-    #: whether a drawn value may go on beyond the space's first dimension, which is time (see `sampling.outpainting`)
+    #: whether samples can be extended along the first dimension of the space, which is time (`sampling.outpainting`)
     extendable: ClassVar[bool] = False
-    #: whether values can be longer than the space's length; `windows` has all of them
+    #: whether values can be longer than the space's length; `windows` then divides them
     windowed: bool = False
-    #: of `token_bytes`: what the first token of a text writes at its beginning, and the text leaves out
+    #: prefix in the `token_bytes` of a text's first token that is not part of the text
     lead: bytes = b""
-    #: what a user should know of how the data were encoded, for example how many texts had to be cut
+    #: notes for the user on how the data were encoded, for example how many texts were truncated
     notes: tuple[str, ...] = ()
 
     def __init__(self, modality: Modality) -> None:
-        """modality: the fitted one whose values these are."""
+        """modality: the fitted modality of the values."""
         self.modality = modality
 
     @classmethod
     def fit(cls, modality: Modality, values: Sequence[Any], settings: Any, seed: int = 0) -> Encoding:
-        """Learn from the raw training values. settings: the modality's.
+        """Fit to the raw training values. settings: those of the modality.
 
-        Raises ValueError that says what to do.
+        Raises ValueError whose message says what to do.
         """
         return cls.from_state(modality, {})
 
     def state(self) -> dict[str, Any]:
-        """Everything `from_state` needs beside the modality, as JSON."""
+        """All that `from_state` needs in addition to the modality, as JSON."""
         return {}
 
     @classmethod
@@ -69,7 +69,7 @@ class Encoding(ABC):
         return cls(modality, **state)
 
     def of(self, modality: Modality) -> Encoding:
-        """The same encoding of another fitted modality of the kind, such as one whose samples are written otherwise."""
+        """A copy for another instance of the same modality, for example one with another format for samples."""
         return type(self).from_state(modality, self.state())
 
     @property
@@ -78,43 +78,43 @@ class Encoding(ABC):
 
     @abstractmethod
     def pack(self, values: Sequence[Any]) -> Packed:
-        """Read raw values into compact arrays. Raises BadValue for one that cannot be read."""
+        """Read raw values into compact arrays. Raises BadValue for a value that cannot be read."""
 
     def in_windows(self) -> Encoding:
-        """The same for a family that learns what is longer than the space's length window by window.
+        """The variant that divides long values into windows, for families that support windows.
 
-        Itself where nothing is, or where a user does not want it.
+        Returns self where no value is longer than the space's length, or where the user has disabled windows.
         """
         return self
 
     def windows(self, values: Sequence[Any]) -> Windows:
-        """The values whole, and their windows; only where it is `windowed`."""
+        """The complete values and their windows. Raises NotImplementedError unless `windowed`."""
         raise NotImplementedError(f"{self.name} of {self.modality.name} has no windows")
 
     @property
     def packed_bytes(self) -> int | None:
-        """How many bytes an item takes when it is packed; None where that depends on the item."""
+        """Bytes of one packed item; None where the size depends on the item."""
         return None
 
     def unseen(self, values: Sequence[Any]) -> dict[int, str]:
-        """Which of the values hold what training data never do and no model can make, by index: what that is."""
+        """Content that the training data lack and that cannot be encoded: {index of the value: description}."""
         return {}
 
     @abstractmethod
     def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
-        """A batch taken from `Packed` as a tensor of the space; `draws` for dequantisation.
+        """A batch taken from `Packed` as a tensor of the space. draws: random numbers, for example for dequantisation.
 
         Without draws the encoding is deterministic (the middle of each bin).
         """
 
     @abstractmethod
     def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
-        """A batch of the space as values: what the modality's `read` would give for the user's own files."""
+        """A batch of the space as values of the kind that the modality's `read` returns."""
 
     def pieces(self, x: Tensor) -> list[str]:
-        """The parts of one encoded item that words can name: a text's tokens, a row's columns; [] of a picture.
+        """The parts of one encoded item as strings: the tokens of a text, the columns of a row; [] for a picture.
 
-        x: shape (*shape) or (L,). What is behind an `end` is left out.
+        x: shape (*shape) or (L,). Positions after `end` are left out.
         """
         return []
 
@@ -122,36 +122,36 @@ class Encoding(ABC):
     def heatmap_html(self, x: Tensor, weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
         """One encoded item as HTML in which each part is coloured by its weight, which is in [0, 1].
 
-        x, weights: shape (*shape) or (L,); of several numbers of one part (a pixel's channels) the largest weight
-        counts. titles: what is to be said of each piece, one for each of `pieces`. The style of a coloured part is
-        the class "piece", whose variable --heat is its weight.
+        x, weights: shape (*shape) or (L,); where a part has several numbers (the channels of a pixel), the largest
+        weight is shown. titles: tooltips, one for each of `pieces`. Coloured parts have the CSS class "piece" and the
+        variable --heat, which is the weight.
         """
 
     def token_bytes(self) -> list[bytes]:
-        """What each token writes, in UTF-8, by number; `end` writes nothing. Raises ValueError if there is no text."""
+        """The UTF-8 bytes of each token, by token number; empty for `end`. Raises ValueError if this is not text."""
         raise ValueError(
             f"prompts, stops, streams, patterns and surprisal pages are for text, and this is {self.modality.name}"
         )
 
     def tokens_of(self, value: Any) -> list[int]:
-        """The tokens of one text, without `end`; only where there are `token_bytes`."""
+        """The tokens of one text, without `end`. Raises NotImplementedError if this is not text."""
         raise NotImplementedError(f"{self.modality.name} is no text")
 
     def uncounted(self) -> str | None:
-        """What the encoding loses of a value, so that a likelihood does not count it; None if nothing."""
+        """The information that encoding discards and likelihoods therefore omit, in words; None if it is lossless."""
         return None
 
     def view_settings(self, name: str) -> dict[str, Any]:
-        """What the modality of the view `name` is to be set to, where the user sets nothing. Raises ValueError."""
+        """Default settings for the modality of the view `name`. Raises ValueError if the view is unavailable."""
         return self.modality.view_settings(name)
 
     def describe(self) -> str:
-        """What was learned, in a few words: "28x28 grey"."""
+        """A short description of the fitted encoding, such as "28x28 grey"."""
         return self.modality.describe()
 
 
 class Items(Protocol):
-    """Packed values, in memory or read as they are needed."""
+    """Packed values, in memory or read on demand."""
 
     @property
     def ragged(self) -> bool: ...
@@ -168,9 +168,9 @@ class Items(Protocol):
 def encode_items(
     encoding: Encoding, packed: Items, indices: NDArray[np.int64], draws: Draws | None = None, trim: bool = False
 ) -> Tensor:
-    """The packed values at `indices`, shape (B,), as a tensor of the encoding's space, with a mask where it is ragged.
+    """The packed values at `indices`, shape (B,), as a tensor of the encoding's space, with a mask if it is ragged.
 
-    trim: items of lengths of their own are padded to about the longest of them only, and not to the space's length.
+    trim: pad items of variable length to about the longest in the batch, and not to the space's length.
     """
     batch, space = packed.take(indices), encoding.space
     ragged = isinstance(space, Continuous) and space.ragged
@@ -181,7 +181,7 @@ def encode_items(
         full[:, : batch.shape[1]] = batch
         batch = full
     encoded = encoding.encode(batch, draws)
-    # of a ragged space, the values, shape (B, C - 1, L, *rest): a packed value has one entry for each first position
+    # In a ragged space `encoded` has shape (B, C - 1, L, *rest); packed lengths count entries along L.
     return add_mask(encoded, torch.from_numpy(packed.lengths[indices])) if ragged else encoded
 
 
@@ -193,9 +193,9 @@ def encoding_class(modality: str, name: str) -> type[Encoding]:
 def fit_encoding(
     kind: type[Modality], values: Sequence[Any], settings: Any = None, name: str | None = None, seed: int = 0
 ) -> Encoding:
-    """Fit a modality to raw training values, and its encoding `name`, by default its first.
+    """Fit a modality to raw training values, then its encoding `name` (default: the first in the catalog).
 
-    settings: the modality's, by default its own defaults. Raises ValueError that says what to do.
+    settings: those of the modality. Raises ValueError whose message says what to do.
     """
     settings = settings if settings is not None else kind.Settings()
     known = encoding_class(kind.name, name or catalog.encodings(kind.name)[0])
@@ -203,7 +203,7 @@ def fit_encoding(
 
 
 def stored(modality: Modality) -> Encoding | None:
-    """The encoding whose arrays real data are kept as beside a run's weights; None where they are kept as JSON."""
+    """The encoding in which a run stores real data beside its weights; None where they are stored as JSON."""
     return (
         None if modality.storage is None else encoding_class(modality.name, modality.storage).from_state(modality, {})
     )

@@ -1,10 +1,10 @@
-"""Any modality seen through a trained autoencoder: its items become latents or codes, and what is drawn, items again.
+"""Encodings by a trained autoencoder, for any modality: items become latents or codes, and samples are decoded.
 
-A flow over the latents of texts is latent diffusion (Rombach et al., "High-resolution image synthesis with latent
-diffusion models", 2022), a GAN over them a GAN for text (Makhzani et al., "Adversarial autoencoders", 2016, the other
-way around), a Gaussian over them ex-post density estimation (Ghosh et al., "From variational to deterministic
-autoencoders", 2020), a Transformer over the codes of pictures the second stage of VQ-GAN (Esser et al., "Taming
-transformers for high-resolution image synthesis", 2021). None of them needs to know what its values were.
+A flow on latents is latent diffusion (Rombach et al., "High-resolution image synthesis with latent diffusion models",
+2022). A GAN on the latents of texts generates text (compare Makhzani et al., "Adversarial autoencoders", 2016). A
+Gaussian fitted to latents is ex-post density estimation (Ghosh et al., "From variational to deterministic
+autoencoders", 2020). A Transformer on the codes of pictures is the second stage of VQ-GAN (Esser et al., "Taming
+transformers for high-resolution image synthesis", 2021). These families do not depend on the modality.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from likewise.modalities.encoding import Encoding
 from likewise.modalities.packed import Packed
 from likewise.spaces import Continuous, Tokens
 
-#: items that are read at once, and encoded at once
+#: items per chunk of reading, and per batch of encoding
 _READ, _ENCODED = 4096, 64
-#: items that say where latents lie
+#: items from which the mean and variance of latents are estimated
 _MEASURED = 4096
 
 
 class AutoencoderModel(Protocol):
-    """What is needed of a trained model (see `families.base.Model`, which says what each of these does)."""
+    """The methods of a trained model that are used here (documented in `families.base.Model`)."""
 
     @property
     def device(self) -> torch.device: ...
@@ -49,11 +49,11 @@ class AutoencoderModel(Protocol):
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """A trained model of p(x), as far as it is needed here, and how its items are read.
+    """A trained autoencoder and the encoding of its items.
 
-    encoding: of its items. load: the model, in eval mode, with a `posterior`; asked for when the first item is encoded
-    or decoded. sampling: the settings of `from_latent`. latents: what it finds of an item. codes: what it makes of one;
-    None where it has no codes.
+    encoding: that of its items. load: returns the model in eval mode; called when the first item is encoded or decoded.
+    sampling: the settings of `from_latent`. latents: the space of its latents. codes: the space of its codes; None if
+    it has none.
     """
 
     encoding: Encoding
@@ -64,7 +64,7 @@ class Autoencoder:
 
 
 class Through(Encoding):
-    """An encoding over an autoencoder, which is kept beside the run; its modality is that of the autoencoder."""
+    """Base of the encodings by an autoencoder, which is stored with the run; the modality is the autoencoder's."""
 
     modality_name = catalog.ANY
 
@@ -80,11 +80,11 @@ class Through(Encoding):
         return self.over(replace(self.autoencoder, encoding=self.autoencoder.encoding.of(modality)))
 
     def over(self, autoencoder: Autoencoder) -> Encoding:
-        """The same over another autoencoder, such as one that draws otherwise."""
+        """A copy with another autoencoder, for example one with other sampling settings."""
         return type(self)(autoencoder, **self.state())
 
     def decoded_by(self, model: AutoencoderModel) -> Encoding:
-        """The same, of which `model` makes items instead of the autoencoder's own."""
+        """A copy that decodes with `model` instead of the autoencoder's own model."""
         return self.over(replace(self.autoencoder, load=lambda: model))
 
     def unseen(self, values: Sequence[Any]) -> dict[int, str]:
@@ -97,43 +97,43 @@ class Through(Encoding):
         return self.autoencoder.encoding.uncounted()
 
     def view_settings(self, name: str) -> dict[str, Any]:
-        """As the modality's, but never mirrored: latents are found once, of items as they are."""
+        """The modality's, but without `flip`: latents are computed once, from items that are not augmented."""
         return {key: value for key, value in self.modality.view_settings(name).items() if key != "flip"}
 
     def _shown(self, x: Tensor, draws: Draws) -> list[Any]:
-        """What the autoencoder's encoding decodes, of what its model made."""
+        """Decodes the model's output with the autoencoder's own encoding."""
         return self.autoencoder.encoding.decode(x.cpu(), draws.to("cpu"))
 
 
 class Latents(Through):
-    """The latents of an autoencoder, each unit shifted and scaled to mean 0 and variance 1.
+    """The latents of an autoencoder, each unit standardised to mean 0 and variance 1.
 
-    The units of a map are its channels: what lies at one place may lie at another.
+    The units of a map are its channels, which have the same shift and scale at all positions.
     """
 
     name = "latents"
 
     def __init__(self, autoencoder: Autoencoder, shift: Sequence[float], scale: Sequence[float]) -> None:
-        """shift, scale: of each unit, so that (z - shift) / scale is standardised."""
+        """shift, scale: one number per unit; (z - shift) / scale is standardised."""
         super().__init__(autoencoder)
         wide = [1] * len(autoencoder.latents.positions)
         self.shift, self.scale = (torch.tensor(each).view(-1, *wide) for each in (shift, scale))
 
     @classmethod
     def fit(cls, modality: Modality, values: Sequence[Any], settings: Autoencoder, seed: int = 0) -> Latents:
-        """Where the latents of training values lie. settings: the autoencoder."""
+        """Estimate shift and scale from training values. settings: the autoencoder."""
         chosen = range(len(values))
         if len(values) > _MEASURED:
             chosen = np.sort(np.random.default_rng(seed).choice(len(values), _MEASURED, replace=False)).tolist()
         found = _each(settings, [values[i] for i in chosen], _posterior)
         mean, spread = found.astype(np.float64).swapaxes(0, 1)
         others = tuple(axis for axis in range(mean.ndim) if axis != 1)
-        # of draws from the posterior: the variance of its means, and the mean of its variances
+        # Variance of posterior samples: the variance of the means plus the mean of the variances.
         scale = np.sqrt(mean.var(others) + np.square(spread).mean(others))
         return cls(settings, mean.mean(others).tolist(), np.maximum(scale, 1e-6).tolist())
 
     def state(self) -> dict[str, Any]:
-        """As JSON; the autoencoder is kept beside it."""
+        """Shift and scale, as JSON; the autoencoder is stored separately."""
         return {"shift": self.shift.flatten().tolist(), "scale": self.scale.flatten().tolist()}
 
     @property
@@ -145,24 +145,24 @@ class Latents(Through):
         return 8 * self.autoencoder.latents.size
 
     def pack(self, values: Sequence[Any]) -> Packed:
-        """The mean and the scale of each one's posterior, found once: shape (N, 2, *latents.shape), float32."""
+        """Mean and standard deviation of each posterior, computed once: shape (N, 2, *latents.shape), float32."""
         return Packed(_each(self.autoencoder, values, _posterior))
 
     def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
-        """A draw from each item's posterior, as the decoder was trained on; without draws, its mean."""
+        """A sample of each item's posterior, as in the decoder's training; without draws, the posterior mean."""
         mean, spread = torch.from_numpy(batch).unbind(1)
         z = mean if draws is None else mean + spread * draws.normal(*self.autoencoder.latents.shape).cpu()
         return (z - self.shift) / self.scale
 
     def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
-        """What the autoencoder makes of latents; without draws, with noise of its own, always the same."""
+        """Items decoded from latents; without draws, with fixed noise."""
         model, there = self.autoencoder.load(), _noise(x, draws)
         z = (x.float() * self.scale + self.shift).to(model.device)
         noise = there.to(model.device)
         return self._shown(model.from_latent(z, None, noise, self.autoencoder.sampling), noise)
 
     def pieces(self, x: Tensor) -> list[str]:
-        """Each unit with its value: what is at a place is not what the item has there alone."""
+        """Each unit as "index: value"; units are not tied to parts of the item."""
         return [f"{i}: {value:+.1f} " for i, value in enumerate(x.flatten().tolist())]
 
     def describe(self) -> str:
@@ -172,7 +172,7 @@ class Latents(Through):
 
 
 class Codes(Through):
-    """The codes of an autoencoder that has them, as tokens."""
+    """The codes of an autoencoder with a discrete latent, as tokens."""
 
     name = "codes"
     default_family = "autoregressive"
@@ -192,14 +192,14 @@ class Codes(Through):
         return 4 * self.space.length
 
     def pack(self, values: Sequence[Any]) -> Packed:
-        """The codes of each value, found once: shape (N, length), int32."""
+        """The codes of each value, computed once: shape (N, length), int32."""
         return Packed(_each(self.autoencoder, values, _codes))
 
     def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
         return torch.from_numpy(batch).long()
 
     def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
-        """What the autoencoder makes of codes; without draws, with noise of its own, always the same."""
+        """Items decoded from codes; without draws, with fixed noise."""
         model, there = self.autoencoder.load(), _noise(x, draws)
         return self._shown(model.from_codes(x.to(model.device)), there.to(model.device))
 
@@ -212,12 +212,12 @@ class Codes(Through):
 
 
 def through(autoencoder: Autoencoder) -> list[type[Encoding]]:
-    """The encodings over an autoencoder: codes first where it has them."""
+    """The encodings by an autoencoder; codes first if it has them."""
     return [Latents] if autoencoder.codes is None else [Codes, Latents]
 
 
 def opened(name: str, autoencoder: Autoencoder, state: dict[str, Any]) -> Encoding:
-    """The encoding over an autoencoder that is called `name`, with its state."""
+    """The encoding `name` by an autoencoder, with its state."""
     return Latents(autoencoder, **state) if name == Latents.name else Codes(autoencoder)
 
 
@@ -226,7 +226,7 @@ def _noise(x: Tensor, draws: Draws | None) -> Draws:
 
 
 def _posterior(model: AutoencoderModel, x: Tensor) -> Tensor:
-    """The mean and the scale of each item's posterior, shape (B, 2, *latents.shape)."""
+    """Mean and standard deviation of each item's posterior, shape (B, 2, *latents.shape)."""
     return torch.stack(model.posterior(x, None), 1).float()
 
 
@@ -237,12 +237,12 @@ def _codes(model: AutoencoderModel, x: Tensor) -> Tensor:
 def _each(
     autoencoder: Autoencoder, values: Sequence[Any], find: Callable[[AutoencoderModel, Tensor], Tensor]
 ) -> NDArray[Any]:
-    """What the model finds of each value, shape (N, ...)."""
+    """Applies `find` to all values in batches; shape (N, ...)."""
     model, inner = autoencoder.load(), autoencoder.encoding
     found: list[NDArray[Any]] = []
     for start in range(0, len(values), _READ):
         packed = inner.pack([values[i] for i in range(start, min(start + _READ, len(values)))])
-        # by length, as short items would wait for long ones
+        # Batches of similar length need less padding.
         order = np.arange(len(packed)) if packed.lengths is None else np.argsort(packed.lengths, kind="stable")
         parts = []
         for first in range(0, len(order), _ENCODED):

@@ -15,9 +15,9 @@ from likewise.spaces import only_read
 class Packed:
     """Values of one field in compact arrays.
 
-    data: shape (N, *shape) when all values have one size, else all values end to end, shape (total, *rest).
+    data: shape (N, *shape) if all values have one size, else all values concatenated, shape (total, *rest).
     offsets: None, or shape (N + 1,): value i is data[offsets[i]:offsets[i + 1]].
-    pad: what short values are filled up with in a batch.
+    pad: the padding value in a batch.
     """
 
     data: NDArray[Any]
@@ -49,12 +49,13 @@ class Packed:
 
 @dataclass(frozen=True)
 class Windows:
-    """Texts of any length as windows of at most `length` tokens: to those who take from it, `Packed` of windows.
+    """Texts of any length, divided into windows of at most `length` tokens; the interface is that of `Packed`.
 
-    A window that does not begin its text begins with the token before it, made `only_read`, so that every token is
-    counted in just one window.
+    Every window but the first of a text begins with the last token of the previous window, marked by `only_read`, so
+    that the loss counts each token once.
 
-    whole: the texts. owner: the text of each window, shape (W,). starts, stops: of each window in whole.data.
+    whole: the complete texts. owner: the index of each window's text, shape (W,). starts, stops: the limits of each
+    window in whole.data, shape (W,).
     """
 
     whole: Packed
@@ -64,7 +65,7 @@ class Windows:
 
     @classmethod
     def of(cls, whole: Packed, length: int) -> Windows:
-        """length: most tokens of a window, the one before it included, at least 2."""
+        """length: maximum tokens of a window, including the repeated one; at least 2."""
         assert whole.offsets is not None
         sizes = np.diff(whole.offsets)
         counts = np.maximum(1, -(-(sizes - 1) // (length - 1)))
@@ -89,7 +90,7 @@ class Windows:
         return self.stops - self.starts
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """The windows at `indices`, shape (B, L), padded to the longest: only the last one of a text can be shorter."""
+        """The windows at `indices`, shape (B, L), padded to the longest; only a text's last window can be shorter."""
         assert self.whole.offsets is not None
         starts, stops = self.starts[indices], self.stops[indices]
         batch = np.full((len(indices), max(1, int((stops - starts).max(initial=1)))), self.pad, self.whole.data.dtype)
