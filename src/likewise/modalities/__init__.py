@@ -1,1 +1,1 @@
-"""One file a modality, its encodings beside it."""
+"""Modalities and their encodings, one file for each."""

@@ -1,4 +1,4 @@
-"""What the letters of a text say without any network: counts of them, slips that a hand may make, and colours."""
+"""Character-level functions of texts without a network: n-gram counts, properties, typing errors, heat maps."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from operator import add
 import numpy as np
 from numpy.typing import NDArray
 
-#: words that are looked for
+#: maximum of words in `properties`
 _WORDS = 24
 
 
 def counts(values: Sequence[str]) -> NDArray[np.float64]:
-    """Counts of one to three characters in a row, hashed into 256 places, and the length."""
+    """Shape (N, 257): square roots of the shares of hashed character 1- to 3-grams in 256 bins, and log(1 + length)."""
     out = np.zeros((len(values), 257))
     places = _Places()
     for row, text in zip(out, values, strict=True):
@@ -31,7 +31,7 @@ def counts(values: Sequence[str]) -> NDArray[np.float64]:
 
 
 def properties(values: Sequence[str]) -> dict[str, Callable[[str], bool]]:
-    """Longer than most, a question, and with one of the words that a tenth to a half of the texts have."""
+    """Longer than the median, contains a question mark, contains a word that 10% to 50% of the texts contain."""
     middle = float(np.median([len(text) for text in values]))
     found: dict[str, Callable[[str], bool]] = {
         f"longer than {middle:g} characters": lambda text: len(text) > middle,
@@ -43,7 +43,7 @@ def properties(values: Sequence[str]) -> dict[str, Callable[[str], bool]]:
 
 
 def perturbations(value: str, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Other texts that somebody may have typed instead: (what was done, the other text)."""
+    """Texts with typing errors and other changes: (description of the change, changed text)."""
     found = [("in capitals", value.upper()), ("two letters swapped", _swap(value, rng))]
     if value:
         at = int(rng.integers(len(value)))
@@ -56,7 +56,7 @@ def perturbations(value: str, rng: np.random.Generator) -> list[tuple[str, str]]
 
 
 def heatmap_html(pieces: Sequence[str], weights: NDArray[np.float64], titles: Sequence[str] = ()) -> str:
-    """Pieces of text as HTML, coloured: what `Modality.shade` is for what is text."""
+    """Pieces of text as coloured HTML; implements `Encoding.heatmap_html` for texts. weights: shape (L,), in [0, 1]."""
     out = []
     for i, piece in enumerate(pieces):
         title = f' title="{html.escape(titles[i])}"' if titles else ""
@@ -73,7 +73,7 @@ def _has(word: str, text: str) -> bool:
 
 
 def _swap(text: str, rng: np.random.Generator) -> str:
-    """The text with two unlike neighbouring letters swapped, somewhere."""
+    """The text with two different adjacent letters swapped at a random position."""
     places = [i for i in range(len(text) - 1) if text[i : i + 2].isalnum() and text[i] != text[i + 1]]
     if not places:
         return text
@@ -82,7 +82,7 @@ def _swap(text: str, rng: np.random.Generator) -> str:
 
 
 class _Places(dict[str, int]):
-    """Where a few characters are counted: remembered, as most of them come again and again."""
+    """The bin of each n-gram, cached because most n-grams are frequent."""
 
     def __missing__(self, characters: str) -> int:
         self[characters] = place = zlib.crc32(characters.encode()) % 256

@@ -1,4 +1,4 @@
-"""Which of a folder's files are clips: films by their names, animated pictures by a look at some, folders of frames."""
+"""Finds the clips in a folder: films by suffix, animated pictures by opening some of them, folders of frames."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from PIL import Image as PILImage
 from likewise.modalities.image_io import PICTURES
 from likewise.modalities.video_io import FILMS
 
-#: what may move
+#: suffixes of pictures that may be animated
 ANIMATED = {".gif", ".webp"}
-#: files of which it is asked whether they move
+#: maximum files that are opened to test for animation
 _LOOKED_AT = 9
 
 
 def clip_files(path: Path, names: Sequence[str], wanted: bool = False) -> list[str]:
-    """Those of `names` that are clips, or [] where the folder is none of clips.
+    """Those of `names` that are clips, or [] if the folder does not hold clips.
 
-    Films are, unless pictures are more. Animated pictures are, where there are no others and most of some that are
-    looked at move; or where clips are `wanted`.
+    Films are clips, unless pictures outnumber them. Pictures in animated formats are clips if the folder has no other
+    pictures and most of an evenly spaced subset are animated. wanted: the user has asked for clips, so other pictures
+    are ignored.
     """
     films = _ending(names, FILMS.keys())
     pictures = _ending(names, PICTURES)
@@ -35,7 +36,7 @@ def clip_files(path: Path, names: Sequence[str], wanted: bool = False) -> list[s
 
 
 def frame_folders(names: Sequence[str]) -> list[str]:
-    """The folders, not the outermost one, that hold pictures; in order."""
+    """The subfolders that hold pictures, in alphabetical order."""
     return sorted({folder for name in _ending(names, PICTURES) if (folder := os.path.dirname(name))})
 
 
@@ -47,5 +48,5 @@ def _moves(path: Path) -> bool:
     try:
         with PILImage.open(path, formats=["GIF", "WEBP"]) as picture:
             return getattr(picture, "n_frames", 1) > 1
-    except (OSError, ValueError, SyntaxError, PILImage.DecompressionBombError):  # it will be told with all broken files
+    except (OSError, ValueError, SyntaxError, PILImage.DecompressionBombError):  # reported later with all broken files
         return False

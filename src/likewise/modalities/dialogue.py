@@ -1,4 +1,4 @@
-"""What was said before a reply: messages, each of a role."""
+"""Dialogue: the messages before a reply, each with a role."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from likewise.modalities import char_features
 from likewise.modalities.base import BadValue, Modality
 from likewise.modalities.tokenizer import TokenizerSettings
 
-#: what stands for the end of a turn
+#: displayed at the end of a turn
 TURN = "⏎"
 
 
@@ -28,7 +28,7 @@ class DialogueSettings(TokenizerSettings):
 
 
 class Dialogue(Modality):
-    """Messages: nothing is learned of all of them."""
+    """Lists of messages. The modality has no fitted state."""
 
     name = "dialogue"
     Settings = DialogueSettings
@@ -41,7 +41,7 @@ class Dialogue(Modality):
         return [[{"role": r, "content": "ab" * (1 + i % 3)} for r in roles[: 1 + i % 3]] for i in range(count)]
 
     def read(self, value: Any) -> list[Message]:
-        """A list of messages, or one in JSON; any other string is one message of the user."""
+        """Accepts a list of messages, or its JSON; any other string becomes one message of the user."""
         return read_messages(_unpacked(value) if isinstance(value, str) else value)
 
     def messages_of(self, value: Any) -> Sequence[Message]:
@@ -55,7 +55,7 @@ class Dialogue(Modality):
         return f"<p>{'<br>'.join(said)}</p>"
 
     def perturbations(self, value: Any, rng: np.random.Generator) -> list[tuple[str, Any]]:
-        """Of the newest message; and without what was said before it."""
+        """Perturbations of the last message, and the last message without its history."""
         talk = read_messages(value)
         if not talk:
             return []
@@ -67,7 +67,7 @@ class Dialogue(Modality):
         return [*found, ("only the newest message", talk[-1:])] if len(talk) > 1 else found
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        """Counts of letters, as for a text, of what was said; and how many messages."""
+        """Character counts of all messages together, as for a text, and the logarithm of the number of messages."""
         talks = [read_messages(v) for v in values]
         said = char_features.counts(["\n".join(m["content"] for m in talk) for talk in talks])
         return np.c_[said, np.log1p([len(talk) for talk in talks])]
@@ -80,10 +80,10 @@ class Dialogue(Modality):
 
 
 def _unpacked(text: str) -> Any:
-    """A list of messages where the text is one in JSON, else the text."""
+    """The list if the text is a JSON list of objects, else the text."""
     try:
         found = json.loads(text) if text.lstrip().startswith("[") else text
-    except ValueError:  # something said that begins with a bracket
+    except ValueError:  # a message that begins with a bracket
         return text
     return found if isinstance(found, list) and all(isinstance(m, dict) for m in found) else text
 

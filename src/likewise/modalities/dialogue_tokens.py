@@ -1,4 +1,4 @@
-"""What was said before a reply, as tokens: for each message its role, its text, and the end of the turn."""
+"""Dialogue as tokens: for each message its role, its text, and the end of the turn."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from likewise.modalities.packed import Packed
 from likewise.modalities.tokenizer import Tokenizer, some
 from likewise.spaces import Tokens
 
-#: tokens of the longest history unless a user asks for more: what is older says little of the next reply
+#: default maximum of tokens in a history: older messages contribute little to the next reply
 _LONGEST = 256
-#: what stands for the end of it all, where tokens are shown
+#: displayed for the token `end`
 _END = "∎"
 
 
 class DialogueTokens(Encoding):
     """The tokens of a `Tokenizer`, then one for each of `roles`, then the end of a turn, then `end`.
 
-    The chat template is the state: a message is its role's token, its text, and the end of the turn; all of them end
-    with `end`, which is also the padding and stands nowhere else.
+    Chat template: a message is its role's token, its text, and the end of the turn; the history ends with `end`, which
+    is also the padding and occurs nowhere else.
     """
 
     modality_name = "dialogue"
@@ -77,7 +77,7 @@ class DialogueTokens(Encoding):
         return Tokens(self.length, self.end + 1, end=self.end, mean_length=self.mean_length)
 
     def _rows(self, talks: Sequence[list[Message]]) -> list[list[int]]:
-        """The tokens of each, at most `length`. What is too long loses its oldest; a message cut keeps its role."""
+        """The tokens of each, at most `length`: the oldest are removed; a truncated message keeps its role."""
         said = list({m["content"] for talk in talks for m in talk})
         known = dict(zip(said, self.tokenizer.tokenize(said), strict=True))
         rows, room = [], self.length - 1
@@ -86,7 +86,7 @@ class DialogueTokens(Encoding):
             left = room
             for message in reversed(talk):
                 ids = known[message["content"]]
-                if left < 3:  # a role, something said, and the end of the turn
+                if left < 3:  # a role, at least one token of text, and the end of the turn
                     break
                 ids = ids[max(0, len(ids) - (left - 2)) :]
                 parts.append([self.tokenizer.size + self.roles.index(message["role"]), *ids, self.turn])
@@ -103,7 +103,7 @@ class DialogueTokens(Encoding):
         return torch.from_numpy(batch.astype(np.int64))
 
     def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
-        """What stands outside of any turn is left out: a model may say anything anywhere."""
+        """Decodes complete turns; a model may sample tokens outside of turns, which are left out."""
         talks = []
         for row in x.tolist():
             talk: list[Message] = []
@@ -122,7 +122,7 @@ class DialogueTokens(Encoding):
         return talks
 
     def pieces(self, x: Tensor) -> list[str]:
-        """A role is shown as "user: ", the end of its turn as a sign."""
+        """The text of each token; a role is shown as "user: ", the end of a turn as `TURN`."""
         found: list[str] = []
         ids: list[int] = []
         for i in x.tolist():

@@ -1,4 +1,4 @@
-"""Whether the pictures of a folder look like the frames of clips, by their names."""
+"""Detects by their names whether the pictures of a folder are frames of clips."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-#: frames that make a folder look like a clip
+#: minimum frames of a clip
 _FEWEST = 4
 
 
 def look_like_frames(names: Sequence[str]) -> bool:
-    """Whether every folder holds as many pictures as all others, and they are numbered without a gap."""
+    """Whether there are several folders with equally many pictures, numbered consecutively."""
     folders: dict[str, list[int]] = defaultdict(list)
     for name in names:
         hit = re.search(r"(\d+)$", Path(name).stem)

@@ -1,4 +1,4 @@
-"""A picture: 8-bit channels, of one size and mode."""
+"""Pictures with 8-bit channels, of one size and mode."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from likewise.modalities.frame_names import look_like_frames
 from likewise.modalities.image_io import PICTURES, Crop, Mode, bleed, converted, fitted, inline, mode_of, open_picture
 from likewise.modalities.palette import main_colours
 
-#: pixels a side, at most
+#: maximum side in pixels
 _LARGEST = 1024
-#: pixels a side of what metrics see without a network
+#: maximum side in pixels of the pictures in `features`
 _DESCRIBED = 32
-#: the colour of what weighs most where a picture is shaded, as the page's --heat-colour
+#: the colour of weight 1 in a heat map; equals --heat-colour of the page
 _HEAT = (226, 84, 26)
-#: pictures that say how large all are, and of which patches are learned
+#: maximum pictures from which the size and the codebook are estimated
 LOOKED_AT = 500
-#: how much smaller the view "small" is, a side
+#: factor by which the view "small" is smaller, per side
 _SMALLER = 4
 
 
@@ -79,13 +79,13 @@ class Image(Modality):
     suffix = ".png"
 
     def __init__(self, size: int | str, mode: Mode, crop: Crop = "centre", flip: bool = False) -> None:
-        """size: of a square, or "WIDTHxHEIGHT". crop, flip: how training sees each picture."""
+        """size: side of a square, or "WIDTHxHEIGHT". crop, flip: augmentation in training."""
         self.size, self.flip = size, flip
         self.mode: Mode = mode
         self.crop: Crop = crop
         self.width, self.height = _sides(size)
         self.channels = len(mode)
-        #: width and height of what is read of a file: with a random crop, a margin around what is seen at a time
+        #: width and height in pixels to which files are resized; with a random crop, larger than the crop by a margin
         self.room = (_room(self.width), _room(self.height)) if crop == "random" else (self.width, self.height)
 
     @classmethod
@@ -96,7 +96,7 @@ class Image(Modality):
     @classmethod
     def fit(cls, values: Sequence[Any], settings: ImageSettings, seed: int = 0) -> Image:
         seen, sides, deep = set(), [], False
-        for value in spread(values, LOOKED_AT):  # one at a time: photographs are large
+        for value in spread(values, LOOKED_AT):  # one at a time, because photographs are large
             picture = open_picture(value)
             seen.add(mode_of(picture))
             sides.append(max(picture.size))
@@ -112,10 +112,10 @@ class Image(Modality):
         return {"size": self.size, "mode": self.mode, "crop": self.crop, "flip": self.flip}
 
     def array(self, value: Any) -> NDArray[np.uint8]:
-        """A raw value as pixels, shape (C, H, W), with the margin of a random crop."""
+        """A raw value as pixels, shape (C, *room[::-1]), uint8: with the margin of a random crop."""
         picture = converted(open_picture(value, max(self.room)), self.mode)
         seen = (self.width, self.height)
-        if self.crop == "random" and picture.size == seen:  # as `read` gives it: its edge is repeated around it
+        if self.crop == "random" and picture.size == seen:  # from `read`: pad by repeating its edge
             margins = [(n - m) // 2 for n, m in zip(self.room, seen, strict=True)]
             picture = bleed(picture) if self.mode == "RGBA" else picture
             pixels = np.asarray(picture, np.uint8).reshape(self.height, self.width, -1)
@@ -127,7 +127,7 @@ class Image(Modality):
         return np.asarray(picture, np.uint8).reshape(*self.room[::-1], -1).transpose(2, 0, 1)
 
     def middle(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Of packed pixels, shape (B, C, *room), what is seen where nothing is drawn: (B, C, H, W)."""
+        """The centre crop, (B, C, H, W), of packed pixels, (B, C, *room[::-1]); used where no crop is drawn."""
         top, left = (self.room[1] - self.height) // 2, (self.room[0] - self.width) // 2
         return pixels[..., top : top + self.height, left : left + self.width]
 
@@ -143,7 +143,7 @@ class Image(Modality):
         }
 
     def view(self, value: Any, name: str) -> Any:
-        """small and grey: the picture as it is learned, which the view's own size and mode then change."""
+        """small and grey: the picture as in training; the view's own settings then change size and mode."""
         picture = self.read(value)
         return main_colours(picture) if name == "palette" else picture
 
@@ -193,7 +193,7 @@ class Image(Modality):
         return None if text is None else json.loads(text)
 
     def to_html(self, value: Any) -> str:
-        if not isinstance(value, PILImage.Image):  # raw, as what was given is
+        if not isinstance(value, PILImage.Image):  # a raw value, such as a condition
             value = self.read(value)
         buffer = io.BytesIO()
         value.save(buffer, "PNG")
@@ -214,14 +214,14 @@ class Image(Modality):
         return self.read(path)
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
-        """True where the picture is rather white than black; what is transparent is not white."""
+        """True where the picture on black ground has a grey level of at least 128; shape (H, W)."""
         mask = open_picture(path).convert("RGBA")
         ground = PILImage.new("RGBA", mask.size, "black")
         [levels] = Image(self.size, "L").array(PILImage.alpha_composite(ground, mask))
         return levels >= 128
 
     def shaded(self, value: Any, heat: NDArray[np.float64]) -> str:
-        """The picture in pale grey, and over it a colour as dense as `heat`, with shape (H, W), in [0, 1]."""
+        """The picture in pale grey, overlaid with a colour whose opacity is `heat`, shape (H, W), in [0, 1]."""
         if self.mode == "RGBA":
             value = PILImage.alpha_composite(PILImage.new("RGBA", value.size, "white"), value)
         grey = 96 + 0.6 * np.asarray(value.convert("L"), np.float64)[..., None]
@@ -262,7 +262,7 @@ class Image(Modality):
 
     @property
     def _described(self) -> tuple[int, int]:
-        """The size, width and height, at which metrics compare pictures without a network."""
+        """Width and height in pixels of the pictures in `features`."""
         return min(self.width, _DESCRIBED), min(self.height, _DESCRIBED)
 
     def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
@@ -297,10 +297,10 @@ def _sides(size: int | str) -> tuple[int, int]:
 
 
 def _room(side: int) -> int:
-    """Pixels a side of which a random crop takes `side`: an eighth more."""
+    """The side in pixels of the area for a random crop of `side`: about an eighth larger."""
     return side + max(1, side // 8)
 
 
 def to_picture(pixels: NDArray[Any]) -> PILImage.Image:
-    """Shape (C, H, W), uint8, as a picture."""
+    """Convert pixels, shape (C, H, W), uint8, to a picture."""
     return PILImage.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))

@@ -1,4 +1,4 @@
-"""A picture file, opened safely and brought to one size: once, antialiased, without fringes where it is transparent."""
+"""Opens picture files safely, converts their mode and resizes them with antialiasing and correct transparency."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from likewise.modalities.base import BadValue
 
 Mode = Literal["L", "RGB", "RGBA"]
 Crop = Literal["centre", "random", "pad", "squeeze"]
-#: ends of the names of picture files
+#: suffixes of picture files
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-#: only these decoders are ever run on a user's files
+#: the only decoders of Pillow that are run on a user's files
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MOST_PIXELS = 100_000_000
-#: opacity, of 255, below which 8 bits say little of a pixel's colour once it was weighted
+#: opacity, of 255, below which the colour of a pixel is unreliable after 8-bit alpha weighting
 _SEEN = 8
-#: how a picture stands in a line of JSON
+#: prefix of a picture in JSON
 _INLINE = "data:image/png;base64,"
 
 
 def open_picture(value: Any, around: int | None = None) -> PILImage.Image:
-    """Open a file safely and turn it upright. Raises BadValue.
+    """Open a file safely and apply its EXIF rotation. Raises BadValue.
 
-    value: a path, a picture, or what `inline` made of one. A palette with transparency is converted to RGBA, as Pillow
-    warns of it otherwise whenever it is converted. around: pixels a side that are needed; a JPEG is then
-    decoded no finer than twice that. A picture of 16 bits a channel has info["bits"] = 16, and 8 of them.
+    value: a path, a picture, or the result of `inline`. around: the needed side in pixels; a large JPEG is then decoded
+    at a reduced size of about twice that. Pictures with a palette and transparency are converted to RGBA, because
+    Pillow otherwise warns at each conversion. Pictures with 16 bits per channel are reduced to 8 bits and have
+    info["bits"] = 16.
     """
     if isinstance(value, PILImage.Image):
         return without_palette(value)
@@ -45,7 +46,7 @@ def open_picture(value: Any, around: int | None = None) -> PILImage.Image:
             raise BadValue(f"not a readable picture: {error}") from None
     try:
         with warnings.catch_warnings(), source if isinstance(source, io.BytesIO) else open(source, "rb") as file:
-            warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)  # the limit here is lower and an error
+            warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)  # the limit below is lower
             picture = PILImage.open(file, formats=FORMATS)
             if picture.width * picture.height > _MOST_PIXELS:
                 raise BadValue(f"{picture.width}x{picture.height} pixels; at most {_MOST_PIXELS:,} are read")
@@ -58,7 +59,7 @@ def open_picture(value: Any, around: int | None = None) -> PILImage.Image:
         raise
     except (OSError, ValueError, SyntaxError, PILImage.DecompressionBombError) as error:
         raise BadValue(f"not a readable picture: {str(error).splitlines()[0]}") from None
-    if upright.mode.startswith(("I", "F")):  # 16 bits: scaled to 8, not cut off
+    if upright.mode.startswith(("I", "F")):  # 16 bits: scaled to 8, not truncated
         values = np.asarray(upright, np.float64)
         deep = values.max(initial=0) > 255
         upright = PILImage.fromarray(
@@ -70,26 +71,26 @@ def open_picture(value: Any, around: int | None = None) -> PILImage.Image:
 
 
 def without_palette(picture: PILImage.Image) -> PILImage.Image:
-    """The picture, in RGBA if it has a palette some of whose colours are transparent."""
+    """The picture, converted to RGBA if it has a palette with transparency."""
     return picture.convert("RGBA") if picture.mode == "P" and "transparency" in picture.info else picture
 
 
 def inline(picture: PILImage.Image) -> str:
-    """A picture as a word of JSON, which `open_picture` takes: what a sample was given goes with it."""
+    """A picture as a JSON string that `open_picture` accepts, to store a condition with a sample."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return _INLINE + base64.b64encode(buffer.getvalue()).decode()
 
 
 def mode_of(picture: PILImage.Image) -> Mode:
-    """The least of the modes that holds the picture."""
+    """The smallest mode that represents the picture without loss of channels."""
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         return "RGBA"
     return "L" if picture.mode in ("1", "L") else "RGB"
 
 
 def converted(picture: PILImage.Image, mode: Mode) -> PILImage.Image:
-    """The picture in a mode; what was transparent becomes white where the mode has no transparency."""
+    """The picture in a mode; transparent areas become white if the mode has no transparency."""
     if picture.mode == mode:
         return picture
     if mode != "RGBA" and mode_of(picture) == "RGBA":
@@ -101,8 +102,8 @@ def converted(picture: PILImage.Image, mode: Mode) -> PILImage.Image:
 def fitted(picture: PILImage.Image, size: tuple[int, int], crop: Crop) -> PILImage.Image:
     """The picture at a size (width, height).
 
-    centre, random: its middle, as large as the shape allows. pad: all of it, on white or transparent ground. squeeze:
-    all of it, out of shape. Colours are weighted by their opacity, as Pillow's resize does for RGBA.
+    centre, random: the largest centre crop of that aspect ratio. pad: all of it, on white or transparent ground.
+    squeeze: all of it, distorted. Colours are weighted by opacity, as Pillow's resize does for RGBA.
     """
     if picture.size == size:
         return picture
@@ -115,16 +116,16 @@ def fitted(picture: PILImage.Image, size: tuple[int, int], crop: Crop) -> PILIma
 
 
 def bleed(picture: PILImage.Image) -> PILImage.Image:
-    """An RGBA picture whose invisible pixels, and those that nearly are, have the colours next to them.
+    """Fill the colours of (nearly) transparent pixels of an RGBA picture from visible pixels nearby.
 
-    A model makes edges a little soft. Where what nobody sees is black, as most files have it, its soft edges are dark.
+    Most files store transparent pixels as black. Models blur edges slightly, which would then become dark.
     """
     pixels = np.array(picture)
     gone = pixels[..., 3] < _SEEN
     if not gone.any() or gone.all():
         return picture
-    # Means over blocks of 2, 4, 8, ... a side of what is seen (Gortler et al., "The lumigraph", 1996, section 3.5):
-    # an invisible pixel takes the finest that holds anything.
+    # Pull-push (Gortler et al., "The lumigraph", 1996, section 3.5): means of visible pixels over blocks of side 2, 4,
+    # 8, ...; a transparent pixel takes the mean of its smallest block that has visible pixels.
     weight = np.where(gone, 0, pixels[..., 3])[..., None].astype(np.float64)
     levels = [(pixels[..., :3] * weight, weight)]
     while max(levels[-1][0].shape[:2]) > 1:
@@ -139,6 +140,6 @@ def bleed(picture: PILImage.Image) -> PILImage.Image:
 
 
 def _blocks(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over blocks of 2 a side, with zeros beyond the edge."""
+    """Sums over blocks of 2x2, with zero padding."""
     x = np.pad(x, ((0, len(x) % 2), (0, x.shape[1] % 2), (0, 0)))
     return x.reshape(len(x) // 2, 2, x.shape[1] // 2, 2, -1).sum((1, 3))

@@ -20,7 +20,7 @@ from likewise.spaces import Tokens, Unfit
 
 
 class ImagePatches(Encoding):
-    """The nearest of a codebook's patches for each patch, read row by row; of single grey pixels, their level."""
+    """For each patch, row by row, the index of the nearest codebook entry, or the level of a single grey pixel."""
 
     modality_name = "image"
     name = "patches"
@@ -28,8 +28,7 @@ class ImagePatches(Encoding):
     modality: Image
 
     def __init__(self, modality: Image, patch: int, codebook: list[list[int]] | None) -> None:
-        """patch: pixels a side. codebook: (codes, patch * patch * C) in [0, 255]; None where a token is simply a grey
-        level."""
+        """patch: side in pixels. codebook: (codes, patch * patch * C) in [0, 255]; None if tokens are grey levels."""
         super().__init__(modality)
         self.patch, self.codebook = patch, codebook
         self.patches = Patches((modality.channels, modality.height, modality.width), (patch, patch), codebook)

@@ -18,7 +18,7 @@ from likewise.spaces import Continuous
 
 
 class ImagePixels(Encoding):
-    """Shape (C, H, W). In training each picture may be cropped at random and mirrored."""
+    """Shape (C, H, W), in [-1, 1]; with draws, each picture may be cropped at random and mirrored."""
 
     modality_name = "image"
     name = "pixels"
@@ -33,7 +33,7 @@ class ImagePixels(Encoding):
         return self.modality.channels * self.modality.room[0] * self.modality.room[1]
 
     def pack(self, values: Sequence[Any]) -> Packed:
-        """Shape (N, C, *room), uint8: with the margin that a random crop needs."""
+        """Shape (N, C, *room[::-1]), uint8: with the margin for a random crop."""
         return Packed(np.stack([self.modality.array(v) for v in values]))
 
     def encode(self, batch: NDArray[Any], draws: Draws | None = None) -> Tensor:
@@ -44,9 +44,9 @@ class ImagePixels(Encoding):
         return x.float() / 127.5 - 1
 
     def _augmented(self, x: Tensor, draws: Draws) -> Tensor:
-        """Packed pixels, shape (B, C, *room), as training sees them: a window of each, and some of them mirrored.
+        """Random crops, half of them mirrored if `flip`, of packed pixels (B, C, *room[::-1]): shape (B, C, H, W).
 
-        The draws are aside from others, so that a condition that is a view of the target is turned as it is.
+        The branch of draws is separate, so that a view of the target is augmented in the same way as the target.
         """
         image, size = self.modality, (self.modality.height, self.modality.width)
         turned = (draws.bits() >> 31 if image.flip else torch.zeros(len(x))).tolist()

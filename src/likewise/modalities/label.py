@@ -79,7 +79,7 @@ class Label(Modality):
 
 
 class LabelIndex(Encoding):
-    """One token: the place of the name among the classes."""
+    """One token: the index of the class."""
 
     modality_name = "label"
     name = "index"
@@ -95,7 +95,7 @@ class LabelIndex(Encoding):
         return 4
 
     def pack(self, values: Sequence[Any]) -> Packed:
-        """A label not seen in training is missing: the model can say nothing of it."""
+        """Shape (N, 1), int32. A label that is absent from training is encoded as missing."""
         index = self.modality.index
         codes = [MISSING_TOKEN if v is None else index.get(str(v), MISSING_TOKEN) for v in values]
         return Packed(np.array(codes, np.int32).reshape(-1, 1))

@@ -1,6 +1,6 @@
-"""A palette: the main colours of something, the most used first, as up to five triples of numbers.
+"""Palettes: one to five main colours, the most frequent first.
 
-As a condition it is how a brand's colours are asked for: `--given palette="#e2541a,#ffffff"`.
+As a condition, a palette requests the colours of a brand: `--given palette="#e2541a,#ffffff"`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from likewise.modalities.encoding import Encoding
 from likewise.modalities.packed import Packed
 from likewise.spaces import Continuous
 
-#: colours of a palette, at most
+#: maximum colours of a palette
 MOST = 5
-#: pixels a side that colours are counted in; a colour of a smaller share than this is none
+#: side in pixels of the picture in which colours are counted; minimum share of a colour
 _COUNTED, _LEAST = 32, 0.02
 _Colour = tuple[int, int, int]
 
@@ -53,11 +53,11 @@ def written(found: Sequence[_Colour]) -> str:
 
 
 def main_colours(picture: PILImage.Image) -> str:
-    """The main colours of a picture, by median cut (Heckbert, 1982), the most used first; white if none is seen.
+    """The main colours of a picture, by median cut (Heckbert, 1982), the most frequent first; white if transparent.
 
-    How many, 1 to `MOST`, is drawn by the picture's own content: so a model learns what any number of them says.
+    Their number, at most 1 to `MOST`, is a hash of the pixels, so that a model learns from palettes of all lengths.
     """
-    # Single pixels: means of several are colours that are nowhere in a flat picture.
+    # Nearest neighbour: averaging pixels would create colours that a flat picture does not contain.
     small = picture.convert("RGBA").resize((_COUNTED, _COUNTED), PILImage.Resampling.NEAREST)
     pixels = np.asarray(small).reshape(-1, 4)
     seen = pixels[pixels[:, 3] >= 128][:, :3]
@@ -72,7 +72,7 @@ def main_colours(picture: PILImage.Image) -> str:
 
 
 def _packed(values: Sequence[Any]) -> NDArray[np.int16]:
-    """Shape (N, 5, 4): colours in [0, 255] and a 1, or zeros; -1 all over where a value is missing."""
+    """Shape (N, 5, 4): RGB in [0, 255] and 1; zeros for unused entries; -1 everywhere for a missing value."""
     out = np.zeros((len(values), MOST, 4), np.int16)
     for place, value in zip(out, values, strict=True):
         if value is None:
@@ -106,7 +106,7 @@ class Palette(Modality):
         return f'<span title="{text}">{boxes}</span>'
 
     def sheet(self, values: Sequence[Any]) -> bytes | None:
-        """A row of colours for each palette."""
+        """One row of colours for each palette."""
         rows = [colours(value) for value in values]
         picture = PILImage.new("RGB", (MOST * 16, len(rows) * 16), "white")
         for i, row in enumerate(rows):
@@ -132,7 +132,7 @@ class Palette(Modality):
 
 
 class PaletteColours(Encoding):
-    """A vector: of each place, red, green and blue in [-1, 1], and whether there is a colour."""
+    """A vector, shape (20,), in [-1, 1]: red, green, blue and presence (-1 or 1) of each colour; NaN if missing."""
 
     modality_name = "palette"
     name = "colours"
@@ -160,7 +160,7 @@ class PaletteColours(Encoding):
         found = []
         for part in parts:
             there = part[:, 3] > 0
-            there[0] = True  # a palette of none is none
+            there[0] = True  # a palette has at least one colour
             rgb = ((part[there, :3] + 1) * 127.5).round().clip(0, 255).astype(int)
             found.append(written([tuple(colour) for colour in rgb.tolist()]))
         return found

@@ -1,6 +1,6 @@
-"""Blocks of pixels as tokens, each the nearest of a codebook by k-means (as the colours of Chen et al., iGPT, 2020).
+"""Blocks of pixels as tokens: the nearest entries of a k-means codebook (as the colours of Chen et al., iGPT, 2020).
 
-The same for pictures and clips: a block has as many positions along each dimension as `sides` says.
+Used for pictures and clips; `sides` is the size of a block along each dimension.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 
 class Patches:
-    """Items of 8-bit numbers, shape (C, *positions), as grids of blocks, and the codes that blocks are rounded to."""
+    """Divides items of shape (C, *positions), uint8, into a grid of blocks, and quantises blocks by a codebook."""
 
     def __init__(self, shape: Sequence[int], sides: Sequence[int], codebook: Sequence[Sequence[int]] | None) -> None:
-        """sides: positions of a block along each dimension. codebook: (codes, C * prod(sides)) in [0, 255].
+        """sides: size of a block along each dimension. codebook: (codes, C * prod(sides)) in [0, 255].
 
-        Without a codebook a token is simply a grey level: then C and all sides are 1.
+        Without a codebook a token is a grey level; C and all sides are then 1.
         """
         self.shape, self.sides = tuple(shape), tuple(sides)
         if wrong := [(p, n) for n, p in zip(self.shape[1:], self.sides, strict=True) if n % p]:
@@ -29,7 +29,7 @@ class Patches:
 
     @property
     def plain(self) -> bool:
-        """Whether a token is a grey level and no block."""
+        """Whether tokens are grey levels and not blocks."""
         return self._codes is None
 
     @property
@@ -38,11 +38,11 @@ class Patches:
 
     @property
     def packed_bytes(self) -> int:
-        """Bytes of an item as `tokens` gives it."""
+        """Bytes of one item as returned by `tokens`."""
         return math.prod(self.shape) if self.plain else 2 * self.count
 
     def cut(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
-        """(N, C, *positions) as (N, count, C * prod(sides))."""
+        """Divide (N, C, *positions) into blocks (N, count, C * prod(sides))."""
         dims = len(self.grid)
         split = [n for pair in zip(self.grid, self.sides, strict=True) for n in pair]
         order = [0, *range(2, 2 + 2 * dims, 2), 1, *range(3, 3 + 2 * dims, 2)]
@@ -61,9 +61,9 @@ class Patches:
         return np.kron(weights.reshape(self.grid), np.ones(self.sides)).astype(np.float64, copy=False)
 
     def learn(self, pixels: NDArray[np.uint8], codes: int, seed: int, most: int = 1_000_000) -> list[list[int]]:
-        """A codebook of at most `codes` blocks for items of shape (N, C, *positions).
+        """A codebook of at most `codes` blocks, by k-means, for items of shape (N, C, *positions).
 
-        most: blocks that are looked at, spread evenly over all of them.
+        most: maximum blocks that are used, at evenly spaced indices.
         """
         from sklearn.cluster import MiniBatchKMeans
 
@@ -76,7 +76,7 @@ class Patches:
         return np.asarray(found.cluster_centers_).round().astype(int).tolist()
 
     def tokens(self, pixels: NDArray[np.uint8], at_once: int = 256) -> NDArray[np.generic]:
-        """The nearest code of each block, shape (N, count); pixels: shape (N, C, *positions), `at_once` together."""
+        """The nearest code of each block, shape (N, count). pixels: shape (N, C, *positions). at_once: batch size."""
         if self._codes is None:
             return pixels.reshape(len(pixels), -1)
         squares = (self._codes**2).sum(1)
@@ -87,7 +87,7 @@ class Patches:
         return np.concatenate(found)
 
     def pixels(self, tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """What tokens, shape (N, count), stand for, shape (N, C, *positions)."""
+        """Decode tokens, shape (N, count), to pixels, shape (N, C, *positions), uint8."""
         if self._codes is None:
             return tokens.astype(np.uint8).reshape(-1, *self.shape)
         return self.join(self._codes[tokens].astype(np.uint8)).astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""The tokens of a pretrained model, as a folder has them: tokenizer.json, and which of them start and end."""
+"""Reads the tokenizer of a pretrained model from a folder: tokenizer.json, and its start and end tokens."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: what is added where a model has no token that ends a text
+#: the token that is added if a model has no end token
 END = "<|end|>"
 
 
 @dataclass(frozen=True)
 class Borrowed:
-    """A tokenizer, and of its `size` tokens the one before a text, and the one that ends it.
+    """A tokenizer with `size` tokens, and the numbers of its start and end tokens.
 
-    added: whether the end is a token of ours, which the model never saw. most: tokens that the model has places for.
+    added: whether the end token is `END`, which the model was not trained on. most: the model's maximum context length
+    in tokens.
     """
 
     json: str
@@ -27,12 +28,12 @@ class Borrowed:
 
     @property
     def known(self) -> dict[str, Any]:
-        """What a run's tokenizer keeps of it."""
+        """The part that is stored with a run's tokenizer."""
         return {"json": self.json, "end": self.end, "most": self.most}
 
 
 def read(folder: str | Path) -> Borrowed:
-    """The tokenizer of the model in a folder. Raises ValueError of one line."""
+    """The tokenizer of the model in a folder. Raises ValueError with a message of one line."""
     folder = Path(folder)
     file = folder / "tokenizer.json"
     config, about = _json(folder, "config.json"), _json(folder, "tokenizer_config.json")
@@ -44,7 +45,7 @@ def read(folder: str | Path) -> Borrowed:
     text = file.read_text(encoding="utf-8")
     try:
         made = tokenizer(text)
-    except Exception as error:  # tokenizers raises nothing more special
+    except Exception as error:  # tokenizers raises plain Exception
         raise ValueError(f"{file}: not a tokenizer: {str(error).splitlines()[0][:200]}") from None
     most = config.get("max_position_embeddings") or config.get("n_positions")
     if not isinstance(most, int) or most < 2:
@@ -60,7 +61,7 @@ def read(folder: str | Path) -> Borrowed:
 
 
 def tokenizer(text: str) -> Any:
-    """The tokenizer of a tokenizer.json. Nothing is cut or padded, and no text is taken for a special token."""
+    """The tokenizer of a tokenizer.json, without truncation and padding; special tokens in texts are plain text."""
     from tokenizers import Tokenizer
 
     made = Tokenizer.from_str(text)
@@ -71,14 +72,14 @@ def tokenizer(text: str) -> Any:
 
 
 def size(made: Any) -> int:
-    """One more than the last of its tokens; there may be gaps below."""
+    """One more than the largest token number; some smaller numbers may be unused."""
     return max(made.get_vocab(with_added_tokens=True).values()) + 1
 
 
 def bytes_each(made: Any) -> list[bytes]:
-    """What each token writes, in UTF-8, by number; nothing, if it is special.
+    """The UTF-8 bytes of each token, by token number; empty for special tokens.
 
-    Raises ValueError for a tokenizer that is neither byte-level (GPT-2) nor has bytes to fall back on (Llama 2).
+    Raises ValueError for a tokenizer that is neither byte-level (GPT-2) nor has byte fallback (Llama 2).
     """
     plan = json.loads(made.to_str())
     kinds = {part["type"] for part in _parts(plan.get("decoder"))}
@@ -102,14 +103,14 @@ def bytes_each(made: Any) -> list[bytes]:
 
 
 def byte_letters() -> list[str]:
-    """The letter of each byte in byte-level vocabularies (GPT-2): printable Latin-1 itself, the others by turns."""
+    """The character of each byte in byte-level vocabularies (GPT-2): printable Latin-1 as is, others from U+0100."""
     own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [b for b in range(256) if b not in own]
     return [chr(b) if b in own else chr(256 + others.index(b)) for b in range(256)]
 
 
 def lead(made: Any) -> bytes:
-    """What the first token of a text writes and its decoder takes away: a space or nothing."""
+    """The prefix of a text's first token that the decoder removes: a space or nothing."""
     for token, i in made.get_vocab(with_added_tokens=False).items():
         if token.startswith("\u2581") and token[1:2] not in ("", "\u2581"):
             return b"" if made.decode([i]).startswith(" ") else b" "
@@ -117,7 +118,7 @@ def lead(made: Any) -> bytes:
 
 
 def _parts(part: Any) -> list[dict[str, Any]]:
-    """A part of a tokenizer.json, or those of a sequence of them."""
+    """A decoder in tokenizer.json as a list; a Sequence is flattened."""
     if not part:
         return []
     return [inner for each in part["decoders"] for inner in _parts(each)] if part["type"] == "Sequence" else [part]
@@ -137,7 +138,7 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _token(made: Any, kind: str, config: dict[str, Any], about: dict[str, Any]) -> int | None:
-    """The number of a "bos" or "eos" token, as the tokenizer's settings name it, else as the model's number it."""
+    """The number of the "bos" or "eos" token, from the tokenizer's settings, else from the model's settings."""
     named = about.get(f"{kind}_token")
     named = named.get("content") if isinstance(named, dict) else named
     if isinstance(named, str) and (found := made.token_to_id(named)) is not None:

@@ -1,7 +1,7 @@
-"""What a text means, as one vector of a frozen network: a condition that was read a billion times before.
+"""Sentences: English texts as embeddings from a frozen network, for conditions only.
 
-A caption that was never seen is near to those that mean the same, which a text encoder that learns from a thousand
-captions cannot know. It is for English; a text is not spelt by it, so that nothing can be learned to write one.
+An unseen caption lies near training captions of the same meaning; a text encoder trained on a thousand captions cannot
+provide that. An embedding cannot be decoded, so this modality cannot be a target.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SentenceSettings(ModalitySettings):
 
 
 class Sentence(Written):
-    """A text that is read for its meaning."""
+    """A text that is represented by its meaning."""
 
     name = "sentence"
     Settings = SentenceSettings
@@ -40,13 +40,13 @@ class Sentence(Written):
 
 
 class SentenceEmbedding(Encoding):
-    """384 numbers of about unit variance, see `sentence_embeddings`; NaN where a text is missing."""
+    """384 numbers of about unit variance (see `sentence_embeddings`); NaN where a text is missing."""
 
     modality_name = "sentence"
     name = "embedding"
 
     def __init__(self, modality: Modality, network: str) -> None:
-        """network: hash of the weights that read."""
+        """network: hash of the network's weights."""
         super().__init__(modality)
         self.network = network
 
@@ -69,7 +69,7 @@ class SentenceEmbedding(Encoding):
         return 4 * sentence_embeddings.SIZE
 
     def pack(self, values: Sequence[Any]) -> Packed:
-        """Shape (N, 384), float32. Raises ValueError where the network is missing, or is another one."""
+        """Shape (N, 384), float32. Raises ValueError if the network is not installed, or its weights differ."""
         out = np.full((len(values), sentence_embeddings.SIZE), np.nan, np.float32)
         there = [i for i, value in enumerate(values) if value is not None]
         try:

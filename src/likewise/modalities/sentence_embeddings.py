@@ -1,8 +1,8 @@
-"""What sentences mean, as a network says that was trained on a billion pairs of them: all-MiniLM-L6-v2, frozen.
+"""Sentence embeddings from a frozen all-MiniLM-L6-v2, which was trained on a billion pairs of sentences.
 
-384 numbers of length 1 for an English text of at most 256 word pieces (Wang et al., "MiniLM", 2020; Reimers and
-Gurevych, "Sentence-BERT", 2019). Its weights come with a package, so that nothing is downloaded. Each text is read by
-itself: in a batch, its bits would depend on the others. What was read is kept in the user's cache.
+An English text of at most 256 word pieces becomes a unit vector of 384 numbers (Wang et al., "MiniLM", 2020; Reimers
+and Gurevych, "Sentence-BERT", 2019). The weights are part of a Python package, so nothing is downloaded. Each text is
+embedded separately: in a batch, its bits would depend on the others. Embeddings are stored in the user's cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from likewise.data.cache import folder, keep
 
 SIZE = 384
-#: texts from which on what was read is kept on disk: each takes some 5 ms
+#: minimum number of texts whose embeddings are cached on disk; each takes about 5 ms to compute
 _MANY = 256
 
 
@@ -31,7 +31,7 @@ class Missing(ValueError):
 
 
 def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-    """Shape (N, 384), each row of length 1. Raises Missing without the packages of the extra `metrics`."""
+    """Embeddings, shape (N, 384), rows of norm 1. Raises Missing without the packages of the extra `metrics`."""
     own = list(dict.fromkeys(texts))
     if not own:
         return np.zeros((0, SIZE), np.float32)
@@ -43,7 +43,7 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     if found is None:
         found = np.stack([_embed(text) for text in own])
         if file is not None:
-            with suppress(OSError):  # a cache that cannot be written costs only time
+            with suppress(OSError):  # without a cache, embeddings are computed again
                 keep(file, found)
     place = {text: row for row, text in enumerate(own)}
     return found[[place[text] for text in texts]]
@@ -51,7 +51,7 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
 
 @cache
 def digest() -> str:
-    """16 hex digits of the network's weights."""
+    """The first 16 hex digits of the SHA-256 hash of the network's weights."""
     with (_path() / "model.safetensors").open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()[:16]
 
@@ -63,7 +63,7 @@ def _embed(text: str) -> NDArray[np.float32]:
 
 @cache
 def _network() -> Any:
-    _needed("transformers").utils.logging.disable_progress_bar()  # it takes milliseconds
+    _needed("transformers").utils.logging.disable_progress_bar()  # loading takes milliseconds
     return _needed("sentence_transformers").SentenceTransformer(str(_path()), device="cpu")
 
 
@@ -81,6 +81,6 @@ def _needed(module: str) -> Any:
 def _kept(file: Path, count: int) -> NDArray[np.float32] | None:
     try:
         found = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # not there, or cut off: it is read again
+    except (OSError, ValueError, EOFError):  # absent or truncated: computed again
         return None
     return found if found.shape == (count, SIZE) else None

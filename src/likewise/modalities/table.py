@@ -19,7 +19,7 @@ from likewise.modalities.base import BadValue, Modality, ModalitySettings
 
 _MOST_CATEGORIES = 256
 _OTHER = "(other)"
-#: a column of numbers may hold this share of cells that are not
+#: maximum share of cells in a column of numbers that are not numbers
 _MOST_WRONG = 0.05
 
 
@@ -46,12 +46,12 @@ def _is(name: str, level: str, row: Any) -> bool:
 
 
 def _key(cell: Any) -> str:
-    """What tells levels apart; an empty cell is a missing one, as CSV knows no other way."""
+    """The key of a level; an empty cell counts as missing, because CSV has no other notation for it."""
     return "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else str(cell)
 
 
 def _column(name: str, cells: list[Any], notes: list[str]) -> dict[str, Any]:
-    """What one column is; what a user should know of it is added to `notes`."""
+    """The fitted description of one column; appends notes for the user to `notes`."""
     present = [c for c in cells if _key(c)]
     read = [number(c) for c in present]
     found = np.sort(np.array([v for v in read if v is not None], np.float64))
@@ -84,10 +84,10 @@ def _column(name: str, cells: list[Any], notes: list[str]) -> dict[str, Any]:
 class Table(Modality):
     """Columns are {"name", "kind": "number" | "category", ...}.
 
-    A number has sorted `values` (quantiles of the training data), `whole`, and `missing`: whether training rows lack
-    it, which is then learned as a choice beside the number. A category has `levels`, JSON values of which None means
-    missing; with `other` the last of them stands for all that are too rare. A cell that a row has no name for is not
-    missing but unknown.
+    A number has sorted `values` (quantiles of the training data), `whole` (all values are integers), and `missing`
+    (some training rows lack it; whether it is present is then learned too). A category has `levels`, JSON values where
+    None means missing; with `other`, the last level represents all rare values. A column that is absent from a row is
+    unknown, not missing.
     """
 
     name = "table"
@@ -98,7 +98,7 @@ class Table(Modality):
 
     def __init__(self, columns: list[dict[str, Any]]) -> None:
         self.columns = columns
-        #: of each column of numbers, quantiles of the training data, sorted; empty of a category
+        #: for each column, the sorted quantiles of the training data; empty for a category
         self.knots = [np.array(c.get("values", ()), np.float64) for c in columns]
         self._codes = [{_key(level): i for i, level in enumerate(c.get("levels", ()))} for c in columns]
 
@@ -121,9 +121,9 @@ class Table(Modality):
         return {"columns": self.columns}
 
     def cells(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        """Numbers as they are and inf for a missing one, categories as codes; NaN for what is unknown.
+        """Rows as an array, shape (N, columns), float64.
 
-        Shape (N, columns), float64.
+        Numbers are unchanged, categories are codes; inf marks a missing number, NaN an unknown cell.
         """
         out = np.full((len(values), len(self.columns)), np.nan)
         for j, column in enumerate(self.columns):
@@ -138,7 +138,7 @@ class Table(Modality):
         return out
 
     def unknown(self, values: Sequence[Any]) -> dict[int, str]:
-        """Which of the rows have a cell that `cells` cannot tell, by index: which and what it is."""
+        """The first unknown cell of each row that has one: {index of the row: name and value of the cell}."""
         packed = self.cells(values)
         found: dict[int, str] = {}
         for i, j in np.argwhere(np.isnan(packed)).tolist():
@@ -147,16 +147,16 @@ class Table(Modality):
         return found
 
     def places(self, column: int, cells: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where numbers stand in the training distribution, in (0, 1), evenly over ties by u in (0, 1)."""
+        """The rank of numbers in the training distribution, in (0, 1); u in (0, 1) spreads ties uniformly."""
         knots = self.knots[column]
         low, high = np.searchsorted(knots, cells, "left"), np.searchsorted(knots, cells, "right")
         return ((low + u * np.maximum(high - low, 1)) / (len(knots) + 1)).clip(1e-4, 1 - 1e-4)
 
     def scores(self, cells: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rows as vectors, (N, channels): of each number its normal score, of each category one channel a level.
+        """Rows as vectors, (N, channels): the normal score of each number, one channel for each level of a category.
 
-        A number that can be missing has two more channels: whether it is there, and whether it is not. cells, u: shape
-        (N, columns); u in (0, 1) spreads ties evenly. NaN where a cell is unknown.
+        A number that can be missing has two more channels: present and missing, each 0 or 1. cells, u: shape
+        (N, columns); u in (0, 1) spreads ties uniformly. NaN where a cell is unknown.
         """
         parts: list[NDArray[Any]] = []
         for j, column in enumerate(self.columns):
@@ -164,7 +164,7 @@ class Table(Modality):
             known = np.where(unknown | missing, 0.0, cells[:, j])
             if column["kind"] == "category":
                 value = np.eye(len(column["levels"]))[known.astype(np.int64)]
-            else:  # where there is no number, noise stands in for it, which is what the family would draw anyway
+            else:  # a missing number is replaced by noise, so that the score stays standard normal
                 place = np.where(missing, u[:, j].clip(1e-4, 1 - 1e-4), self.places(j, known, u[:, j]))
                 value = torch.special.ndtri(torch.from_numpy(place[:, None])).numpy()
                 if column["missing"]:
@@ -174,7 +174,7 @@ class Table(Modality):
         return np.concatenate(parts, 1)
 
     def numbers(self, column: int, knots: NDArray[np.float64], missing: NDArray[np.bool_]) -> list[Any]:
-        """Values of a column of numbers by the place of their knot, shape (N,); None where they are missing."""
+        """Values of a column of numbers, given the indices of their knots, shape (N,); None where missing."""
         known = self.knots[column]
         cells = known[knots.astype(int).clip(0, len(known) - 1)]
         found = [int(v) for v in cells] if self.columns[column]["whole"] else cells.tolist()
@@ -215,7 +215,7 @@ class Table(Modality):
         return row
 
     def shaded(self, row: Any, heat: Sequence[float], titles: Sequence[str] = ()) -> str:
-        """The row, each cell coloured by its heat in [0, 1], with a title where there are any."""
+        """The row as HTML, each cell coloured by its heat in [0, 1], with tooltips from `titles`."""
         out = []
         for i, (name, value) in enumerate(row.items()):
             title = f' title="{html.escape(titles[i])}"' if titles else ""
@@ -238,7 +238,7 @@ class Table(Modality):
         return [found[i] for i in sorted(rng.permutation(len(found))[:6])]
 
     def properties(self, values: Sequence[Any]) -> dict[str, Callable[[Any], bool]]:
-        """Numbers above their median, and the two most frequent levels of categories."""
+        """Numbers above their median, and categories at their two most frequent levels."""
         found: dict[str, Callable[[Any], bool]] = {}
         for column in self.columns:
             name = column["name"]
@@ -253,11 +253,11 @@ class Table(Modality):
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
         cells = self.cells(values)
-        # rounded as the network's own input is
+        # float32, as the network's input
         return np.nan_to_num(self.scores(cells, np.full(cells.shape, 0.5)).astype(np.float32).astype(np.float64))
 
     def labels(self, values: Sequence[Any]) -> dict[str, list[str | None]]:
-        """The columns of categories."""
+        """The columns of categories with at least two levels."""
         names = [c["name"] for c in self.columns if c["kind"] == "category" and len(c["levels"]) > 1]
         return {name: [_key(row.get(name)) or None for row in values] for name in names}
 

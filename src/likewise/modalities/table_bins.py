@@ -1,4 +1,4 @@
-"""A row of a table as tokens, one a column: the level of a category, or the bin that a number lies in."""
+"""A row of a table as tokens, one for each column: the level of a category, or the bin of a number."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from likewise.modalities.packed import Packed
 from likewise.modalities.table import Table
 from likewise.spaces import MISSING_TOKEN, Tokens
 
-#: bins of a column of numbers, but for those of frequent values
+#: bins of a column of numbers, not counting those of frequent values
 _BINS = 64
 
 
 def _bin_edges(knots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where each bin of a sorted column begins: about equal shares, and a bin of its own for every frequent value.
+    """The lower edge of each bin of a sorted column: bins of about equal counts, and one bin for each frequent value.
 
-    A value spread over several bins would cost bits that nobody could save.
+    A value that occurred in several bins would add entropy that no model can reduce.
     """
     values, counts = np.unique(knots, return_counts=True)
     if len(values) <= _BINS:
@@ -36,7 +36,7 @@ def _bin_edges(knots: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Bins(Encoding):
-    """Each column has tokens of its own, in the order of columns; a missing number is the last of its column's."""
+    """Each column has a separate range of tokens, in column order; the last one of a number may mean "missing"."""
 
     modality_name = "table"
     name = "bins"
@@ -48,7 +48,7 @@ class Bins(Encoding):
         self._edges = [_bin_edges(knots) if len(knots) else knots for knots in modality.knots]
 
     def _sizes(self) -> list[int]:
-        """How many kinds of token each column has."""
+        """The number of different tokens of each column."""
         return [
             len(c["levels"]) if c["kind"] == "category" else len(edges) + c["missing"]
             for c, edges in zip(self.modality.columns, self._edges, strict=True)
@@ -82,7 +82,7 @@ class Bins(Encoding):
         return torch.from_numpy(np.concatenate(parts, 1))
 
     def decode(self, x: Tensor, draws: Draws | None = None) -> list[Any]:
-        """Of a bin, one of the training values in it."""
+        """A bin becomes one of the training values in it; without draws, the middle one."""
         table = self.modality
         u = np.full((len(x), len(table.columns)), 0.5)
         if draws is not None:

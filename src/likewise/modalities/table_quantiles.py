@@ -1,7 +1,7 @@
 """A row of a table as a vector.
 
-A number becomes the normal score of its place in the training data's distribution, spread evenly over ties, so that
-every column of a vector is standard normal and decoding gives back the column's own values.
+A number becomes its normal score: the standard normal quantile of its rank in the training data, with ties spread
+uniformly. Every number is thus standard normal, and decoding returns values of the column.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from likewise.spaces import Continuous
 
 
 class Quantiles(Encoding):
-    """A normal score a number and one channel for each level of a category (see `Table.scores`)."""
+    """One normal score for each number and one channel for each level of a category (see `Table.scores`)."""
 
     modality_name = "table"
     name = "quantiles"
     modality: Table
 
     def _sizes(self) -> list[int]:
-        """How many channels each column has."""
+        """The number of channels of each column."""
         return [
             len(c["levels"]) if c["kind"] == "category" else 3 if c["missing"] else 1 for c in self.modality.columns
         ]

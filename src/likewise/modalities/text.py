@@ -13,7 +13,7 @@ from likewise.modalities.base import Modality
 from likewise.modalities.text_values import Written
 from likewise.modalities.tokenizer import TokenizerSettings
 
-#: given texts below which a hint is shown that their meaning can be had from a network that has read more
+#: number of texts in a condition below which `given_notes` suggests sentence embeddings
 _FEW_TEXTS = 20_000
 
 
@@ -28,14 +28,14 @@ class TextSettings(TokenizerSettings):
 
 
 class Text(Written):
-    """Any text: nothing is learned of all of them."""
+    """Any text. The modality has no fitted state."""
 
     name = "text"
     Settings = TextSettings
 
     @classmethod
     def given_settings(cls, settings: TextSettings) -> TextSettings:
-        # What is only read need not be spelt: one token for a word says sooner what is meant.
+        # A condition is never generated: tokens of whole words are easier to learn from than characters.
         open_ = settings.tokenizer == "auto" and settings.pretrained is None
         return settings.model_copy(update={"tokenizer": "words"}) if open_ else settings
 

@@ -1,4 +1,4 @@
-"""Text as tokens: those of its tokenizer, then `end`."""
+"""Text as tokens of a tokenizer, followed by `end`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from likewise.modalities.text import Text, TextSettings
 from likewise.modalities.tokenizer import Tokenizer, some
 from likewise.spaces import Tokens
 
-#: tokens of the longest item unless a user asks for more
+#: default maximum of tokens in an item
 _LONGEST = 1024
-#: what stands for the end of a text where its tokens are shown
+#: displayed for the token `end`
 _END = "∎"
 
 
@@ -36,7 +36,7 @@ class TextTokens(Encoding):
     def __init__(
         self, modality: Text, kind: str, known: Any, length: int, mean_length: float, windows: bool = False
     ) -> None:
-        """kind, known: the tokenizer's. windows: texts longer than `length` are not cut, but read in windows."""
+        """kind, known: the tokenizer's. windows: divide texts longer than `length` into windows, do not truncate."""
         super().__init__(modality)
         self.tokenizer, self.length, self.mean_length = Tokenizer(kind, known), length, mean_length
         self.windowed = windows
@@ -94,7 +94,7 @@ class TextTokens(Encoding):
         return [*found, b""][: self.vocabulary]
 
     def pack(self, values: Sequence[Any]) -> Packed:
-        """What is longer than `length` is cut (and then has no end)."""
+        """Texts longer than `length` are truncated and then lack `end`."""
         return self._packed(values, self.length)
 
     def windows(self, values: Sequence[Any]) -> Windows:

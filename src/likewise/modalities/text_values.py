@@ -1,4 +1,4 @@
-"""What all written values share, whatever tensors they become: how they are read, shown, described and mistyped."""
+"""The base of modalities whose values are strings: reading, display, features and perturbations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from likewise.modalities.base import BadValue, Modality
 
 
 class Written(Modality):
-    """A value is a string."""
+    """Base class of modalities whose values are strings."""
 
     forms = ("text",)
     likelihood_unit = "byte"
@@ -28,7 +28,7 @@ class Written(Modality):
 
     @classmethod
     def summary(cls, value: Any) -> tuple[str, str]:
-        """By length; texts of the same letters, whatever stands between them, look alike."""
+        """Described by length; the key ignores case, spaces and punctuation."""
         text = "" if value is None else str(value)
         letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
         if not text:

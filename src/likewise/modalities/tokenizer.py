@@ -1,6 +1,6 @@
-"""Strings to tokens and back: characters, bytes, byte pairs learned from the data (Sennrich et al., 2016), or borrowed.
+"""Tokenizers: characters, bytes, byte pairs learned from the data (Sennrich et al., 2016), or pretrained.
 
-Borrowed are the tokens of a pretrained model, as its tokenizer.json has them (see `borrowed`).
+A pretrained ("borrowed") tokenizer is read from a model's tokenizer.json (see `pretrained_tokenizer`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from likewise.modalities import pretrained_tokenizer
 from likewise.modalities.base import ModalitySettings
 from likewise.modalities.pretrained_tokenizer import byte_letters as byte_letters
 
-#: of larger data, a vocabulary is learned from so many texts, and at most so many characters of them
+#: on large data, the maximum texts and the maximum characters from which a vocabulary is learned
 _LEARNED, _MOST_CHARACTERS = 50_000, 32 * 2**20
 
 Kind = Literal["auto", "words", "characters", "bytes", "bpe"]
 
 
 class TokenizerSettings(ModalitySettings):
-    """What a user may choose about a tokenizer."""
+    """User settings of a tokenizer."""
 
     tokenizer: Kind = Field(
         default="auto",
@@ -39,14 +39,14 @@ class TokenizerSettings(ModalitySettings):
 
 
 class Tokenizer:
-    """Tokens 0..255 are bytes, so that every text can be written; then characters or merges, `size` in all.
+    """`size` tokens: 0..255 are bytes, so that every text can be encoded; then characters or merges.
 
-    end: the token that ends a text: the one behind all others, but where tokens are borrowed one of them.
-    most: how many tokens a text may have; None if any number.
+    end: the token that ends a text: number `size`, or for a pretrained tokenizer one of its own tokens.
+    most: maximum tokens of a text; None if unlimited.
     """
 
     def __init__(self, kind: str, known: Any) -> None:
-        """known: for characters their list, for bpe the tokenizer's JSON, for bytes None; `borrowed.Borrowed.known`."""
+        """known: characters: their list; bpe: the tokenizer's JSON; bytes: None; borrowed: `Borrowed.known`."""
         self.kind, self.known = kind, known
         self._characters = {c: 256 + i for i, c in enumerate(known)} if kind == "characters" else {}
         self._bpe: Any = None
@@ -63,7 +63,7 @@ class Tokenizer:
 
     @classmethod
     def fit(cls, values: Sequence[str], settings: TokenizerSettings) -> Tokenizer:
-        """Learn from texts. Raises ValueError if there is nothing in them."""
+        """Fit to texts. Raises ValueError if all of them are empty, or if the settings conflict."""
         kind, vocabulary = settings.tokenizer, settings.vocabulary
         if settings.pretrained is not None:
             if kind != "auto" or vocabulary is not None:
@@ -77,8 +77,8 @@ class Tokenizer:
             raise ValueError("the text is empty")
         some_merges = 2048 if kind == "words" or total >= 2_000_000 else 1024
         if kind in ("auto", "words"):
-            # Big alphabets are read by character, and so are strings without words (molecules, proteins, DNA), where
-            # a ring that is opened must be closed by the same character. Byte pairs need some text to be learned from.
+            # Large alphabets are tokenised by character, as are strings without words (molecules, proteins, DNA): in
+            # SMILES, for example, ring labels must match, which merges would hide. BPE needs enough text to learn from.
             wordless = count[" "] < 1e-3 * total
             little = total < (300_000 if kind == "auto" else 5_000)
             kind = "characters" if len(count) > 500 or wordless or little else "bpe"
@@ -98,7 +98,7 @@ class Tokenizer:
         return [[i for c in t for i in ((known[c],) if c in known else c.encode())] for t in values]
 
     def bytes_each(self) -> list[bytes]:
-        """What each token writes, in UTF-8, by number. Raises ValueError for borrowed ones that write no bytes."""
+        """The UTF-8 bytes of each token, by token number. Raises ValueError for a pretrained one that has none."""
         if self.kind == "borrowed":
             return pretrained_tokenizer.bytes_each(self._bpe)
         if self.kind == "bpe":
@@ -107,7 +107,7 @@ class Tokenizer:
         return [bytes([i]) for i in range(256)] + [c.encode() for c in self._characters]
 
     def join(self, ids: Sequence[int]) -> str:
-        """The text of tokens; what is no whole character is written as U+FFFD."""
+        """The text of tokens; incomplete UTF-8 sequences become U+FFFD."""
         if self._letters is not None:
             return self._spelt(ids).removeprefix(self.lead.decode())
         if self._bpe is not None:
@@ -116,7 +116,7 @@ class Tokenizer:
         return b"".join(parts).decode(errors="replace")
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """A character of several byte tokens is not cut: it stands with the last of them, behind empty pieces."""
+        """The text of each token; a character of several byte tokens belongs to the last; the others are empty."""
         found, waiting = [], []
         for i in ids:
             waiting.append(i)
@@ -128,12 +128,12 @@ class Tokenizer:
 
     @cached_property
     def lead(self) -> bytes:
-        """What the first token writes that a text leaves out: a space, where tokens hold the one before a word."""
+        """Prefix of the first token that is not part of the text: a space if tokens include the space before a word."""
         return pretrained_tokenizer.lead(self._bpe) if self.kind == "borrowed" else b""
 
     @cached_property
     def _letters(self) -> list[bytes] | None:
-        """What borrowed tokens write; None where that is not known, and of all others."""
+        """The bytes of pretrained tokens; None if they are not known, and for other kinds of tokenizer."""
         if self.kind != "borrowed":
             return None
         try:
@@ -142,14 +142,14 @@ class Tokenizer:
             return None
 
     def _spelt(self, ids: Sequence[int]) -> str:
-        """The text of tokens from the middle of another."""
+        """The text of tokens from inside a longer text, including leading spaces."""
         if self._letters is None:
             return self.join(ids)
         return b"".join(self._letters[i] for i in ids).decode(errors="replace")
 
 
 def some(values: Sequence[Any], seed: int) -> Sequence[Any]:
-    """The values, or where they are many, some from all over."""
+    """The values, or a random subset of them if they are many."""
     if len(values) <= 2 * _LEARNED and isinstance(values, list):
         return values
     out, size = [], 0

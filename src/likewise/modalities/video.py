@@ -1,4 +1,4 @@
-"""A clip: frames of 8-bit channels, of one size, length and mode."""
+"""Clips: frames with 8-bit channels, of one size, length and mode."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from likewise.modalities.base import Modality, ModalitySettings, View, spread
 from likewise.modalities.clip_files import clip_files, frame_folders
 from likewise.modalities.video_io import About, Clip
 
-#: files that say how large and how long clips are, and of which blocks are learned
+#: maximum files from which size, length and codebook are estimated
 LOOKED_AT = 200
-#: what metrics see without a network: frames, pixels a side of them, and a side of the grid of their changes
+#: of `features`: maximum frames, maximum side of frames, and maximum side of the grid of changes
 _SEEN_FRAMES, _SEEN_SIDE, _CHANGE_SIDE = 8, 8, 4
-#: the colour of what weighs most where a clip is shaded, as the page's --heat-colour
+#: the colour of weight 1 in a heat map; equals --heat-colour of the page
 _HEAT = (226, 84, 26)
 
 _Side = Annotated[int, Field(ge=1, le=512)]
@@ -82,7 +82,7 @@ class Video(Modality):
         seen = [video_io.about(value) for value in some]
         lengths = sorted(-(-each.frames // settings.stride) for each in seen)
         usual = Counter(lengths).most_common(1)[0]
-        # where most clips are of one length it is that, else what half of them have
+        # the most common length if more than half of the clips have it, else the median
         usual = usual[0] if usual[1] > len(seen) / 2 else lengths[(len(seen) - 1) // 2]
         if settings.frames is None and usual < 2:
             raise UserError(
@@ -114,7 +114,7 @@ class Video(Modality):
         return Video(**{**state, "format": chosen.format or self.format, "fps": chosen.fps or self.fps})
 
     def array(self, value: Any) -> NDArray[np.uint8]:
-        """The frames that are learned of a raw value, shape (C, T, H, W)."""
+        """The frames of a raw value that are used, shape (C, T, H, W), uint8; the last is repeated if it is short."""
         if isinstance(value, Clip) and self._fits(value):
             return value.frames.transpose(3, 0, 1, 2)
         span = (self.frames - 1) * self.stride + 1
@@ -128,10 +128,10 @@ class Video(Modality):
         return self.stride == 1 and clip.shape == (frames, *size, channels)
 
     def _frame(self, picture: PILImage.Image) -> NDArray[np.uint8]:
-        """One frame at the size and mode that are learned: cut to the middle, antialiased; shape (H, W, C)."""
+        """One frame at the fitted size and mode: centre crop, antialiased; shape (H, W, C), uint8."""
         if picture.mode != self.mode:
             if self.mode != "RGBA" and (picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info):
-                ground = PILImage.new("RGBA", picture.size, "white")  # what was transparent becomes white
+                ground = PILImage.new("RGBA", picture.size, "white")  # transparent areas become white
                 picture = PILImage.alpha_composite(ground, picture.convert("RGBA"))
             picture = picture.convert(self.mode)
         if picture.size != (self.width, self.height):
@@ -139,7 +139,7 @@ class Video(Modality):
         return np.asarray(picture, np.uint8).reshape(self.height, self.width, -1)
 
     def clip(self, array: NDArray[np.uint8]) -> Clip:
-        """Frames with shape (C, T, H, W) as a clip."""
+        """Convert frames, shape (C, T, H, W), uint8, to a clip."""
         return Clip(np.ascontiguousarray(array.transpose(1, 2, 3, 0)), self.fps)
 
     def read(self, value: Any) -> Any:
@@ -149,7 +149,7 @@ class Video(Modality):
         return value.frames
 
     def still(self, value: Any) -> PILImage.Image:
-        """Its middle frame."""
+        """The middle frame."""
         return value.picture(len(value) // 2)
 
     def content(self, value: Any) -> bytes:
@@ -163,7 +163,7 @@ class Video(Modality):
         return {"first": View("image", "its first frame"), "last": View("image", "its last frame")}
 
     def view(self, value: Any, name: str) -> Any:
-        """A frame of what is learned of a clip, not of the whole file."""
+        """The first or last frame of the part of the clip that is used, not of the whole file."""
         return self.read(value).picture(0 if name == "first" else -1)
 
     def view_settings(self, name: str) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class Video(Modality):
 
     @classmethod
     def find_files(cls, folder: Path, names: Sequence[str], asked: bool) -> FoundFiles | None:
-        """Films; animated pictures; folders of frames if they are asked for, or listed as such."""
+        """Films, animated pictures, or folders of frames; the last only if `asked`, or if `names` are folders."""
         if found := clip_files(folder, names, asked):
             return FoundFiles(sorted(found, key=lambda name: name.split(os.sep)), "clip folder")
         folders = list(names) if names and (folder / names[0]).is_dir() else frame_folders(names) if asked else []
@@ -179,7 +179,7 @@ class Video(Modality):
 
     @classmethod
     def thumbnail(cls, path: Path) -> tuple[str, PILImage.Image]:
-        """Beside the words, the first, the middle and the last frame in a row."""
+        """The preview shows the first, the middle and the last frame in a row."""
         seen = video_io.about(path)
         places = [0, seen.frames // 2, seen.frames - 1]
         shown = [video_io.pictures(path, range(i, i + 1))[0] for i in dict.fromkeys(places)]
@@ -206,7 +206,7 @@ class Video(Modality):
         return video_io.moving_sheet(values)
 
     def shaded(self, clip: Clip, heat: NDArray[np.float64]) -> str:
-        """The clip in pale grey, and over each frame a colour as dense as `heat`, with shape (T, H, W), in [0, 1]."""
+        """The clip in pale grey, overlaid with a colour whose opacity is `heat`, shape (T, H, W), in [0, 1]."""
         grey = np.stack([np.asarray(p.convert("L"), np.float64) for p in clip.pictures(mode="RGB")])[..., None]
         pale = 96 + 0.6 * grey
         mixed = pale + 0.9 * heat[..., None] * (np.array(_HEAT) - pale)
@@ -236,13 +236,13 @@ class Video(Modality):
         return f"mean over cells, {_SEEN_FRAMES} frames of {_SEEN_SIDE}x{_SEEN_SIDE}, and how neighbours differ"
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        """Some frames, small; and how much each frame differs from the next, in the cells of a coarse grid."""
+        """Downsampled frames, and the absolute differences of successive frames in the cells of a coarse grid."""
         chosen = np.linspace(0, self.frames - 1, min(self.frames, _SEEN_FRAMES)).round().astype(int)
         rows = []
         for value in values:
             frames = value.frames.astype(np.float32) / 255
             small = _cells(frames[chosen], _SEEN_SIDE)
-            # Not of the small frames: a speck that moves must be seen to move.
+            # Differences at full resolution, so that small moving objects count.
             changes = _cells(np.abs(np.diff(frames, axis=0)).mean(-1, keepdims=True), _CHANGE_SIDE)
             rows.append(np.concatenate([small.ravel(), changes.ravel()]))
         return np.stack(rows).astype(np.float64)
@@ -260,7 +260,7 @@ class Video(Modality):
 
 
 def _size(seen: Sequence[About], asked: int | tuple[int, int] | None) -> tuple[int, int]:
-    """(height, width): what was asked for, or the shape that all have, at most 64 a side; square where they differ."""
+    """(height, width) in pixels: the setting, else the data's shape (square if it varies) at most 64 a side."""
     if asked is not None:
         return asked if isinstance(asked, tuple) else (asked, asked)
     height, width = (int(np.median([getattr(each, side) for each in seen])) for side in ("height", "width"))
@@ -281,7 +281,7 @@ def _format(some: Sequence[Any]) -> str:
 
 
 def _notes(lengths: Sequence[int], frames: int, stride: int) -> tuple[str, ...]:
-    """What is said of clips that are not as long as what is learned of each."""
+    """Notes on clips that are longer or shorter than `frames`."""
     every = f", of every {stride}. one," if stride > 1 else ""
     many = f"of the {len(lengths):,} clips looked at"
     longer, shorter = (sum(sign * n > sign * frames for n in lengths) for sign in (1, -1))
@@ -300,7 +300,7 @@ def _motion(clip: Clip) -> float:
 
 
 def _cells(frames: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """The means over a grid of at most side x side cells; frames: shape (T, H, W, C)."""
+    """Means over a grid of at most side x side cells. frames: shape (T, H, W, C)."""
     for axis in (1, 2):
         count = min(side, frames.shape[axis])
         starts = np.arange(count) * frames.shape[axis] // count

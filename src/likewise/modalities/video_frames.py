@@ -18,7 +18,7 @@ from likewise.spaces import Continuous
 
 
 class VideoFrames(Encoding):
-    """Shape (C, T, H, W)."""
+    """Shape (C, T, H, W), in [-1, 1]."""
 
     modality_name = "video"
     name = "frames"

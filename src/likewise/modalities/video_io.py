@@ -1,6 +1,7 @@
-"""Clips and their files: films by PyAV, animated GIF, WebP and PNG by Pillow, and folders of numbered frames.
+"""Reads and writes clips: films by PyAV, animated GIF, WebP and PNG by Pillow, and folders of numbered frames.
 
-Files are decoded by the one demuxer that their name asks for, so that none can name other files or addresses.
+The demuxer is chosen by the suffix and never detected from the content: playlist formats could otherwise open other
+files or addresses.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ from PIL import Image as PILImage
 from likewise.modalities.base import BadValue
 from likewise.modalities.image_io import open_picture, without_palette
 
-#: films by the end of their name, and the demuxer that reads them
+#: suffixes of films, and their demuxers
 FILMS = {".mp4": "mov", ".m4v": "mov", ".mov": "mov", ".webm": "matroska", ".mkv": "matroska", ".avi": "avi"}
 ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
-#: what clips are written as
+#: formats in which clips are written
 WRITTEN = ("mp4", "webm", "gif", "webp")
-#: of one frame; of all frames of an animated picture, which are decoded one after another; frames of a film
+#: maximum pixels of one frame; maximum pixels of all frames of an animated picture; maximum frames of a film
 _MOST_PIXELS, _MOST_ANIMATED, _MOST_FRAMES = 2**25, 2**30, 200_000
-#: frames of an animated picture: a longer hold of one is as many of them
+#: maximum frames of an animated picture, where a frame with a longer duration counts several times
 _MOST_SHOWN = 10_000
-#: frames a second where a file does not say
+#: frames per second if a file does not specify them
 FPS = 10.0
 _EXIF_DESCRIPTION = 0x010E
-#: a film's shorter side is at least this many pixels, by whole steps: players blur small pictures
+#: minimum shorter side of a film in pixels, reached by integer scaling, because players blur small pictures
 _LARGE = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames, 8-bit, shape (T, H, W, C) with C of 1 (grey), 3 (colour) or 4 (with transparency), and their rate."""
+    """Frames, shape (T, H, W, C), uint8, with C of 1 (grey), 3 (colour) or 4 (with transparency), and their rate."""
 
     frames: NDArray[np.uint8]
     fps: float = FPS
@@ -69,7 +70,7 @@ class Clip:
         return PILImage.fromarray(frame[..., 0] if frame.shape[-1] == 1 else np.ascontiguousarray(frame))
 
     def pictures(self, zoom: int = 1, mode: str | None = None) -> list[PILImage.Image]:
-        """Each frame, `zoom` times as large in whole pixels; mode "RGB" lays what is transparent on white."""
+        """Each frame, enlarged by the integer `zoom`; mode "RGB" composites transparent frames on white."""
         out = []
         for i in range(len(self)):
             picture = self.picture(i)
@@ -83,7 +84,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class About:
-    """What a file holds."""
+    """Size, mode, number of frames and frame rate of a clip file."""
 
     width: int
     height: int
@@ -96,7 +97,7 @@ class About:
 
 
 def about(value: Any) -> About:
-    """What a raw value is: a file, a folder of frames, or a Clip. Raises BadValue."""
+    """Describe a raw value: a file, a folder of frames, or a Clip. Raises BadValue."""
     if isinstance(value, Clip):
         _, height, width, channels = value.shape
         return About(width, height, ("L", "", "RGB", "RGBA")[channels - 1], len(value), value.fps)
@@ -113,7 +114,7 @@ def about(value: Any) -> About:
 
 
 def pictures(value: Any, wanted: range) -> list[PILImage.Image]:
-    """The frames `wanted`, at least one of them; fewer where the file ends before. Raises BadValue."""
+    """The frames `wanted`, fewer if the file ends before. Raises BadValue if there are none."""
     if isinstance(value, Clip):
         return [value.picture(i) for i in wanted if i < len(value)]
     path = Path(value)
@@ -133,7 +134,7 @@ def pictures(value: Any, wanted: range) -> list[PILImage.Image]:
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Whatever is wrong with a file, as BadValue of one line."""
+    """Convert reading errors to BadValue with a message of one line."""
     errors: tuple[type[Exception], ...] = (
         OSError, EOFError, ValueError, SyntaxError, PILImage.DecompressionBombError,
     )  # fmt: skip
@@ -156,7 +157,7 @@ def _pyav(suffix: str) -> Any:
 
 
 class NeedsPyAV(ValueError):
-    """It is not the file that is wrong, but that its reader is not installed."""
+    """PyAV is not installed; the file itself may be valid."""
 
 
 def _fits(width: int, height: int, most: int = _MOST_PIXELS) -> None:
@@ -168,7 +169,7 @@ def _fits(width: int, height: int, most: int = _MOST_PIXELS) -> None:
 
 
 def numbers(names: Sequence[str]) -> list[int] | None:
-    """The number at the end of each name's stem; None if one has none, or two have the same."""
+    """The number at the end of each name's stem; None if one is missing or occurs twice."""
     found = [re.search(r"(\d+)$", name.rpartition(".")[0]) for name in names]
     values = [int(hit.group(1)) for hit in found if hit]
     return values if len(set(values)) == len(names) else None
@@ -189,13 +190,13 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def _animated(path: Path) -> tuple[list[PILImage.Image], float]:
-    """All frames, and how many a second there are: what is held longer is there more than once."""
+    """All frames, and frames per second; a frame with a longer duration is repeated."""
     kind = ANIMATED.get(path.suffix.lower())
     if kind is None:
         known = ", ".join(sorted({*FILMS, *ANIMATED}))
         raise BadValue(f"{path.suffix or 'a file without an end to its name'} is no clip; {known} and folders are")
     with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)  # the limits here are lower, and errors
+        warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)  # the limits below are lower
         whole = PILImage.open(file, formats=[kind])
         _fits(*whole.size)
         count = getattr(whole, "n_frames", 1)
@@ -213,11 +214,11 @@ def _animated(path: Path) -> tuple[list[PILImage.Image], float]:
 
 
 def timeline(holds: Sequence[float]) -> tuple[list[int], float]:
-    """Which frame is shown at each tick of an even clock, and its ticks a second; holds: milliseconds of each frame.
+    """The index of the frame at each tick of a uniform clock, and ticks per second. holds: milliseconds of each frame.
 
-    The clock is the shortest hold. The last frame is shown once: its hold is the pause before a clip begins anew.
+    A tick is the shortest duration. The last frame counts once: its duration is often a pause before the loop restarts.
     """
-    known = [hold if hold >= 20 else 1000 / FPS for hold in holds]  # as browsers do with no time at all
+    known = [hold if hold >= 20 else 1000 / FPS for hold in holds]  # as browsers treat very short durations
     tick = min(known[:-1] or known)
     counts = [max(1, round(hold / tick)) for hold in known[:-1]] + [1]
     if sum(counts) > _MOST_SHOWN:
@@ -226,7 +227,7 @@ def timeline(holds: Sequence[float]) -> tuple[list[int], float]:
 
 
 def _mode(frames: Sequence[PILImage.Image]) -> str:
-    """RGBA only where something is to be seen through: animations mark with it what did not change, too."""
+    """RGBA only if a composited frame is transparent: animations also use alpha for unchanged areas."""
     for frame in frames:
         see_through = frame.mode in ("RGBA", "LA", "PA") or "transparency" in frame.info
         if see_through and np.asarray(frame.convert("RGBA"))[..., 3].min() < 255:
@@ -255,19 +256,19 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             raise BadValue("it has no pictures in it, only sound or nothing")
         stream = container.streams.video[0]
         _fits(stream.codec_context.width, stream.codec_context.height)
-        stream.thread_type = "NONE"  # files are read side by side
+        stream.thread_type = "NONE"  # several files are read in parallel
         yield container, stream
 
 
 def _film(path: Path, wanted: range) -> Iterator[PILImage.Image]:
-    """The frames `wanted` that there are, turned upright."""
+    """Yields the existing frames among `wanted`, rotated upright."""
     with _opened(path) as (container, stream):
         grey = str(stream.codec_context.pix_fmt).startswith("gray")
         for i, frame in enumerate(container.decode(stream)):
             if i >= min(wanted.stop, _MOST_FRAMES):
                 return
             if i in wanted:
-                _fits(frame.width, frame.height)  # they may change on the way
+                _fits(frame.width, frame.height)  # the size may change within a film
                 picture = PILImage.fromarray(frame.to_ndarray(format="gray" if grey else "rgb24"))
                 yield picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
@@ -276,7 +277,7 @@ def _film(path: Path, wanted: range) -> Iterator[PILImage.Image]:
 
 
 def write(clip: Clip, path: Path, provenance: dict[str, Any]) -> None:
-    """Write a clip as what `path` ends with, one of WRITTEN, with its provenance inside."""
+    """Write a clip with its provenance, in the format of the suffix of `path`, one of WRITTEN."""
     note = json.dumps({"likewise": provenance}, sort_keys=True)
     if path.suffix in (".mp4", ".webm"):
         _write_film(clip, path, note)
@@ -289,7 +290,7 @@ def write(clip: Clip, path: Path, provenance: dict[str, Any]) -> None:
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
-    """What `write` left in a file; None if it is not of it."""
+    """The provenance stored by `write`; None if the file has none."""
     with _readable(path):
         if path.suffix in FILMS:
             with _opened(path) as (container, _):
@@ -300,12 +301,12 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
                 text = picture.info.get("comment") or picture.getexif().get(_EXIF_DESCRIPTION)
     try:
         return json.loads(text or "null")["likewise"]
-    except (ValueError, TypeError, KeyError):  # somebody else's remark
+    except (ValueError, TypeError, KeyError):  # a comment by another program
         return None
 
 
 def animation(frames: Sequence[PILImage.Image], fps: float, note: str = "") -> bytes:
-    """Frames as an animated GIF, each with the 256 colours that suit it best; what is half transparent is not."""
+    """Frames as an animated GIF with a palette per frame; partial transparency becomes full or none."""
     if frames[0].mode == "RGBA":
         frames = [_hard(frame) for frame in frames]
     elif frames[0].mode == "RGB":
@@ -319,7 +320,7 @@ def animation(frames: Sequence[PILImage.Image], fps: float, note: str = "") -> b
 
 
 def _hard(frame: PILImage.Image) -> PILImage.Image:
-    """Either seen or seen through: all that a GIF knows."""
+    """The frame with binary transparency, as GIF requires."""
     pixels = np.array(frame)
     seen = pixels[..., 3:] >= 128
     return PILImage.fromarray(
@@ -335,19 +336,19 @@ def _webp(frames: Sequence[PILImage.Image], fps: float, **options: Any) -> bytes
 
 
 def _hold(fps: float, least: int = 1) -> int:
-    """Milliseconds of a frame, in steps of `least`, and never so few that browsers take them for none."""
+    """Duration of a frame in milliseconds, a multiple of `least`, at least 20 because browsers slow shorter ones."""
     return max(20, round(1000 / fps / least) * least)
 
 
 def _write_film(clip: Clip, path: Path, note: str) -> None:
-    """H.264 or VP9, in whole pixels of at least two a side: colours are kept at half the resolution."""
+    """Write H.264 or VP9, enlarged by an even integer, because 4:2:0 halves the resolution of colours."""
     av = _pyav(path.suffix)
     zoom = max(2, -(-_LARGE // min(clip.shape[1:3])))
     zoom += zoom % 2
     codec, options = "libvpx-vp9", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "4"}
-    if path.suffix == ".mp4":  # what every player shows, or where a build of FFmpeg lacks it, what most do
+    if path.suffix == ".mp4":  # H.264 has the widest support; MPEG-4 if FFmpeg lacks it
         codec, options = ("libx264", {"crf": "14"}) if "libx264" in av.codecs_available else ("mpeg4", {"b": "8M"})
-    # No dates and no random marks in it, and one thread: the same clip is the same file.
+    # Without dates and random identifiers, and with one thread, equal clips give equal files.
     rules = {"fflags": "+bitexact", **({"movflags": "+faststart"} if path.suffix == ".mp4" else {})}
     with av.open(str(path), "w", format=path.suffix[1:], container_options=rules) as container:
         container.metadata["comment"] = note
@@ -364,14 +365,14 @@ def _write_film(clip: Clip, path: Path, note: str) -> None:
 
 
 def to_html(clip: Clip, alt: str) -> str:
-    """A clip as a picture that moves, inside of a page."""
+    """A clip as an animated picture in HTML."""
     zoom = max(1, 64 // max(clip.shape[1:3]))
     data = base64.b64encode(_webp(clip.pictures(zoom), clip.fps, quality=85, method=2)).decode()
     return f'<img alt="{html.escape(alt)}" style="image-rendering:pixelated" src="data:image/webp;base64,{data}">'
 
 
 def strips(clips: Sequence[Clip], most: int = 16) -> bytes:
-    """A PNG with the frames of each clip from left to right, evenly chosen if more than `most`, and clips downwards."""
+    """A PNG with one row for each clip: its frames from left to right, at most `most` at even intervals."""
     length, height, width, channels = clips[0].shape
     zoom = max(1, 48 // max(height, width))
     chosen = np.linspace(0, length - 1, min(length, most)).round().astype(int)

@@ -21,12 +21,12 @@ from likewise.modalities.patches import Patches
 from likewise.modalities.video import LOOKED_AT, Video, VideoSettings
 from likewise.spaces import Tokens
 
-#: tokens of a clip, from which on blocks are made larger; blocks that a codebook is learned of, in some seconds
+#: maximum tokens of a clip with default blocks; maximum blocks for learning a codebook, which takes some seconds
 _MOST_TOKENS, _BLOCKS = 512, 20_000
 
 
 class VideoPatches(Encoding):
-    """The nearest of a codebook's blocks for each block; of single grey pixels, their level."""
+    """For each block, the index of the nearest codebook entry, or the level of a single grey pixel."""
 
     modality_name = "video"
     name = "patches"
@@ -83,13 +83,13 @@ class VideoPatches(Encoding):
 
 
 def _block(shape: Sequence[int], settings: VideoSettings) -> tuple[int, int, int]:
-    """Frames, height and width of a token's block: as small as makes at most _MOST_TOKENS of a clip."""
+    """Frames, height and width of a block: the smallest with at most _MOST_TOKENS tokens for a clip."""
     frames, height, width = shape
     sides = [p for p in range(1, 17) if height % p == 0 and width % p == 0]
     times = [p for p in (1, 2, 4) if frames % p == 0]
     sides = [settings.patch] if settings.patch else sides
     times = [settings.patch_frames] if settings.patch_frames else times
-    # Time is cut last: a block of four frames that differ is hardly ever one of a codebook.
+    # Prefer blocks of few frames: a codebook rarely covers blocks of four differing frames.
     both = sorted(((t, p) for t in times for p in sides), key=lambda both: (both[0] * both[1] ** 2, both[0]))
     fit = [both for both in both if (frames // both[0]) * (height // both[1]) * (width // both[1]) <= _MOST_TOKENS]
     t, p = (fit or both[-1:])[0]

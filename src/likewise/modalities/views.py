@@ -1,9 +1,9 @@
-"""Views: conditions that are computed from the target itself, so that no other data are needed for them.
+"""Views: conditions that are computed from the target itself and need no other data.
 
-A picture has a smaller one in it, and a grey one, and its main colours. Learning p(picture | small) is super-resolution
-(Saharia et al., "Image super-resolution via iterative refinement", 2021), p(picture | grey) is colouring, and
-p(picture | palette) draws in the colours of a brand. `--given NAME` means a field of the data; where there is none of
-that name, it means the target's view. What views there are, its modality says.
+The views of a picture are a small copy, a grey copy, and its main colours. Learning p(picture | small) is
+super-resolution (Saharia et al., "Image super-resolution via iterative refinement", 2021), p(picture | grey) is
+colourisation, and p(picture | palette) generates pictures in the colours of a brand. `--given NAME` selects a field of
+the data; if no field has that name, it selects a view of the target. `Modality.views` lists the views.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from likewise.modalities.encoding import Encoding
 
 
 class Viewed(Stream):
-    """A column that is computed from another one, item by item, when it is asked for."""
+    """A column whose items are computed from another column on access."""
 
     def __init__(self, source: Sequence[Any], view: Callable[[Any], Any]) -> None:
         self.source, self._view = source, view
@@ -55,12 +55,12 @@ class Viewed(Stream):
 
 
 def kinds(modality: str) -> dict[str, str]:
-    """The views of a modality, by name, and of which modality each is."""
+    """The views of a modality: {name of the view: its modality}."""
     return {name: view.modality for name, view in catalog.find("modality", modality).views().items()}
 
 
 def add(records: Records, modality: Modality) -> Records:
-    """The records with a column for each given field that is none of the data, and so is a view of the target."""
+    """The records with an added column for each given field that is a view of the target and not in the data."""
     target = records.columns[records.target]
     columns = {name: seen(target, modality, name) for name in records.given if name not in records.columns}
     return replace(records, columns={**records.columns, **columns}) if columns else records
@@ -72,6 +72,6 @@ def seen(values: Sequence[Any], modality: Modality, name: str) -> Viewed:
 
 
 def settings(encoding: Encoding, name: str, own: ModalitySettings) -> ModalitySettings:
-    """How the view `name` is read: as the target has it, but for what the user has set. Raises ValueError."""
+    """The settings of the view `name`: the user's, with defaults from the target. Raises ValueError."""
     stated = {key: getattr(own, key) for key in own.model_fields_set}
     return type(own).model_validate({**encoding.view_settings(name), **stated})
