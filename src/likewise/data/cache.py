@@ -9,7 +9,7 @@ from typing import Any
 
 
 def folder() -> Path:
-    """LIKEWISE_CACHE, or the system's place for it."""
+    """The environment variable LIKEWISE_CACHE, or the system's default cache folder."""
     if own := os.environ.get("LIKEWISE_CACHE"):
         return Path(own)
     if sys.platform == "win32":
@@ -20,7 +20,7 @@ def folder() -> Path:
 
 
 def keep(file: Path, array: Any) -> None:
-    """Write a numpy array, whole or not at all. Raises OSError where it cannot be written."""
+    """Write a numpy array atomically. Raises OSError if that fails."""
     import numpy as np
 
     draft = file.with_name(f".{file.name}.{os.getpid()}")

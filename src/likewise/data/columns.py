@@ -1,6 +1,6 @@
-"""Columns of records that are read as they are needed, so that memory does not grow with the data.
+"""Columns of records that are read on demand, so that memory does not grow with the data.
 
-A stream is a sequence: its length is known and any item can be had at once. `sources` has those of files.
+A stream is a sequence: its length is known and it has random access. `indexed` has the streams of files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 class Stream(Sequence[Any]):
-    """A column whose items are read when they are asked for."""
+    """A column whose items are read on access."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -25,11 +25,11 @@ class Stream(Sequence[Any]):
 
     @abstractmethod
     def marks(self) -> Iterator[NDArray[np.uint64]]:
-        """A hash of each item's content in [0, 2^64), in order, piece by piece: equal items have equal marks."""
+        """Yields chunks of the marks, in order: hashes of items in [0, 2^64); equal items have equal marks."""
 
     @property
     def kinds(self) -> float:
-        """How many different marks there can be."""
+        """The number of possible marks."""
         return 2.0**64
 
     @abstractmethod
@@ -39,11 +39,11 @@ class Stream(Sequence[Any]):
     @property
     @abstractmethod
     def bytes(self) -> int:
-        """How large the data are."""
+        """The size of the data in bytes."""
 
     @property
     def unread(self) -> bool:
-        """Whether an item is computed from a file that nobody has tried to read."""
+        """Whether items are computed from files that have not been read yet."""
         return False
 
     def __iter__(self) -> Iterator[Any]:
@@ -54,12 +54,12 @@ class Stream(Sequence[Any]):
         return _Picked(self, where)
 
     def map(self, function: Callable[[Any], Any]) -> Stream:
-        """What `function` gives for each item."""
+        """A stream of `function(item)`."""
         return _Mapped(self, function)
 
 
 class Bits:
-    """Which of N items are chosen, at a bit each: a sorted array of indices that takes N / 8 bytes."""
+    """A subset of N items as a bit mask of N / 8 bytes, with the interface of a sorted array of indices."""
 
     _STRIDE = 4096
 
@@ -72,7 +72,7 @@ class Bits:
         return int(self._ranks[-1])
 
     def __getitem__(self, index: int) -> int:
-        """Which item the chosen one number `index` is."""
+        """The item number of the chosen item at position `index`. Raises IndexError."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         block = int(np.searchsorted(self._ranks, index, side="right")) - 1
@@ -81,7 +81,7 @@ class Bits:
         return block * self._STRIDE + int(inside[index - self._ranks[block]])
 
     def indices(self) -> NDArray[np.int64]:
-        """All of them, at eight bytes each."""
+        """All chosen indices, as int64."""
         return np.flatnonzero(np.unpackbits(self._packed))
 
     def digest(self) -> bytes:
@@ -120,7 +120,7 @@ class _Picked(Stream):
 
 
 class _Mapped(Stream):
-    """Marks and fingerprint are the source's: of a whole line, where a field of it is taken."""
+    """Marks and fingerprint are those of the source, for example of a whole line, if items are one of its fields."""
 
     def __init__(self, source: Stream, function: Callable[[Any], Any]) -> None:
         self.source, self.function = source, function
@@ -147,7 +147,7 @@ class _Mapped(Stream):
 
 
 def split(marks: Stream, held_out: float, how: str) -> tuple[Bits, Bits]:
-    """Which items are for training and which are held out: as `Records.split`, piece by piece."""
+    """Training items and held-out items, as in `Records.split`, computed in chunks."""
     count = len(marks)
     if how == "hash":
         held = np.concatenate([piece < np.uint64(held_out * 2.0**64) for piece in marks.marks()])

@@ -9,16 +9,16 @@ from typing import Any
 
 from likewise.data.tables import read_text
 
-#: who speaks, in the order in which a chat template counts them
+#: the roles, in the order of their tokens in the chat template
 ROLES = ("system", "user", "assistant")
-#: columns that are a question and its reply
+#: names of columns that hold a question and its reply
 _PAIRS = (("question", "answer"), ("prompt", "response"), ("input", "output"), ("user", "assistant"))
 
 Message = dict[str, str]
 
 
 def messages(value: Any) -> list[Message]:
-    """A list of {"role", "content"}, or one thing that the user says. Raises ValueError that says what is wrong."""
+    """Check a list of {"role", "content"}; a string becomes one message of the user. Raises ValueError."""
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     if not isinstance(value, (list, tuple)):
@@ -38,7 +38,7 @@ def messages(value: Any) -> list[Message]:
 
 
 def sides(names: Sequence[str]) -> tuple[str, str] | None:
-    """Which of two columns is said and which replied, by their names; None if they are called otherwise."""
+    """The names of the question column and the reply column, if there are two with known names; else None."""
     known = {name.strip().lower(): name for name in names}
     found = next((pair for pair in _PAIRS if set(pair) == set(known)), None)
     return (known[found[0]], known[found[1]]) if found and len(names) == 2 else None
@@ -47,9 +47,9 @@ def sides(names: Sequence[str]) -> tuple[str, str] | None:
 def of_rows(
     path: Path, rows: Sequence[dict[str, Any]], lines: Sequence[int] | None = None
 ) -> list[list[Message]] | None:
-    """The conversations that the rows of a table are; None if they are something else. Raises ValueError by line.
+    """The rows of a table as conversations; None if they are not conversations. Raises ValueError with the line.
 
-    lines: on which each row stands, where that is not told by the file.
+    lines: the line number of each row, if the file format does not determine it.
     """
 
     def where(index: int) -> str:
@@ -61,7 +61,7 @@ def of_rows(
     if pair is None:
         return None
     cells = [v for row in rows for v in row.values() if v is not None]
-    # Columns of these names may hold numbers or labels: those are no talk.
+    # Columns with these names may hold numbers or labels, which are not conversations.
     if not all(isinstance(v, str) for v in cells) or not any(" " in v for v in cells):
         return None
     for i, row in enumerate(rows):
@@ -72,11 +72,11 @@ def of_rows(
 
 
 def of_yaml(path: Path) -> list[list[Message]]:
-    """A list of pairs or of `messages`, or a mapping whose `conversations` are lists of what is said in turn."""
+    """Read a YAML list of pairs or of `messages`, or a mapping whose `conversations` are lists of alternate turns."""
     import yaml
 
     text = read_text(path)[0]
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every scalar is a string: an answer "yes" is no boolean
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # scalars stay strings: the answer "yes" is not a boolean
     try:
         tree, found = yaml.compose(text, loader), yaml.load(text, loader)
     except yaml.YAMLError as error:
@@ -102,7 +102,7 @@ def of_yaml(path: Path) -> list[list[Message]]:
 
 
 def replies(talks: Sequence[list[Message]]) -> tuple[list[list[Message]], list[str], list[str]]:
-    """For each turn of the assistant: all that was said before, the reply, and which conversation it is, by content."""
+    """For each reply of the assistant: the messages before it, the reply, and its whole conversation as JSON."""
     history, reply, talk = [], [], []
     for each in talks:
         name = json.dumps(each, ensure_ascii=False)
@@ -131,7 +131,7 @@ def _checked(where: Callable[[int], str], index: int, value: Any) -> list[Messag
 
 
 def _where(path: Path, index: int) -> str:
-    """What row `index` of a file is called: by its line where a row is one."""
+    """The location of row `index` in errors: its line in a .jsonl file, else its row number."""
     if path.suffix.lower() != ".jsonl":
         return f"{path}, row {index + 1}"
     lines = [i for i, line in enumerate(read_text(path)[0].split("\n"), 1) if line.strip()]

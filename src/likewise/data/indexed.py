@@ -1,6 +1,6 @@
-"""Files as streams: where their records lie is kept in an index on disk, and each record is read when it is asked for.
+"""Streams of files: an index on disk holds the positions of records, and each record is read on access.
 
-Of a text of 5 GB the index in memory is the place of every sixteenth kilobyte, 10 MB in all.
+For a text of 5 GB, the index in memory is one entry per 16 KiB, 10 MB in total.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from likewise.data import cache
 from likewise.data.columns import Stream
 from likewise.errors import Message, Setting, UserError
 
-#: bytes of text that are read to get at one record
+#: bytes of text that are read to access one record
 _BLOCK = 16 * 2**10
-#: bytes of a text that are looked at together while it is indexed
+#: bytes of text per chunk of indexing
 _PIECE = 16 * 2**20
-#: indices of other files that are kept on disk
+#: maximum indices that are kept on disk
 _KEPT = 8
-#: part of every index's name: raised when what is in it changes
+#: version of the index format, part of every index's name
 _FORMAT = 2
-#: in ASCII, what makes a record another one as text than as bytes: dropped, or space for `str.strip` only
+#: ASCII characters that are handled differently in text and bytes: NUL is removed, others count as space in `str` only
 _ODD = re.compile(rb"[\x00\x1c-\x1f]")
 
 
 class Files(Stream):
-    """The paths of many files, from their names under one folder: 20 bytes each, where a Path takes 400."""
+    """The paths of many files below one folder, stored as names: about 20 bytes each, while a Path takes 400."""
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         parts = [os.fsencode(name) for name in names]
@@ -68,7 +68,7 @@ class Files(Stream):
         return self._look()[1]
 
     def _look(self) -> tuple[NDArray[np.uint64], int]:
-        """All files read once, without being decoded: (marks, bytes). Kept on disk while no file changes."""
+        """(marks, total bytes) of all files, which are read but not decoded; cached on disk until a file changes."""
         if self._found is None:
             seen, total = hashlib.blake2b(os.fsencode(self.root.resolve()) + self._blob), 0
             for path in self:
@@ -84,7 +84,7 @@ class Files(Stream):
     def _hash(self, folder: Path) -> None:
         found = np.empty(len(self), np.uint64)
         with ThreadPoolExecutor(2) as pool:
-            for start in range(0, len(self), 1024):  # a pool holds all that it was given
+            for start in range(0, len(self), 1024):  # in chunks, because a pool stores all submitted tasks
                 piece = range(start, min(start + 1024, len(self)))
                 found[start : piece.stop] = list(pool.map(_mark, (self[i] for i in piece)))
         np.save(folder / "marks.npy", found)
@@ -95,17 +95,17 @@ def _mark(path: Path) -> int:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a file; of a folder that is one record, of all its files by name."""
+    """The bytes of a file; of a folder, those of all its files in order of names."""
     return b"".join(part.read_bytes() for part in _parts(path))
 
 
 def size(path: Path) -> int:
-    """How many bytes `content` has."""
+    """The number of bytes in `content`."""
     return sum(part.stat().st_size for part in _parts(path))
 
 
 def changed(path: Path) -> int:
-    """When the last of what `content` holds was changed, in nanoseconds."""
+    """The latest modification time of the files in `content`, in nanoseconds."""
     return max((part.stat().st_mtime_ns for part in _parts(path)), default=0)
 
 
@@ -116,7 +116,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def mark(text: str) -> int:
-    """The mark of a text."""
+    """The mark of a text (see `Stream.marks`): its CRC-32 in the upper 32 bits."""
     return zlib.crc32(text.encode()) << 32
 
 
@@ -124,7 +124,7 @@ class Lines(Stream):
     """The lines (or paragraphs) of text files, stripped, without empty ones."""
 
     def __init__(self, files: Sequence[Path], separator: bytes = b"\n", longest: int = 64 * 2**20) -> None:
-        """separator: what stands between two records. longest: bytes of a record above which it is refused."""
+        """separator: bytes between two records. longest: maximum bytes of a record; raises UserError beyond it."""
         self.files, self.separator, self.longest = [Path(f) for f in files], separator, longest
         seen = hashlib.blake2b(repr((_FORMAT, separator, _BLOCK)).encode())
         self._bytes = 0
@@ -137,7 +137,7 @@ class Lines(Stream):
         self.notes: list[str] = about["notes"]
         self._encodings: list[str] = about["encodings"]
         self._fingerprint: str = about["fingerprint"]
-        # of each block: which file it is in, where it begins and ends there, and the number of its first record
+        # for each block: index of its file, start and stop in bytes, and number of its first record
         self._owner, self._start, self._stop, self._first = np.load(self._folder / "blocks.npy", allow_pickle=False)
         self._count = int(about["count"])
         self._open: dict[int, int] = {}
@@ -187,7 +187,7 @@ class Lines(Stream):
         return self._bytes
 
     def _make(self, folder: Path) -> None:
-        """Read all files once, and write the index."""
+        """Read all files once and write the index."""
         blocks: list[NDArray[np.int64]] = []
         count, notes, encodings = 0, [], []
         with (folder / "marks.u32").open("wb") as out:
@@ -213,7 +213,7 @@ class Lines(Stream):
     def _read(
         self, path: Path, owner: int, count: int, encoding: str, out: Any, blocks: list[NDArray[np.int64]]
     ) -> int:
-        """Index one file whose first record is number `count`; returns the number after its last."""
+        """Index one file whose first record has number `count`; returns the number after its last record."""
         with path.open("rb") as file:
             at = 3 if file.read(3) == b"\xef\xbb\xbf" else 0
             file.seek(at)
@@ -224,7 +224,7 @@ class Lines(Stream):
                 if not piece:
                     return count
                 cut = piece.rfind(self.separator) + len(self.separator) if read else len(piece)
-                if read and cut < len(self.separator):  # no end of a record in it
+                if read and cut < len(self.separator):  # the chunk contains no separator
                     rest = piece
                     if len(rest) > self.longest:
                         raise UserError(
@@ -240,7 +240,7 @@ class Lines(Stream):
                         raise UnicodeDecodeError("utf-8", b"", at + error.start, at + error.end, error.reason) from None
                 parts = piece.split(self.separator)
                 if not parts[-1]:
-                    parts.pop()  # behind the last separator
+                    parts.pop()  # after the last separator
                 plain = encoding == "utf-8" and piece.isascii() and not _ODD.search(piece)
                 plain = plain and (self.separator == b"\n" or b"\r" not in piece)
                 clean = [p.strip() for p in parts] if plain else [_value(p, encoding).encode() for p in parts]
@@ -263,9 +263,9 @@ def _value(part: bytes, encoding: str) -> str:
 
 
 def _index(name: str, make: Callable[[Path], None]) -> Path:
-    """The folder of an index in the user's cache; made by `make` where it is not there, and then whole or not at all.
+    """The folder of an index in the user's cache; if it is absent, `make` creates it, atomically.
 
-    Where the cache cannot be written to, a temporary folder is used, which ends with the process.
+    If the cache is not writable, a temporary folder is used, which is deleted when the process ends.
     """
     home = cache.folder() / "indices"
     folder = home / name
@@ -287,14 +287,14 @@ def _index(name: str, make: Callable[[Path], None]) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             aside.rename(folder)
-        except OSError:  # another process was faster
+        except OSError:  # another process has created it
             if not (folder / "whole").is_file():
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     made = [(p.stat().st_mtime, p) for p in home.iterdir()]
     old = [p for _, p in sorted(made) if not p.name.startswith(".")][:-_KEPT]
-    left = [p for when, p in made if p.name.startswith(".") and when < time.time() - 86400]  # by a kill
+    left = [p for when, p in made if p.name.startswith(".") and when < time.time() - 86400]  # left by killed processes
     for path in (*old, *left):
         shutil.rmtree(path, ignore_errors=True)
     return folder

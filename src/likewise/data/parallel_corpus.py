@@ -1,6 +1,6 @@
-"""Texts and their translations: two files line by line, a translation memory (TMX), or message catalogues (gettext).
+"""Readers of texts and translations: two parallel files, a translation memory (TMX), message catalogues (gettext).
 
-Each reader gives columns of equal length by language, the one that is given first, and what is to be said of them.
+Each reader returns columns of equal length by language, the condition first, and notes for the user.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from likewise.data.tables import read_text
 from likewise.errors import Message, Setting, UserError
 
 Columns = dict[str, list[str]]
-#: names of languages as files bear them: en, deu, pt_BR, zh-Hant
+#: language codes in names of files: en, deu, pt_BR, zh-Hant
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})?")
-#: codes of another program inside a TMX segment, which are not part of its text
+#: elements in a TMX segment that hold markup codes of another program, which are not part of the text
 _CODES = {"bpt", "ept", "it", "ph", "ut"}
 _NAME = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def languages(names: Sequence[str]) -> dict[str, str] | None:
-    """Two names of files that differ in a language only, by language (a.en and a.de, a.en.txt and a.de.txt)."""
+    """Two file names that differ only in their language, by language (a.en and a.de, a.en.txt and a.de.txt)."""
     if len(names) != 2:
         return None
     parts = [name.removesuffix(".txt").rpartition(".") for name in sorted(names)]
@@ -34,7 +34,7 @@ def languages(names: Sequence[str]) -> dict[str, str] | None:
 
 
 def read_lines(files: dict[str, Path]) -> tuple[Columns, list[str]]:
-    """Two files whose lines belong together, by language in alphabetical order."""
+    """Read two files whose lines correspond, by language in alphabetical order. Raises ValueError."""
     columns: Columns = {}
     notes: list[str] = []
     for language in sorted(files):
@@ -51,10 +51,10 @@ def read_lines(files: dict[str, Path]) -> tuple[Columns, list[str]]:
 
 
 def read_tmx(path: Path, fields: Sequence[str] = ()) -> tuple[Columns, list[str]]:
-    """A translation memory of two languages, or the two of it that `fields` name; its source language comes first."""
+    """Read a translation memory of two languages, or of the two in `fields`; the source language comes first."""
     _refuse_entities(path)
     units: list[dict[str, str]] = []
-    spelling: dict[str, str] = {}  # EN-US and en-US are one language, called as it is first
+    spelling: dict[str, str] = {}  # EN-US and en-US are one language; the first spelling is kept
     source = ""
     try:
         parents: list[Any] = []
@@ -74,7 +74,7 @@ def read_tmx(path: Path, fields: Sequence[str] = ()) -> tuple[Columns, list[str]
                     if name and segment is not None:
                         unit.setdefault(spelling.setdefault(name.lower(), name), " ".join(_said(segment).split()))
                 units.append(unit)
-                parents[-1].remove(element)  # it is not kept in memory
+                parents[-1].remove(element)  # frees its memory
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}: not XML that can be read ({error})") from None
     known = sorted(spelling.values())
@@ -91,7 +91,7 @@ def read_tmx(path: Path, fields: Sequence[str] = ()) -> tuple[Columns, list[str]
 
 
 def read_po(files: Sequence[Path]) -> tuple[Columns, list[str]]:
-    """Messages and their translations, each plural form a pair; without fuzzy, obsolete and untranslated ones."""
+    """Read messages and translations, one pair per plural form, without fuzzy, obsolete and untranslated ones."""
     try:
         from polib import pofile
     except ImportError:
@@ -110,7 +110,7 @@ def read_po(files: Sequence[Path]) -> tuple[Columns, list[str]]:
                 left_out += 1
             elif entry.msgid_plural:
                 forms = [form for _, form in sorted(entry.msgstr_plural.items())]
-                # A language with one form says all numbers with it.
+                # A language with a single form uses it for all numbers, so it translates the plural.
                 one = entry.msgid if len(forms) > 1 else entry.msgid_plural
                 pairs += [(entry.msgid_plural if i else one, form) for i, form in enumerate(forms)]
             else:
@@ -121,7 +121,7 @@ def read_po(files: Sequence[Path]) -> tuple[Columns, list[str]]:
 
 
 def _full(columns: Columns, notes: list[str], what: str) -> tuple[Columns, list[str]]:
-    """The pairs that have both sides."""
+    """The pairs in which neither side is empty."""
     first, second = columns.values()
     kept = [i for i in range(len(first)) if first[i] and second[i]]
     if gone := len(first) - len(kept):
@@ -134,17 +134,17 @@ def _tag(element: Any) -> str:
 
 
 def _said(element: Any) -> str:
-    """The text of a segment, with what is highlighted in it, without codes."""
+    """The text of a segment, including highlighted parts, without markup codes."""
     inside = (("" if _tag(part) in _CODES else _said(part)) + (part.tail or "") for part in element)
     return (element.text or "") + "".join(inside)
 
 
 class _Begun(Exception):
-    """The root element is reached, behind which nothing is declared."""
+    """Ends parsing at the root element; declarations can only precede it."""
 
 
 def _refuse_entities(path: Path) -> None:
-    """Entities can make a small file endless, and no translation memory needs any."""
+    """Raise ValueError for entity declarations: they allow exponential expansion, and TMX does not need them."""
 
     def refuse(name: str, *_: object) -> NoReturn:
         raise ValueError(f"{path}: it declares the entity {name!r}, which is refused; write out what it stands for")
@@ -157,5 +157,5 @@ def _refuse_entities(path: Path) -> None:
     try:
         with path.open("rb") as file:
             parser.ParseFile(file)
-    except (_Begun, expat.ExpatError):  # what is not XML is said where it is read
+    except (_Begun, expat.ExpatError):  # invalid XML is reported by the reader
         return

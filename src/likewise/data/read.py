@@ -1,4 +1,4 @@
-"""From a user's path to records of named fields: finds the layout, then the target and the given fields."""
+"""Reads a user's path as records: detects the layout, then selects the target and the given fields."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ def read_records(
     memory: int = 128,
     views: Callable[[str], Mapping[str, str]] = lambda kind: {},
 ) -> Records:
-    """Read what is at `path`. Raises ValueError of one line that names the file and the fix.
+    """Read the data at `path`. Raises ValueError whose message of one line names the file and the fix.
 
-    memory: MiB that records may take; of larger data, each is read when it is needed. views: what a target of a
-    modality can be given beside the fields of the data, by name, and of which modality that is; no columns of theirs
-    are made here.
+    memory: maximum MiB of records in memory; larger data are read on demand. views: returns the views of a modality,
+    {name: modality of the view}, which may be conditions too; their columns are not added here.
     """
     path = Path(path)
     if not path.exists():
@@ -55,7 +54,7 @@ def read_records(
 
 
 def find_layout(source: Source) -> Layout:
-    """The layout of the files. Raises ValueError that says what could be read."""
+    """Detect the layout of the files. Raises ValueError that lists what can be read."""
     known: list[Layout] = [catalog.find("layout", name)() for name in catalog.names("layout")]
     known.sort(key=lambda layout: layout.rank)
     for _, group in itertools.groupby(known, lambda layout: layout.rank):
@@ -74,7 +73,7 @@ def find_layout(source: Source) -> Layout:
 
 
 def _choose_fields(found: Records, target: str | None, given: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
-    """The names of the target and of the given fields: those stated, and the layout's where that leaves them open."""
+    """The names of the target and of the given fields: the user's choice, else the layout's defaults."""
     chosen = target or found.target
     wanted = found.given if given is None else tuple(given)
     if chosen not in wanted:
@@ -88,13 +87,13 @@ def _choose_fields(found: Records, target: str | None, given: Sequence[str] | No
         if given is None:
             return chosen, (other,)
     elif given is None:
-        return chosen, (found.target,)  # the other way round: a caption, given its picture
+        return chosen, (found.target,)  # swap the roles: a caption, given its picture
     return chosen, wanted
 
 
 def _split_row(found: Records, given: tuple[str, ...], target: str | None) -> Records:
-    """Take the given columns out of the row, and the target too if it is one column."""
-    rows = cast(list[dict[str, Any]], found.columns["row"])  # tables are held in memory
+    """Make a field of each column of a table; remove the given columns from the field `row`."""
+    rows = cast(list[dict[str, Any]], found.columns["row"])  # tables are in memory
     names = list(dict.fromkeys(k for row in rows for k in row))
     for name in (*given, *([target] if target and target != "row" else [])):
         if name not in names:

@@ -1,4 +1,4 @@
-"""Records of named fields, by column, and how they are divided into those to learn from and those held out."""
+"""Records of named fields, stored by column, and their split into training and held-out records."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from likewise.data.indexed import content, mark
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """Which of a folder's files are values of a modality.
+    """The files of a folder that are values of a modality.
 
-    names: relative to the folder; of a subfolder, where that is one value. layout: what the folder is, in a few words.
+    names: paths relative to the folder; of a subfolder if it is one value. layout: a short description of the folder.
     """
 
     names: list[str]
@@ -31,7 +31,7 @@ class FoundFiles:
 class Records:
     """Records by column: columns[field][i] is the raw value of record i (a Path, a string, a mapping).
 
-    Columns are streams where the data are large, or where a field is one of files that are many.
+    Columns are streams if the data are large, or for fields of very many files.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Records:
     given: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     known_digests: list[str] | None = None
-    #: what each record is a part of, such as a conversation, where a split must not divide that
+    #: the group of each record, such as its conversation; a split keeps groups together
     groups: list[str] | None = None
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class Records:
         return isinstance(self.columns[self.target], Stream)
 
     def subset(self, indices: Where, digests: list[str] | None = None) -> Records:
-        """The records at `indices`; digests: their content hashes, if somebody has them already."""
+        """The records at `indices`. digests: their content hashes, if they are already known."""
         picked = {
             k: v.subset(indices) if isinstance(v, Stream) else [v[int(i)] for i in indices]
             for k, v in self.columns.items()
@@ -64,7 +64,7 @@ class Records:
         return replace(self, columns=picked, known_digests=digests, groups=groups)
 
     def digests(self) -> list[str]:
-        """A hash of each record's target: files by their bytes, the rest by their text."""
+        """A hash of each record's target: of the bytes of files, of the JSON of other values."""
         return self.known_digests or [_digest(v) for v in self.columns[self.target]]
 
     def fingerprint(self) -> str:
@@ -77,9 +77,8 @@ class Records:
     def split(self, held_out: float, how: str = "hash") -> tuple[Where, Where]:
         """Indices of the training and the held-out records; equal records are never on both sides.
 
-        Where records are parts of wholes it is the wholes that are split; a part that training has too, as of another
-        whole, is left out of both.
-        hash: by each record's own content, so that adding data moves no record. tail: the last share of them.
+        If records have groups, whole groups are split; a held-out record that equals a training record is left out.
+        hash: by content, so that existing records keep their side when data are added. tail: the last `held_out` share.
         """
         column = self.columns[self.target]
         if isinstance(column, Stream):
@@ -95,7 +94,7 @@ class Records:
     def _divide(
         self, column: list[Any], digests: list[str], held_out: float, how: str
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `split`; digests: of which equal ones stay together."""
+        """As `split`; records with equal digests stay together."""
         count = len(digests)
         if how == "tail":
             first = count - max(1, round(held_out * count))

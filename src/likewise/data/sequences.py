@@ -1,4 +1,4 @@
-"""Strings of science: proteins, DNA and RNA in FASTA files, molecules in SMILES files, as one text each."""
+"""Readers of sequences: proteins, DNA and RNA in FASTA files, molecules in SMILES files, one text for each."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SMILES = {".smi", ".smiles"}
 
 
 def read_fasta(path: Path) -> tuple[list[str], list[str]]:
-    """The sequences of a FASTA file, in capitals (small letters only mark repeats), and notes.
+    """The sequences of a FASTA file in upper case (lower case marks repeats), and notes for the user.
 
-    Lines of a sequence are joined; gaps at the end, and the `*` that ends a translated protein, are left out.
-    Raises ValueError that names the line for what is no FASTA.
+    Lines of a sequence are joined; final gaps and the stop `*` of a translated protein are removed.
+    Raises ValueError, with the line, if the file is not FASTA.
     """
     text, notes = read_text(path)
     sequences: list[list[str]] = []
@@ -42,7 +42,7 @@ def read_fasta(path: Path) -> tuple[list[str], list[str]]:
 
 
 def read_smiles(path: Path) -> tuple[list[str], list[str]]:
-    """The first word of each line of a SMILES file (a name may follow), and notes; a header line is left out."""
+    """The first word of each line of a SMILES file (a name may follow), without a header line, and notes."""
     text, notes = read_text(path)
     words = [line.split()[0] for line in text.split("\n") if line.strip()]
     if words and words[0].lower() in ("smiles", "smile", "canonical_smiles"):

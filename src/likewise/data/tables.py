@@ -9,16 +9,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-#: letters of scripts that put no spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han
+#: letters of scripts without spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han
 _UNSPACED = re.compile(
     "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
-#: as many of them are more than one word: names of kinds have up to four
+#: minimum number of such letters that counts as several words: class names have up to four
 _SENTENCE = 5
 
 
 def read_text(path: Path) -> tuple[str, list[str]]:
-    """A file's text, UTF-8 or latin-1, without NUL and with plain ends of lines; and what is to be said of it."""
+    """A file's text, read as UTF-8 or latin-1, without NUL and with LF line ends; and notes for the user."""
     raw = path.read_bytes()
     if not raw:
         raise ValueError(f"{path}: the file is empty")
@@ -30,7 +30,7 @@ def read_text(path: Path) -> tuple[str, list[str]]:
 
 
 def json_row(path: Path, line: str) -> dict[str, Any]:
-    """One line of a .jsonl file; path: how it is called where it is wrong."""
+    """One line of a .jsonl file as a row. path: the name of the file in errors. Raises ValueError."""
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -68,7 +68,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _ragged(path: Path) -> str:
-    """Where a table first has another number of cells than its header, as ", line 7 (3 cells, its header has 2)"."""
+    """The first row whose number of cells differs from the header's, as ", line 7 (3 cells, its header has 2)"."""
     if path.suffix.lower() == ".parquet":
         return ""
     tabs = path.suffix.lower() == ".tsv"
@@ -85,7 +85,7 @@ def _ragged(path: Path) -> str:
 
 
 def is_text(values: list[Any]) -> bool:
-    """Whether a column is one of texts rather than of names: most of its first values are of several words."""
+    """Whether a column holds texts and not class names: most of its first 1,000 values have several words."""
     some = [v for v in values[:1000] if v is not None]
     return bool(some) and all(isinstance(v, str) for v in some) and sum(map(_wordy, some)) > 0.5 * len(some)
 

@@ -1,1 +1,1 @@
-"""Layouts: each says which files are its own, and reads them as records."""
+"""Layouts: each detects its files in a folder and reads them as records."""

@@ -1,4 +1,4 @@
-"""What a layout is, and what it is shown of the path that a user gave."""
+"""The base class of layouts, and their input: the user's path and reading options."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from likewise.data.records import Records
 
 #: suffixes of tables
 TABLES = {".csv", ".tsv", ".parquet", ".jsonl"}
-#: what a text takes in memory as records and tokens, as a multiple of its bytes
+#: memory of a text as records and tokens, as a multiple of its bytes
 _TEXT_MEMORY = 6
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file or a folder, and how the user wants it read."""
+    """A file or a folder, and the user's options for reading it."""
 
     path: Path
     #: "line", "paragraph" or "document"; None to infer it
     unit: str | None = None
-    #: MiB that records may take in memory
+    #: maximum MiB of records in memory
     memory: int = 128
     #: the modality that the user stated
     as_: str | None = None
@@ -38,7 +38,7 @@ class Source:
 
     @property
     def suffix(self) -> str:
-        """Of a file, in small letters; empty for a folder."""
+        """The suffix of a file in lower case; empty for a folder."""
         return "" if self.is_folder else self.path.suffix.lower()
 
     @property
@@ -48,23 +48,23 @@ class Source:
 
     @cached_property
     def names(self) -> list[str]:
-        """The files in a folder and below, relative to it, without hidden ones; the file itself if it is one."""
+        """All files of a folder and its subfolders, relative to it, without hidden ones; for a file, its own name."""
         return _below(self.path) if self.is_folder else [self.path.name]
 
     @cached_property
     def by_suffix(self) -> dict[str, list[str]]:
-        """The names by their suffix in small letters."""
+        """The names by their suffix in lower case."""
         found: dict[str, list[str]] = {}
         for name in self.names:
             found.setdefault(Path(name).suffix.lower(), []).append(name)
         return found
 
     def count(self, suffixes: Iterable[str]) -> int:
-        """How many files have one of these suffixes."""
+        """The number of files with one of these suffixes."""
         return sum(len(self.by_suffix.get(suffix, ())) for suffix in suffixes)
 
     def having(self, suffixes: Iterable[str]) -> list[str]:
-        """The names with one of these suffixes, in the order of their folders."""
+        """The names with one of these suffixes, sorted by folder and name."""
         found = (name for suffix in suffixes for name in self.by_suffix.get(suffix, ()))
         return sorted(found, key=lambda name: name.split(os.sep))
 
@@ -77,26 +77,26 @@ class Source:
         return sorted(name for suffix in TABLES for name in self.by_suffix.get(suffix, ()))
 
     def too_large(self, files: Iterable[Path]) -> bool:
-        """Whether texts take more memory than they may, so that they are read when they are needed."""
+        """Whether texts exceed the memory limit and must be read on demand."""
         return _TEXT_MEMORY * sum(f.stat().st_size for f in files) > self.memory * 2**20
 
 
 class Layout(ABC):
-    """One way in which files hold records.
+    """A way in which files hold records.
 
-    Layouts of a lower `rank` are asked first. Of those of one rank, the one that claims the most files reads them; if
-    two claim as many, the first of the catalog.
+    Layouts of lower `rank` are tried first. Among equal ranks, the layout that detects the most files is used; on a
+    tie, the first in the catalog.
     """
 
     rank: ClassVar[int] = 0
 
     @abstractmethod
     def detect(self, source: Source) -> int:
-        """How many of the files this layout would read; 0 if they are not its own."""
+        """The number of files that this layout would read; 0 if it does not apply."""
 
     @abstractmethod
     def read(self, source: Source) -> Records:
-        """The records. Raises ValueError of one line that names the file and the fix."""
+        """Read the records. Raises ValueError whose message of one line names the file and the fix."""
 
 
 def _below(path: Path) -> list[str]:
@@ -108,7 +108,7 @@ def _below(path: Path) -> list[str]:
                 if entry.name.startswith("."):
                     continue
                 name = os.path.join(inside, entry.name)
-                if entry.is_dir(follow_symlinks=False):  # a link may lead round in a circle
+                if entry.is_dir(follow_symlinks=False):  # links may form a cycle
                     waiting.append(name)
                 elif entry.is_file():
                     out.append(name)

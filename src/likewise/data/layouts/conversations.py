@@ -1,4 +1,4 @@
-"""Conversations in a .yaml file. Those in tables are found by the layout of tables."""
+"""Conversations in a .yaml file; for conversations in tables see `layouts.table`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Conversations(Layout):
 
 
 def as_records(path: Path, talks: list[list[conversations.Message]]) -> Records:
-    """One record for each reply: what was said before it is given, and a conversation is never divided."""
+    """One record for each reply, conditioned on the messages before it; a split keeps conversations together."""
     history, reply, groups = conversations.replies(talks)
     fields = {"history": "dialogue", "reply": "text"}
     columns: dict[str, Any] = {"history": history, "reply": reply}

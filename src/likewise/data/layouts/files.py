@@ -1,6 +1,6 @@
-"""A folder of files that are one value each, such as pictures or clips, in folders of their classes or not.
+"""A folder of files with one value each, such as pictures or clips, optionally in a subfolder for each class.
 
-Which files those are, the modalities say (`Modality.find_files`): one that reads files needs no layout of its own.
+The modalities find the files (`Modality.find_files`), so a modality that reads files needs no layout of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from likewise.data.records import FoundFiles, Records
 
 
 class KindOfFiles(Protocol):
-    """What is asked of the class of a modality whose values are files; see `Modality` for each."""
+    """The class attributes and methods of `Modality` that are used here."""
 
     name: str
     item: str
@@ -26,20 +26,20 @@ class KindOfFiles(Protocol):
 
 
 def kinds_of_files() -> list[KindOfFiles]:
-    """The modalities whose values are files of their own, in the order of the catalog."""
+    """The modalities whose values are separate files, in the order of the catalog."""
     kinds = [catalog.find("modality", name) for name in catalog.names("modality")]
     return [kind for kind in kinds if kind.reads]
 
 
 def suffixes_of_files() -> set[str]:
-    """The suffixes of all files that are a value of some modality."""
+    """The suffixes of files that any modality reads as a value."""
     return {suffix for kind in kinds_of_files() for suffix in kind.reads}
 
 
 def files_of_one_kind(folder: Path, names: Sequence[str], as_: str | None) -> tuple[KindOfFiles, FoundFiles] | None:
-    """The first modality that finds values among the files, and which they are.
+    """The first modality that finds values among the files, and these files.
 
-    names: relative to the folder. as_: the modality that the user stated, which is asked first.
+    names: relative to the folder. as_: the modality that the user selected, which is tried first.
     """
     for kind in sorted(kinds_of_files(), key=lambda kind: kind.name != as_):
         if found := kind.find_files(folder, names, kind.name == as_):
@@ -48,7 +48,7 @@ def files_of_one_kind(folder: Path, names: Sequence[str], as_: str | None) -> tu
 
 
 class ValueFiles(Layout):
-    rank = 1  # before texts, which may describe the pictures
+    rank = 1  # before texts, which may be captions of the pictures
 
     def detect(self, source: Source) -> int:
         if not source.is_folder:

@@ -1,4 +1,4 @@
-"""Records of one file each (or one folder of frames), with the folder as a label where there are several."""
+"""Records of one file (or one folder of frames) each, labelled by their folder if there are several."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from likewise.data.indexed import Files
 from likewise.data.records import Records
 
-#: files whose paths are kept in memory as such
+#: maximum files whose paths are kept in memory as Path objects
 _MANY_FILES = 20_000
 
 
 def paths(folder: Path, names: Sequence[str]) -> list[Path] | Files:
-    """The files below a folder; where they are many, their paths are made when they are asked for."""
+    """The paths of files below a folder; if they are many, created on access."""
     return [folder / name for name in names] if len(names) <= _MANY_FILES else Files(folder, names)
 
 
 def items(path: Path, names: Sequence[str], kind: str, layout: str) -> Records:
-    """Records of the modality `kind`, labelled by their folders if all lie in folders directly below `path`."""
+    """Records of the modality `kind`, labelled by folder if all files are in subfolders directly below `path`."""
     found = paths(path, names)
     parents = {os.path.dirname(name) for name in names}
     if "" in parents or len(parents) < 2 or any(os.path.dirname(parent) for parent in parents):

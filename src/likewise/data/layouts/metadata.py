@@ -12,9 +12,9 @@ from likewise.data.records import Records
 from likewise.data.tables import read_rows
 
 _NAMES = ("metadata.jsonl", "metadata.csv")
-#: the given field, the first of these that is there
+#: default condition: the first of these fields that exists
 _GIVEN = ("text", "caption", "label")
-#: a column with at most this share of different values holds labels, not texts
+#: a column holds labels, not texts, if its share of distinct values is at most this
 _LABELS = 0.05
 
 
@@ -50,7 +50,7 @@ def _table(folder: Path) -> Path | None:
 
 
 def _files(folder: Path, table: Path, rows: list[dict[str, Any]]) -> list[str]:
-    """The file names of the rows. Raises ValueError if one is not there."""
+    """The file names of the rows. Raises ValueError if one is missing."""
     if not rows or "file_name" not in rows[0]:
         raise ValueError(f"{table}: every row needs a file_name")
     missing = [f for f in (row["file_name"] for row in rows) if not f or not (folder / str(f)).exists()]

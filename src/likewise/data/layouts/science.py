@@ -1,4 +1,4 @@
-"""Sequences of science: proteins, DNA and RNA in FASTA files, molecules in SMILES files, one text a record."""
+"""Layouts of sequences: proteins, DNA and RNA in FASTA files, molecules in SMILES files, one text for each."""
 
 from __future__ import annotations
 

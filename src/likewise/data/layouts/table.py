@@ -15,12 +15,12 @@ from likewise.data.layouts.texts import stream
 from likewise.data.records import Records
 from likewise.data.tables import is_text, json_row, read_rows
 
-#: rows of a large table whose columns are looked at
+#: rows of a large table from which columns and their types are inferred
 _LOOKED_AT = 1000
 
 
 class Table(Layout):
-    """A file, or a folder that holds a single one and nothing that another layout reads."""
+    """A table file, or a folder with exactly one table and no files of other layouts."""
 
     rank = 7
 
@@ -39,7 +39,7 @@ def _in_memory(path: Path) -> Records:
     if talks := conversations.of_rows(path, rows):
         return as_records(path, talks)
     names = list(dict.fromkeys(k for row in rows for k in row))
-    rows = [{k: row.get(k) for k in names} for row in rows]  # a name that a row leaves out is a missing cell
+    rows = [{k: row.get(k) for k in names} for row in rows]  # a name that is absent from a row is a missing cell
     columns: dict[str, Any] = {k: [row[k] for row in rows] for k in names}
     if len(names) <= 2 and all(is_text(column) for column in columns.values()):
         return _texts(path, names, columns, [])
@@ -47,13 +47,13 @@ def _in_memory(path: Path) -> Records:
 
 
 def _texts(path: Path, names: Sequence[str], columns: dict[str, Any], notes: list[str]) -> Records:
-    """One column of texts, or two, of which the first is given."""
+    """One column of texts, or two, the first of which is the condition."""
     modalities = dict.fromkeys(names, "text")
     return Records(path, "table of texts", modalities, columns, names[-1], tuple(names[:-1]), notes)
 
 
 def _streamed(path: Path, source: Source) -> Records | None:
-    """A large .jsonl or .tsv of texts, read row by row; None where it is small, or a table of other things."""
+    """A large .jsonl or .tsv of texts, read on demand; None if it is small or not a table of texts."""
     suffix = path.suffix.lower()
     if suffix not in (".jsonl", ".tsv") or not source.too_large([path]):
         return None

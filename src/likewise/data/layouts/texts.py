@@ -1,4 +1,4 @@
-"""Texts: a file by its lines, paragraphs or parts; a folder of text files, of source code, or of other prose."""
+"""Layouts of texts: one file in lines, paragraphs or parts; a folder of text, source code or other prose."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from likewise.data.tables import read_text
 from likewise.errors import Message, Setting, UserError
 
 PROSE = {".txt", ".text", ".md", ".rst"}
-#: source code in the languages most of it is written in
+#: suffixes of source code in common languages
 CODE = {
     ".py", ".js", ".ts", ".jsx", ".tsx", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs", ".rb", ".php",
     ".swift", ".kt", ".scala", ".jl", ".r", ".lua", ".pl", ".sh", ".sql", ".hs", ".ml", ".tex", ".html", ".css",
 }  # fmt: skip
-#: a text longer than this many bytes is not one record of anything that can be learned whole
+#: maximum bytes of one record
 _MOST_BYTES = 64 * 2**20
-#: characters from which a file is a collection rather than one record
+#: files above this median length are split into lines by default (characters, or bytes if streamed)
 _LONG = 4000
-#: documents of which some are held out as wholes
+#: minimum number of documents for holding out whole documents
 _DOCUMENTS = 20
 _ENDS = {"line": "\n", "paragraph": "\n\n"}
-#: parts of a single document, at most, and lines of each, at least
+#: of a single document: maximum parts, and minimum lines of a part
 _MOST_PARTS, _FEWEST_LINES = 200, 10
 
 
@@ -66,7 +66,7 @@ class TextFolder(Layout):
 
 
 class CodeFolder(Layout):
-    """A folder of source code; a table beside it is what the code is about."""
+    """A folder of source code; if it also has a table, the table is taken as the data."""
 
     rank = 4
 
@@ -78,7 +78,7 @@ class CodeFolder(Layout):
 
 
 class ProseFolder(Layout):
-    """A folder of other prose: last of the texts, as a README does not make code prose, nor a table."""
+    """A folder of other prose; tried after the other texts, since code and tables often come with a README."""
 
     rank = 5
 
@@ -131,7 +131,7 @@ def _in_memory(source: Source, names: Sequence[str], files: Sequence[Path]) -> R
         )
     groups = None
     if len(read) > len(files):
-        # Few documents would leave one of them, a large share of all, to be held out.
+        # With few documents, a held-out document would be a large share of the data.
         groups = [name for name, _ in read] if len(files) >= _DOCUMENTS else None
         said = "held out as wholes" if groups else "held out by their parts, as they are few"
         notes.append(f"the {len(files):,} files are {said}")
@@ -139,7 +139,7 @@ def _in_memory(source: Source, names: Sequence[str], files: Sequence[Path]) -> R
 
 
 def stream(files: Sequence[Path], unit: str) -> Lines:
-    """The lines or paragraphs of large files, each read when it is needed."""
+    """The lines or paragraphs of large files, read on demand."""
     end = _ENDS[unit].encode()
     with files[0].open("rb") as file:
         if unit == "paragraph" and b"\r\n" in file.read(2**16):
@@ -148,7 +148,7 @@ def stream(files: Sequence[Path], unit: str) -> Lines:
 
 
 def _bounded(path: Path, unit: str) -> None:
-    """Refuse a text that is one endless record before it is in memory; read in pieces."""
+    """Raise UserError for a text with a record that is too long, before loading it; reads in chunks."""
     if path.stat().st_size <= _MOST_BYTES:
         return
     end = {"line": b"\n", "paragraph": b"\n\n"}.get(unit)
@@ -170,7 +170,7 @@ def _units(text: str, unit: str) -> list[str]:
 
 
 def _parts(text: str) -> list[str]:
-    """A long text in up to `_MOST_PARTS` parts of about as many lines each, in order; itself if it has few lines."""
+    """A long text in at most `_MOST_PARTS` consecutive parts of about equally many lines; unsplit if it is short."""
     lines = text.strip().split("\n")
     count = min(_MOST_PARTS, len(lines) // _FEWEST_LINES)
     if count < 2:

@@ -1,4 +1,4 @@
-"""Texts and their translations: two files line by line, a translation memory (.tmx), or message catalogues (.po)."""
+"""Layouts of translations: two parallel texts, a translation memory (.tmx), or message catalogues (.po)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from likewise.data.layouts.texts import CODE
 from likewise.data.records import Records
 from likewise.data.sequences import FASTA, SMILES
 
-#: ends of names that look like a language's, and are none
+#: suffixes that match the pattern of language codes but are not languages
 _NO_LANGUAGE = {
     ".md", ".po", ".mo", ".tmx", ".pdf", ".doc", ".xml", ".zip", ".gz", ".npy", ".bin", ".log", ".py", ".js"
 }  # fmt: skip
 
 
 class ParallelTexts(Layout):
-    """Two files that differ in the language their names end in, as a.en and a.de: line i translates line i."""
+    """Two files whose names differ in the final language, as a.en and a.de; line i of one translates line i."""
 
     rank = 2
 
     def detect(self, source: Source) -> int:
-        # .fa is Persian beside .en, and a genome beside .faa
+        # .fa means Persian next to .en, but FASTA next to .faa
         suffixes = source.by_suffix.keys()
         strange = suffixes & (suffixes_of_files() | TABLES | _NO_LANGUAGE) or suffixes <= CODE | FASTA | SMILES
         return 2 if source.is_folder and not strange and parallel_corpus.languages(source.names) else 0
@@ -47,7 +47,7 @@ class TranslationMemory(Layout):
 
 
 class MessageCatalogues(Layout):
-    """A .po file, or a folder of them without texts."""
+    """A .po file, or a folder of .po files without texts."""
 
     rank = 6
 
