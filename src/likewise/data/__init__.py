@@ -1,1 +1,1 @@
-"""Files to records: layouts, tables, text files, indexed and columnar sources, the cache, splits."""
+"""Reads files as records: layouts, tables, text files, streams with an index on disk, the cache, splits."""

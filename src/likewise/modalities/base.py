@@ -235,7 +235,7 @@ class Modality(ABC):
         return None
 
     def moving_sheet(self, values: Sequence[Any]) -> bytes | None:
-        """The values side by side as one animated GIF; None where they do not move."""
+        """The values side by side as one animated GIF; None where they are not clips."""
         return None
 
     @classmethod

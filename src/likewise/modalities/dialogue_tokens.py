@@ -41,7 +41,7 @@ class DialogueTokens(Encoding):
     def __init__(
         self, modality: Dialogue, kind: str, known: Any, roles: Sequence[str], length: int, mean_length: float
     ) -> None:
-        """kind, known: the tokenizer's."""
+        """kind, known: the tokenizer's. length: maximum tokens of a history. mean_length: their mean number."""
         super().__init__(modality)
         self.tokenizer, self.roles = Tokenizer(kind, known), tuple(roles)
         self.length, self.mean_length = length, mean_length

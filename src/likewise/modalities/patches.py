@@ -57,7 +57,7 @@ class Patches:
         return whole.reshape(-1, *self.shape)
 
     def spread(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The weight of each block, shape (count,), at each of its positions, shape (*positions)."""
+        """Repeat the weight of each block, shape (count,), at all its positions: shape (*positions)."""
         return np.kron(weights.reshape(self.grid), np.ones(self.sides)).astype(np.float64, copy=False)
 
     def learn(self, pixels: NDArray[np.uint8], codes: int, seed: int, most: int = 1_000_000) -> list[list[int]]:

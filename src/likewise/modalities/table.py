@@ -28,7 +28,7 @@ class TableSettings(ModalitySettings):
 
 
 def number(value: Any) -> float | None:
-    """The number a cell holds, or None."""
+    """The finite number in a cell, or None."""
     try:
         found = float(value)
     except (TypeError, ValueError):

@@ -1,6 +1,6 @@
 """A clip as tokens, one for each block of space and time.
 
-Blocks of space-time as tokens are VideoGPT's (Yan et al., "VideoGPT", 2021), here with a codebook by k-means.
+Space-time tokens follow VideoGPT (Yan et al., 2021), but with a k-means codebook instead of a learned VQ-VAE.
 """
 
 from __future__ import annotations

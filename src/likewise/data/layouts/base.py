@@ -27,9 +27,9 @@ class Source:
     unit: str | None = None
     #: maximum MiB of records in memory
     memory: int = 128
-    #: the modality that the user stated
+    #: the modality that the user selected
     as_: str | None = None
-    #: names of the fields that the user stated
+    #: names of the fields that the user selected
     fields: Sequence[str] = ()
 
     @cached_property
