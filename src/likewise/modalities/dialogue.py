@@ -67,7 +67,7 @@ class Dialogue(Modality):
         return [*found, ("only the newest message", talk[-1:])] if len(talk) > 1 else found
 
     def features(self, values: Sequence[Any]) -> NDArray[np.float64]:
-        """Character counts of all messages together, as for a text, and the logarithm of the number of messages."""
+        """Character counts of all messages together, as for a text, and log(1 + number of messages)."""
         talks = [read_messages(v) for v in values]
         said = char_features.counts(["\n".join(m["content"] for m in talk) for talk in talks])
         return np.c_[said, np.log1p([len(talk) for talk in talks])]

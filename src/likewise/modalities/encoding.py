@@ -88,7 +88,7 @@ class Encoding(ABC):
         return self
 
     def windows(self, values: Sequence[Any]) -> Windows:
-        """The complete values and their windows. Raises NotImplementedError unless `windowed`."""
+        """The complete values, divided into windows. Only where `windowed`."""
         raise NotImplementedError(f"{self.name} of {self.modality.name} has no windows")
 
     @property

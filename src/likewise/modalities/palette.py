@@ -55,7 +55,7 @@ def written(found: Sequence[_Colour]) -> str:
 def main_colours(picture: PILImage.Image) -> str:
     """The main colours of a picture, by median cut (Heckbert, 1982), the most frequent first; white if transparent.
 
-    Their number, at most 1 to `MOST`, is a hash of the pixels, so that a model learns from palettes of all lengths.
+    Their maximum number, 1 to `MOST`, is computed from the pixels, so that a model learns palettes of all lengths.
     """
     # Nearest neighbour: averaging pixels would create colours that a flat picture does not contain.
     small = picture.convert("RGBA").resize((_COUNTED, _COUNTED), PILImage.Resampling.NEAREST)
