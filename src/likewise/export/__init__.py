@@ -1,1 +1,1 @@
-"""What other tools load: a run's model in their own formats. Each format is one file here; a verb chooses."""
+"""A run's model in the formats of other tools, one file for each format."""

@@ -1,4 +1,4 @@
-"""The README.md of a folder for diffusers: lines of Python that draw, what numbers mean, where it comes from."""
+"""The README.md of an exported diffusers folder: example code, the meaning of labels, provenance."""
 
 from __future__ import annotations
 

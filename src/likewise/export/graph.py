@@ -1,4 +1,4 @@
-"""A few lines to write an ONNX graph with: each call adds one node and gives the name of what it computes."""
+"""A small builder of ONNX graphs: each call adds one node and returns the name of its output."""
 
 from __future__ import annotations
 

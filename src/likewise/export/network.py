@@ -1,4 +1,4 @@
-"""What a GAN, a VAE or a flow draws with as an ONNX graph, for any batch: a generator, a decoder, a denoiser.
+"""The generator of a GAN, the decoder of a VAE or the denoiser of a flow as an ONNX graph with a free batch size.
 
 These networks have fixed sizes but for the batch, so torch's own exporter is enough (predictors of tokens: see `onnx`).
 """

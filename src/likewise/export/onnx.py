@@ -1,4 +1,4 @@
-"""A predictor of tokens as an ONNX graph: what each next token may be, for all places at once.
+"""A predictor of tokens as an ONNX graph: the logits of the next token at all positions.
 
 Written node by node: torch's exporters fix the batch, or the length, of what is here, and unroll what is recurrent.
 """

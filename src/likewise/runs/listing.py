@@ -1,4 +1,4 @@
-"""What the small files of a run folder say of it, read without its networks (and so without torch)."""
+"""Summaries of run folders from their small files, read without torch."""
 
 from __future__ import annotations
 

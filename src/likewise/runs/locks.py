@@ -1,4 +1,4 @@
-"""One training at a time, of a run and in laying one out.
+"""Locks: one training of a run folder at a time.
 
 The system drops these locks with the process, even by kill -9.
 """

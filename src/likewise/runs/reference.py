@@ -1,4 +1,4 @@
-"""The real data that are kept with a run: what reports compare with, and what samples are given when nobody says."""
+"""The real data kept with a run, for reports and as conditions where none is given."""
 
 from __future__ import annotations
 

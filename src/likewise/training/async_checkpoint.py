@@ -1,4 +1,4 @@
-"""Saving without standing still: a snapshot is taken between two steps, and written while training goes on."""
+"""Asynchronous checkpoints: a snapshot between two steps, written by a thread while training continues."""
 
 from __future__ import annotations
 

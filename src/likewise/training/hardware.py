@@ -1,4 +1,4 @@
-"""What the machine under us needs in order to be fast: memory, threads, device and memory layout.
+"""Settings of the hardware for speed: memory, threads, device, number format and memory layout.
 
 Each of these was measured and is here because it gained; `docs/guide/speed.md` has the ratios, and what gained nothing.
 """

@@ -1,4 +1,4 @@
-"""An optional plug: each line of metrics.jsonl also goes to TensorBoard, Weights & Biases or MLflow."""
+"""Optional loggers: TensorBoard, Weights & Biases or MLflow receive each line of metrics.jsonl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asked to stop: the first SIGINT or SIGTERM lets the loop finish its step and save, the second ends at once."""
+"""Signals: the first SIGINT or SIGTERM lets the loop finish its step and save, the second ends at once."""
 
 from __future__ import annotations
 

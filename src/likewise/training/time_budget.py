@@ -1,4 +1,4 @@
-"""How many steps fit into the minutes a user gave: measured before the first step, corrected while training."""
+"""The number of steps in the given minutes, measured before the first step and corrected while training."""
 
 from __future__ import annotations
 
