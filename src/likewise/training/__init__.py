@@ -1,1 +1,1 @@
-"""The training loop and what belongs to it: optimizers, checkpoints, processes, monitors, progress."""
+"""The training loop, optimizers, checkpoints, distributed training, monitors and progress."""

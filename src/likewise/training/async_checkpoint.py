@@ -19,7 +19,7 @@ _Tensors = Mapping[str, Tensor]
 
 
 class Saver:
-    """Writes checkpoints under a folder, one at a time, and deletes those that are no longer wanted."""
+    """Writes checkpoints to a folder, one at a time, and deletes old ones: the newest `keep` and the best remain."""
 
     def __init__(self, folder: Path, keep: int, world: World) -> None:
         self.folder, self.keep, self.world = folder, keep, world
@@ -28,10 +28,10 @@ class Saver:
         self._written: list[int] = []
 
     def save(self, step: int, weights: _Tensors, rest: _Tensors, state: _State, best: int | None) -> None:
-        """Take a snapshot and begin to write it; waits only if the one before is not written yet.
+        """Copy the tensors to the CPU and start the thread that writes them; waits for an earlier write to finish.
 
-        Sharded tensors are written at once, by all processes together. Raises OSError if this or the last save failed,
-        for example because the disk is full; the checkpoints before it are intact.
+        Sharded tensors are written before this returns, by all processes. Raises OSError if this save or the last one
+        failed, for example because the disk is full; earlier checkpoints stay intact.
         """
         self.wait()
         if any(local(t) is not t for t in weights.values()):
@@ -43,8 +43,8 @@ class Saver:
         if not self.world.first:
             return
         needed = checkpoint.size(weights, rest)
-        aside = checkpoint.begin(self.folder, step, needed)  # a full disk is told before anything is copied
-        # contiguous: what is laid out channels last is written row by row anyway
+        aside = checkpoint.begin(self.folder, step, needed)  # raises for a full disk before the copy
+        # contiguous: safetensors writes channels-last tensors in row-major order anyway
         copies = [
             {k: t.detach().to("cpu", copy=True).contiguous() for k, t in part.items()} for part in (weights, rest)
         ]
@@ -59,17 +59,17 @@ class Saver:
             checkpoint.commit(aside, step, state)
             checkpoint.prune(self.folder, self.keep, best)
             self._written.append(step)
-        except BaseException as error:  # it is raised where the user sees it: in the training thread
+        except BaseException as error:  # `wait` raises it again in the training thread
             self._error = error
             shutil.rmtree(aside, ignore_errors=True)
 
     def written(self) -> list[int]:
-        """The steps whose checkpoints were finished since this was asked last: from now on they survive anything."""
+        """The steps whose checkpoints were completed since the last call."""
         done, self._written = self._written, []
         return done
 
     def wait(self) -> None:
-        """Until everything is written. Raises what went wrong."""
+        """Wait until the checkpoint is written. Raises the error of the writing thread, if any."""
         if self._writer is not None:
             self._writer.join()
             self._writer = None
@@ -84,7 +84,7 @@ class Saver:
 
 
 def _save_shards(where: Path, step: int, weights: _Tensors, rest: _Tensors, state: _State, world: World) -> None:
-    """Every process writes its part; the first names the files and makes the checkpoint appear."""
+    """Every process writes its shards; the first process creates the folder and commits the checkpoint."""
     own = [{k: local(t) for k, t in part.items() if world.first or local(t) is not t} for part in (weights, rest)]
     aside = checkpoint.begin(where, step, world.size * checkpoint.size(*own)) if world.first else None
     aside = world.gather(aside)[0]

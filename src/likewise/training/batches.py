@@ -1,4 +1,4 @@
-"""Packed records as batches of tensors: x in the target's space, c in the condition's."""
+"""Batches of tensors from packed records: x in the space of the target, c in the spaces of the conditions."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from likewise.modalities.encoding import Encoding, encode_items
 from likewise.modalities.packed import Packed, Windows
 from likewise.spaces import Space, Tokens
 
-#: bytes of packed items that a stream keeps at hand
+#: bytes of packed items that `Streamed` caches
 _AT_HAND = 64 * 2**20
-#: logits of one pass of scoring, at most: 256 MiB of float32
+#: maximum number of logits in one batch of scoring: 256 MiB of float32
 _LOGITS = 2**26
-#: more than this share of unreadable items ends training
+#: a larger share of unreadable items ends training
 _MOST_BROKEN = 0.1
 
 
 class Streamed:
-    """Values of one field that are packed when a batch needs them; what the next one needs is read meanwhile.
+    """Values of one field, packed when a batch needs them; a thread reads the next batch ahead.
 
-    As `Packed` to those who take from it. An unreadable item is replaced by the next one that can be read: always the
-    same, so that a run repeats.
+    It has the interface of `Packed`. An unreadable item is replaced by the next readable one, which depends on the
+    data only, so that a run is reproducible.
     """
 
     def __init__(self, encoding: Encoding, values: Sequence[Any]) -> None:
@@ -44,7 +44,7 @@ class Streamed:
         self._lock = threading.Lock()
         self._reader = ThreadPoolExecutor(1, "reader")
         self._reading: Future[None] | None = None
-        #: which items could not be read, and why
+        #: for the index of each unreadable item, the reason
         self.broken: dict[int, str] = {}
         self._seen = 0
         space = encoding.space
@@ -59,12 +59,12 @@ class Streamed:
         return _StreamedLengths(self) if self.ragged else None
 
     def ahead(self, indices: NDArray[np.int64]) -> None:
-        """Begin to read what will be asked for soon."""
+        """Start to read the items at `indices` in the background."""
         if self._reading is None or self._reading.done():
             self._reading = self._reader.submit(self._load, indices)
 
     def rows(self, indices: NDArray[np.int64]) -> list[NDArray[Any]]:
-        """Each item by itself."""
+        """The packed items at `indices`, one array for each, not padded."""
         while True:
             with self._lock:
                 found = [self._rows.get(int(i)) for i in indices]
@@ -73,7 +73,7 @@ class Streamed:
             if self._reading is None:
                 self._load(indices)
             else:
-                self._reading.result()  # raises what went wrong there
+                self._reading.result()  # raises an error of the reading thread
                 self._reading = None
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
@@ -96,7 +96,7 @@ class Streamed:
             fresh = [self._one(i) for i in missing]
         with self._lock:
             self._seen += len(missing)
-            for i in wanted:  # the newest last: the oldest are forgotten first
+            for i in wanted:  # least recently used first: these are dropped first
                 if i in self._rows:
                     self._rows[i] = self._rows.pop(i)
             for i, row in zip(missing, fresh, strict=True):
@@ -130,14 +130,14 @@ class Streamed:
 
 
 def scored_together(space: Space, most: int = 64) -> int:
-    """How many items are scored at once: the logits of all of an evaluation would not fit where words are many."""
+    """The batch size for scoring, at most `most`, such that the logits of a large vocabulary fit in memory."""
     if not isinstance(space, Tokens):
         return most
     return max(1, min(most, _LOGITS // (space.length * space.vocabulary)))
 
 
 class Lengths(Protocol):
-    """The length of each item, by index: an array, or read as needed."""
+    """The length of each item by index: an array, or computed on demand."""
 
     def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.int64]: ...
 
@@ -152,21 +152,22 @@ class _StreamedLengths:
 
 @dataclass(frozen=True)
 class FieldData:
-    """One field of the records, ready to be encoded."""
+    """One field of the records: its encoding and its packed values."""
 
     encoding: Encoding
     packed: Packed | Streamed | Windows
 
     @classmethod
     def of(cls, encoding: Encoding, values: Sequence[Any], memory: int = 128, windows: bool = False) -> FieldData:
-        """values: a column of records. memory: MiB of it that may be packed at once; more are packed batch by batch.
+        """Pack the values of a column.
 
-        windows: what is too long is all there, in windows, and the items are these; else it is cut.
+        memory: MiB; a larger column is packed batch by batch. windows: whether long values are divided into windows,
+        which are the items then; otherwise they are truncated.
         """
         if windows and encoding.windowed:
             return cls(encoding, encoding.windows(values))
         each = encoding.packed_bytes
-        # a stream's files were not all tried: what cannot be read is found, and left out, when its turn comes
+        # not all files of a stream have been opened yet: unreadable ones are found and replaced when a batch needs them
         unknown = isinstance(values, Stream) and (each is None or values.unread or isinstance(values[0], Path))
         if unknown or (each or 0) * len(values) > memory * 2**20:
             return cls(encoding, Streamed(encoding, values))
@@ -178,7 +179,7 @@ class FieldData:
 
 @dataclass(frozen=True)
 class Batches:
-    """The records of one split, or their windows. Their order is whoever asks."""
+    """The items of one split: records or windows of records. The caller decides their order."""
 
     target: FieldData
     condition: Mapping[str, FieldData] = field(default_factory=dict)
@@ -191,32 +192,32 @@ class Batches:
         return self.target.packed.lengths
 
     def records(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which record each of the items is, or is a window of."""
+        """The index of the record of each item, shape (B,)."""
         packed = self.target.packed
         return packed.owner[indices] if isinstance(packed, Windows) else indices
 
     def some(self, most: int) -> NDArray[np.int64]:
-        """At most so many items that stand for all: the first records, or windows from all over."""
+        """Indices of at most `most` representative items: the first records, or windows at equal distances."""
         if isinstance(self.target.packed, Windows) and len(self) > most:
             return np.linspace(0, len(self) - 1, most).astype(np.int64)
         return np.arange(min(len(self), most))
 
     def ahead(self, indices: NDArray[np.int64]) -> None:
-        """Begin to read what will be taken soon, where it is not in memory."""
+        """Start to read the items at `indices` in the background, where they are not in memory."""
         for channel in (self.target, *self.condition.values()):
             if isinstance(channel.packed, Streamed) and len(indices):
                 channel.packed.ahead(indices)
 
     def broken(self) -> dict[int, str]:
-        """Which targets could not be read so far, and why."""
+        """The targets found unreadable so far: for each index, the reason."""
         return self.target.packed.broken if isinstance(self.target.packed, Streamed) else {}
 
     def take(
         self, indices: NDArray[np.int64], draws: Draws | None = None, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """The records at `indices`, shape (B,): x, cut to the longest item, and c (None if nothing is given), cut too.
+        """x and c of the items at `indices`, shape (B,), each trimmed to its longest item; c is None if unconditional.
 
-        draws: for dequantisation, row b for indices[b]; None for none.
+        draws: noise for dequantisation, row b for indices[b]; None for no dequantisation.
         """
         x = self.target.encode(indices, draws, trim=True).to(device, non_blocking=True)
         if not self.condition:

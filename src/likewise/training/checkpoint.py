@@ -1,8 +1,9 @@
-"""Checkpoints that are whole or not there: no pickle, every file's sha256 in a manifest, written aside and renamed.
+"""Atomic checkpoints without pickle: a manifest with the sha256 of each file, a temporary folder and a rename.
 
     checkpoints/0020000/ weights.safetensors  optimizer.safetensors  state.json  manifest.json
 
-`weights` is what samples (the averaged weights where they are averaged), `optimizer` whatever else resuming needs.
+`weights` holds the weights for sampling (averaged if `training.ema` is set), `optimizer` all other tensors needed to
+resume.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-#: of the folder's layout; a newer one is refused
+#: version of the folder's layout; a newer one is refused
 FORMAT = 1
 MANIFEST = "manifest.json"
 PARTS = ("weights", "optimizer")
@@ -31,7 +32,7 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2,
 
 
 class Damaged(ValueError):
-    """A checkpoint whose files are not what its manifest says."""
+    """A checkpoint or run whose files do not match its manifest."""
 
 
 def sha256(path: Path) -> str:
@@ -48,12 +49,12 @@ def _sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a crash leaves the old file or the new one, never a part."""
+    """Write JSON atomically: after a crash, the file is the old one or the new one."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text so that a crash leaves the old file or the new one, never a part."""
+    """Write a text atomically: after a crash, the file is the old one or the new one."""
     aside = path.with_name(f".{path.name}.tmp")
     aside.write_text(text, encoding="utf-8")
     _sync(aside)
@@ -62,7 +63,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def begin(folder: Path, step: int, needed: int) -> Path:
-    """A fresh folder aside for the checkpoint of `step`. needed: bytes, of which the disk must have a tenth more."""
+    """Create an empty temporary folder for the checkpoint of `step`.
+
+    needed: bytes of the checkpoint. Raises OSError unless the disk has 10% more free.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{step:07d}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
@@ -77,21 +81,21 @@ def begin(folder: Path, step: int, needed: int) -> Path:
 
 
 def put(aside: Path, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
-    """Write `name`.safetensors; about: its metadata."""
+    """Write `name`.safetensors. about: metadata of the file."""
     path = aside / f"{name}.safetensors"
-    save_file(separate(tensors), path, dict(about) if about else None)  # {} breaks a file without tensors
+    save_file(separate(tensors), path, dict(about) if about else None)  # empty metadata breaks a file without tensors
     _sync(path)
 
 
 def commit(aside: Path, step: int, state: Mapping[str, Any]) -> Path:
-    """Make everything in the folder aside the checkpoint of `step`: afterwards it is there whole, or not at all."""
+    """Rename the temporary folder to the checkpoint of `step`: after a crash, it is complete or absent."""
     final = aside.with_name(f"{step:07d}")
     (aside / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
     (aside / MANIFEST).write_text(json.dumps(_manifest(aside, step), indent=1), encoding="utf-8")
     _sync(aside / "state.json")
     _sync(aside / MANIFEST)
     _sync(aside)
-    if final.exists():  # the same step saved twice (a resumed run): the old one goes aside first, under a name not read
+    if final.exists():  # a resumed run saves a step again: rename the old one first
         old = final.with_name(f".{final.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
@@ -104,7 +108,7 @@ def commit(aside: Path, step: int, state: Mapping[str, Any]) -> Path:
 
 
 def size(*tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of all of them."""
+    """The size of all tensors in bytes."""
     return sum(t.numel() * t.element_size() for part in tensors for t in part.values())
 
 
@@ -119,7 +123,7 @@ def save(
 
 
 def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each tensor in memory of its own: safetensors refuses tied weights, which are written once for each name."""
+    """Copy tensors that share memory: safetensors refuses tied weights, so they are written once for each name."""
     out: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -130,12 +134,12 @@ def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def seal(folder: Path) -> None:
-    """Write the manifest of a run's own files: everything in the folder and below, as it is now."""
+    """Write the manifest of a run: the size and sha256 of all files in the folder and its subfolders."""
     write_json(folder / MANIFEST, {"format": FORMAT, "files": _digests(folder, _files(folder))})
 
 
 def check_seal(folder: Path) -> int:
-    """How many files the run's manifest names. Raises Damaged if one differs or is missing."""
+    """Verify the manifest of a run and return its number of files. Raises Damaged if one differs or is missing."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
         known = dict(json.loads(text)["files"])
@@ -160,15 +164,12 @@ def _digests(folder: Path, names: list[str]) -> dict[str, Any]:
 
 
 def _manifest(path: Path, step: int) -> dict[str, Any]:
-    """What the manifest of a folder should say, by what is in it."""
+    """The manifest of a checkpoint folder, computed from its files."""
     return {"format": FORMAT, "step": step, "files": _digests(path, _files(path))}
 
 
 def verify(path: Path) -> None:
-    """Raises Damaged if anything differs from what was written: a byte of any file, a missing or a foreign file.
-
-    A folder of a newer format is refused by saying so.
-    """
+    """Raises Damaged if the folder has a changed, missing or unexpected file, or a newer format."""
     try:
         text = (path / MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
@@ -186,12 +187,12 @@ def verify(path: Path) -> None:
     for name, entry in expected["files"].items():
         if entry["sha256"] != known[name]:
             raise Damaged(f"{path}: {name} is damaged (its sha256 differs from the manifest)")
-    if text != json.dumps(expected, indent=1):  # sizes, numbers, spaces: every byte of it is known
+    if text != json.dumps(expected, indent=1):  # compares every byte of the manifest itself
         raise Damaged(f"{path}: its manifest is damaged")
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """Verify and read a checkpoint: (weights, rest, state). Shards are put together."""
+    """Verify and read a checkpoint: (weights, rest, state). Shards are concatenated. Raises Damaged."""
     verify(path)
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     weights, rest = (read(path, name) for name in PARTS)
@@ -201,8 +202,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, An
 def read(path: Path, part: str) -> dict[str, Tensor]:
     """All tensors of a part ("weights" or "optimizer"), from one file or from the shards of several processes.
 
-    A shard holds, of each tensor cut along its first dimension, the rows this process had; its metadata say of how
-    many. Shards follow each other by number.
+    Tensors are sharded along their first dimension, in the order of the shards' numbers. The metadata "rows" holds the
+    number of rows of each whole tensor.
     """
     files = sorted(path.glob(f"{part}*.safetensors"))
     if len(files) == 1:
@@ -224,9 +225,9 @@ def read(path: Path, part: str) -> dict[str, Tensor]:
 
 
 def fill(module: nn.Module, file: Path, but: Container[str] = ()) -> None:
-    """Copy the tensors of a file into the parameters and buffers of their names, without those in `but`.
+    """Copy the tensors of a file to the parameters and buffers with the same names, except those in `but`.
 
-    Raises ValueError if one is in no place of the module, or of another shape.
+    Raises ValueError if the module has no tensor of that name and shape.
     """
     check_file(file)
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -241,10 +242,10 @@ def fill(module: nn.Module, file: Path, but: Container[str] = ()) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a safetensors file whose header is not what it should be, before anything is allocated for it.
+    """Validate the header of a safetensors file before memory is allocated for its tensors. Raises Damaged.
 
-    Raises Damaged. The format: 8 bytes with the header's length, a JSON header that names each tensor's type, shape
-    and place, and the tensors' bytes without gap or overlap.
+    The format: 8 bytes with the length of the header, a JSON header with the type, shape and offsets of each tensor,
+    and the bytes of the tensors without gap or overlap.
     """
     total = path.stat().st_size
     with path.open("rb") as file:
@@ -271,7 +272,7 @@ def check_file(path: Path) -> None:
 
 
 def compare_keys(expected: Mapping[str, Tensor], found_: Mapping[str, Tensor], what: str) -> None:
-    """Raises ValueError of one line that lists how names and shapes differ: never a partial load."""
+    """Raises ValueError that lists the first differences of names and shapes. what: the subject of the message."""
     wrong = [f"{k} is missing" for k in expected if k not in found_] + [
         f"{k} is foreign" for k in found_ if k not in expected
     ]
@@ -286,15 +287,15 @@ def compare_keys(expected: Mapping[str, Tensor], found_: Mapping[str, Tensor], w
 
 
 def weights_hash(path: Path) -> str:
-    """16 hexadecimal digits that name the weights of a checkpoint."""
+    """16 hexadecimal digits that identify the weights of a checkpoint."""
     digests = [sha256(p) for p in sorted(path.glob("weights*.safetensors"))]
     whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return whole[:16]
 
 
 def recover(folder: Path) -> None:
-    """Clear up after a process that was killed while it wrote; only for who holds the run's lock."""
-    for old in folder.glob(".*.old"):  # killed between the two renames of `commit`: the old one is whole
+    """Remove incomplete checkpoints of a killed process; the caller must hold the lock of the run."""
+    for old in folder.glob(".*.old"):  # killed between the two renames of `commit`: the old one is complete
         final = old.with_name(old.name[1:-4])
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -310,7 +311,7 @@ def found(folder: Path) -> list[Path]:
 
 
 def latest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that verifies, and what was wrong with newer ones."""
+    """The newest checkpoint that verifies (None if there is none), and the errors of newer ones."""
     complaints: list[str] = []
     for path in reversed(found(folder)):
         try:
@@ -329,6 +330,6 @@ def prune(folder: Path, keep: int, best: int | None) -> None:
     if extra:
         verify(paths[-1])
     for path in extra:
-        gone = path.with_name(f".{path.name}.gone.tmp")  # killed between two files, a checkpoint would be half there
+        gone = path.with_name(f".{path.name}.gone.tmp")  # rename first: a kill must not leave a partial checkpoint
         path.rename(gone)
         shutil.rmtree(gone)

@@ -1,9 +1,9 @@
-"""Which items make up batch number k: a pure function of (seed, k), so that resuming is a seek and never a replay.
+"""The items of batch k, as a pure function of (seed, k), so that a resumed run can compute any batch directly.
 
-The stream of items is one permutation of the data after another, computed item by item by a small Feistel network
-with cycle walking (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). Items of different lengths are
-then sorted by length inside chunks of a few dozen batches and shared out so that each batch has about as many tokens as
-another: it pads little, and no step is much dearer than the next. The batches of a chunk come in permuted order.
+Each epoch is a permutation of the data, computed item by item by a small Feistel network with cycle walking (Black and
+Rogaway, "Ciphers with arbitrary finite domains", 2002). Items of different lengths are sorted by length within chunks
+of `_CHUNK` batches and divided into batches of about equally many tokens: padding is small, and all steps take about
+the same time. The batches of a chunk come in permuted order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Lengths(Protocol):
 
 
 def permute(count: int, seed: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of `positions`, in [0, count), goes in the permutation of [0, count) that `seed` names."""
+    """The images of `positions`, in [0, count), under the permutation of [0, count) given by `seed`; the same shape."""
     half = max(1, (max(count - 1, 1).bit_length() + 1) // 2)
     mask = np.uint64((1 << half) - 1)
     keys = [np.uint64(derive_seed(seed, "feistel", r)) for r in range(6)]
@@ -37,35 +37,36 @@ def permute(count: int, seed: int, positions: NDArray[np.int64]) -> NDArray[np.i
         return (left << np.uint64(half)) | right
 
     out = rounds(positions.astype(np.uint64))
-    while (outside := out >= count).any():  # the network permutes a power of two: walk on until inside
+    while (outside := out >= count).any():  # cycle walking: the network permutes a power of two
         out[outside] = rounds(out[outside])
     return out.astype(np.int64)
 
 
 def least(batch: int) -> int:
-    """The fewest items of any batch, where batches are of items of different lengths and of `batch` on average."""
+    """The minimum size of a batch of items of different lengths, where `batch` is the mean size."""
     return max(min(batch, 8), batch // 4)
 
 
 def _even(lengths: NDArray[np.int64], fewest: int) -> NDArray[np.int64]:
-    """Where to cut sorted items into `_CHUNK` parts of about equal sums of `lengths`, each of `fewest` at least."""
+    """The _CHUNK - 1 indices that cut sorted items into parts of about equal total length and of at least `fewest`."""
     cuts = np.arange(1, _CHUNK)
     total = np.cumsum(lengths, dtype=np.int64)
     edges = np.searchsorted(total * _CHUNK, total[-1] * cuts)
-    whole = 8 if fewest >= 8 else 1  # few shapes of batches: a matrix product of a new one has to be prepared first
+    whole = 8 if fewest >= 8 else 1  # few different shapes: each new one costs a set-up of its kernels
     edges, fewest = (edges + whole // 2) // whole * whole, -(-fewest // whole) * whole
     edges = np.maximum.accumulate(np.maximum(edges, fewest * cuts) - fewest * cuts) + fewest * cuts
     return np.minimum(edges, len(lengths) - fewest * (_CHUNK - cuts))
 
 
 class Order:
-    """The batches of a run, by number."""
+    """The item indices of each batch of a run, by the number of the batch."""
 
     def __init__(self, count: int, batch: int, seed: int, lengths: _Lengths | None = None, once: bool = False) -> None:
-        """count: items >= 1. batch: items of each batch; of items of different lengths, on average over a chunk.
+        """count: number of items, >= 1. batch: items per batch; with `lengths`, the mean over a chunk.
 
-        lengths: of each item, by index, if batches are to hold items of like length.
-        once: a single pass, in an order that is random whatever the lengths; the last batch is what is left.
+        lengths: the length of each item by index, to group items of similar length; None for batches of fixed size.
+        once: a single pass in random order, which ignores the lengths; the last batch may be smaller.
+        Raises ValueError if there are no items.
         """
         if count < 1:
             raise ValueError("there are no items to train on")
@@ -76,7 +77,7 @@ class Order:
     def batch(self, number: int) -> NDArray[np.int64]:
         """The item indices of batch `number` >= 0, shape (batch,); fewer at the end of a single pass.
 
-        Of items of different lengths more or fewer, but never fewer than `least(batch)`.
+        With `lengths`, the size varies and is at least `least(batch)`.
         """
         chunk, slot = divmod(number, _CHUNK)
         if self._chunk is None or self._chunk[0] != chunk:
@@ -94,7 +95,7 @@ class Order:
         return part[: max(0, self.count - number * self.size)] if self.once else part
 
     def ahead(self, number: int) -> NDArray[np.int64]:
-        """What to read while batch `number` is computed: the next batch, or a whole chunk for its items' lengths."""
+        """The item indices to read during batch `number`: the next batch, or with `lengths` the next chunk (once)."""
         if self.lengths is None:
             return self.batch(number + 1)
         chunk, slot = divmod(number, _CHUNK)
@@ -102,7 +103,7 @@ class Order:
         return self._stream((chunk + 1) * _CHUNK * self.size, size)
 
     def batches(self, most: int) -> int:
-        """How many batches there are until the pass is over, or until `most` items were seen."""
+        """The number of batches in a single pass over at most `most` items."""
         return -(-min(self.count, most) // self.size)
 
     def _stream(self, start: int, size: int) -> NDArray[np.int64]:

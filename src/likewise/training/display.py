@@ -17,7 +17,7 @@ _BOOKKEEPING = {"step", "steps", "seconds", "split", "items_per_second", "tokens
 
 
 def duration(seconds: float) -> str:
-    """ "41 s", "3 min 20 s", "2 h 5 min"."""
+    """A duration as text, such as "41 s", "3 min 20 s" or "2 h 5 min"."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -28,12 +28,15 @@ def duration(seconds: float) -> str:
 
 
 class Display:
-    """Shows the lines of metrics.jsonl; a context manager. say: receives the plain lines where there is no terminal."""
+    """A context manager that shows the lines of metrics.jsonl; a `Watcher`.
+
+    say: receives plain lines instead of the live table; without it, they are printed where there is no terminal.
+    """
 
     def __init__(
         self, say: Callable[[str], None] | None = None, every: float = 10.0, wording: Callable[[str], str] = str
     ) -> None:
-        """wording: how settings and commands are spelt in messages."""
+        """every: seconds between plain lines, at least. wording: spells the settings and commands in a message."""
         self._say, self._wording = say, wording
         self._every = every
         self._shown = 0.0

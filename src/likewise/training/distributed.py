@@ -1,12 +1,13 @@
-"""Many processes, one training: torchrun's world, gradients summed across it, and agreement on everything decided.
+"""Distributed training under torchrun: summed gradients, common decisions of all processes, sharded weights.
 
-Each process takes its share of the rows of every batch; noise is drawn by (seed, step, row), so that who computes a
-row changes nothing but rounding. Gradients are summed in buckets that never change, because the sum of more than two
-numbers depends on its order: torch's own DistributedDataParallel regroups its buckets after the first step, and a
-resumed run would round otherwise than one that was not interrupted.
+Each process computes a share of the rows of every batch; noise is drawn by (seed, step, row), so that the division of
+rows changes rounding only. Gradients are summed in fixed buckets, because a floating-point sum depends on its order:
+torch's DistributedDataParallel regroups its buckets after the first step, so a resumed run would round differently
+from an uninterrupted one.
 
-Exact elastic training fixes the order for every world size: a batch is always computed in `SHARDS` virtual shards,
-whose gradients are summed in one pairwise tree. A process computes a subtree; the levels above are exchanged.
+Exact elastic training (`training.exact_elastic`) fixes the order for every world size: a batch is always computed in
+`SHARDS` virtual shards, whose gradients are summed in a binary tree. Each process computes a subtree and exchanges the
+levels above it.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from likewise.training.data_order import least
 
-#: virtual shards of exact elastic training
+#: number of virtual shards in exact elastic training
 SHARDS = 8
-#: bytes of gradients that are summed in one message
+#: bytes of gradients summed in one message
 _BUCKET = 25 * 2**20
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together; the default is this one alone."""
+    """The processes of a distributed training; by default a single process."""
 
     rank: int = 0
     size: int = 1
     local: int = 0
-    #: small agreements travel here, on the CPU, whatever carries the gradients
+    #: a gloo process group for small messages on the CPU; None for a single process
     control: Any = None
 
     @property
@@ -48,7 +49,7 @@ class World:
         return self.rank == 0
 
     def agree(self, *numbers: float) -> tuple[float, ...]:
-        """The largest of each number over all processes: what is decided by it, all decide alike."""
+        """The maximum of each number over all processes, so that all make the same decision."""
         if self.size == 1:
             return numbers
         tensor = torch.tensor(numbers, dtype=torch.float64)
@@ -56,13 +57,13 @@ class World:
         return tuple(tensor.tolist())
 
     def sums(self, values: Tensor) -> Tensor:
-        """The sum over all processes of a small float64 tensor on the CPU."""
+        """The sum over all processes of a small float64 tensor on the CPU, of any shape; computed in place."""
         if self.size > 1:
             dist.all_reduce(values, group=self.control)
         return values
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process passed, by rank."""
+        """The `value` of each process, by rank."""
         if self.size == 1:
             return [value]
         out: list[Any] = [None] * self.size
@@ -70,7 +71,7 @@ class World:
         return out
 
     def share(self, count: int) -> np.ndarray:
-        """Which of the rows 0..count - 1 this process computes."""
+        """The rows that this process computes, of 0 to count - 1."""
         return np.array_split(np.arange(count), self.size)[self.rank]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -87,10 +88,10 @@ class World:
             _spread(flat, bucket)
 
     def tree(self, gradients: Sequence[Tensor]) -> None:
-        """Sum over all processes in a pairwise tree (recursive doubling): every process ends with the same bits.
+        """Sum gradients over all processes in a binary tree (recursive doubling), in place, with equal bits everywhere.
 
-        Floating-point addition is commutative, so both of a pair get one sum; with `size` a power of two, the tree is
-        the upper part of the tree over the virtual shards.
+        Floating-point addition is commutative, so both processes of a pair compute the same sum. With `size` a power of
+        two, this is the upper part of the tree over the virtual shards.
         """
         distance = 1
         while distance < self.size:
@@ -106,14 +107,14 @@ class World:
             distance *= 2
 
     def same_buffers(self, module: nn.Module) -> None:
-        """Give every process the first one's running statistics, as they were updated by different rows."""
+        """Broadcast the running statistics of the first process, as each process updated them by its own rows."""
         if self.size > 1:
             for buffer in statistics(module):
                 dist.broadcast(buffer, 0)
 
 
 def statistics(module: nn.Module) -> list[Tensor]:
-    """The buffers that training changes: those that a checkpoint holds, not tables and frozen weights."""
+    """The buffers that training changes: those in the state dict, without constant tables and frozen weights."""
     kept = module.state_dict(keep_vars=True)
     return [buffer for name, buffer in module.named_buffers() if name in kept]
 
@@ -137,10 +138,10 @@ def _spread(flat: Tensor, into: Sequence[Tensor]) -> None:
 
 
 def join(device: torch.device, minutes: float = 10.0) -> World:
-    """The world torchrun started this process in; this process alone if it was not.
+    """Join the process group of torchrun; returns a world of one process without torchrun.
 
-    minutes: how long a process waits for another before it gives up; when one is killed, the others end by this time
-    at the latest (usually at once, as its connections close).
+    minutes: timeout for messages between processes. When a process is killed, the others end after this time at the
+    latest, usually at once because its connections close.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
@@ -162,15 +163,15 @@ def local_device(name: str) -> str:
     return name
 
 
-#: whether `join` made the process group, which is then ours to end
+#: not empty if `join` created the process group, which `together` then destroys
 _joined: list[bool] = []
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Says in one line, as a ValueError, that another process is gone; also a decorator.
+    """A context manager and decorator that raises ValueError when the connection to another process is lost.
 
-    Where all went well, the processes part before they end: what is left to the interpreter's last moments can crash.
+    On success, it destroys the process group: left to the exit of the interpreter, this can crash.
     """
     try:
         yield
@@ -184,12 +185,12 @@ def together() -> Iterator[None]:
 
 
 def lost(error: RuntimeError) -> bool:
-    """Whether an error says that another process is gone; gloo has no class for it."""
+    """Whether an error means that the connection to another process is lost; gloo has no exception class for it."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def check(world: World, batch: int, exact: bool, parallel: str) -> None:
-    """Raises ValueError of one line if the settings do not go with this many processes."""
+    """Raises ValueError if the settings do not fit the number of processes."""
     if least(batch) < world.size:
         raise ValueError(
             f"training.batch: {batch} items, or {least(batch)} where they are long, cannot be shared by {world.size} "
@@ -206,15 +207,15 @@ def check(world: World, batch: int, exact: bool, parallel: str) -> None:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The repeated parts of the networks: what is sharded, and whose activations are recomputed, as one unit."""
+    """The repeated blocks of the networks: the units of sharding and of activation checkpointing."""
     return [b for m in module.modules() if isinstance(m, nn.ModuleList) for b in m if any(True for _ in b.parameters())]
 
 
 def shard(model: nn.Module, device: torch.device, players: int, mesh: DeviceMesh | None = None) -> None:
     """Shard every parameter over all processes (FSDP2: Zhao et al., 2023), and with them gradients and optimizer state.
 
-    A model of one player gathers its weights block by block. With several players, whose losses differentiate a
-    gradient again, all are gathered for the length of a turn.
+    A model with one player gathers its weights block by block. With several players, all weights are gathered for the
+    update of one player, because the losses need second derivatives.
     """
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
@@ -233,26 +234,26 @@ def shard(model: nn.Module, device: torch.device, players: int, mesh: DeviceMesh
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's part of a sharded tensor; any other tensor itself."""
+    """The local shard of a sharded tensor; other tensors are returned unchanged."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a sharded tensor, on every process; any other tensor itself."""
+    """A sharded tensor gathered on every process; other tensors are returned unchanged."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(tensor: Tensor, full: Tensor) -> Tensor:
-    """`full`, which every process has, laid out as `tensor` is."""
+    """`full`, which every process holds, sharded like `tensor`."""
     if isinstance(tensor, DTensor) and not isinstance(full, DTensor):
         return distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
     return full
 
 
 def checkpoint_activations(module: nn.Module) -> None:
-    """Compute the activations inside each block again when its gradient is wanted, instead of keeping them.
+    """Activation checkpointing: recompute the activations of each block in the backward pass (Chen et al., 2016).
 
-    A third more computing for memory of one block at a time (Chen et al., 2016). Values do not change.
+    About a third more computation; only the activations of one block are in memory at a time. Values do not change.
     """
     from torch.utils.checkpoint import checkpoint
 

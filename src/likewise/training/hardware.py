@@ -1,6 +1,6 @@
 """Settings of the hardware for speed: memory, threads, device, number format and memory layout.
 
-Each of these was measured and is here because it gained; `docs/guide/speed.md` has the ratios, and what gained nothing.
+`docs/guide/speed.md` has the measured gain of each, and settings that gained nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 def tune(threads: int | None = None) -> None:
     """Prepare this process for training or sampling; call it before the first large tensor. Repeating it is harmless.
 
-    threads: how many compute; by default `choose_threads`.
+    threads: number of threads of torch; by default `choose_threads`.
     """
     keep_memory()
     count = threads or choose_threads()
@@ -31,10 +31,10 @@ def tune(threads: int | None = None) -> None:
 
 @cache
 def keep_memory() -> bool:
-    """Let malloc keep what tensors free, instead of giving it back to the kernel and faulting it in again.
+    """Let malloc keep freed memory for the next step, which avoids page faults, instead of returning it to the kernel.
 
-    Returns whether this C library understood (glibc does). Memory freed in training is reused by the next step, so
-    the peak is unchanged; what is resident between steps is not returned.
+    Returns whether the C library supports it (glibc does). Peak memory is unchanged; resident memory between steps is
+    higher.
     """
     if sys.platform != "linux":
         return False
@@ -49,29 +49,29 @@ def keep_memory() -> bool:
 
 
 def choose_threads() -> int:
-    """How many threads to compute with: the physical cores this process may use, or OMP_NUM_THREADS if that is set."""
+    """The number of threads: OMP_NUM_THREADS if set, otherwise the physical cores available to this process."""
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
     if not hasattr(os, "sched_getaffinity"):
-        return torch.get_num_threads()  # macOS, Windows: torch has asked the system
+        return torch.get_num_threads()  # macOS, Windows: torch's own choice
     cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
     quota = _cgroup_cores()
     return max(1, len(cores) if quota is None else min(len(cores), int(quota)))
 
 
 def _siblings(cpu: int) -> str:
-    """A name for the physical core of a logical one: two hyper-threads share one multiplier."""
+    """An identifier of the physical core of a logical core, as hyper-threads share arithmetic units."""
     path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
     return path.read_text().strip() if path.exists() else str(cpu)
 
 
 def _cgroup_cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
-    """The cores' worth of time a container is limited to; None if it is not."""
+    """The CPU limit of the container in cores; None without a limit."""
     limits = []
     places = own.read_text().split() if own.exists() else []
     for place in places:
         _, controllers, path = place.split(":", 2)
-        if controllers == "":  # version 2: every level above limits too
+        if controllers == "":  # cgroup version 2: the limits of all parents apply too
             folder = root / path.lstrip("/")
             for level in (folder, *folder.parents):
                 if (level / "cpu.max").exists():
@@ -79,7 +79,7 @@ def _cgroup_cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
                     limits += [] if quota == "max" else [int(quota) / int(period)]
         elif "cpu" in controllers.split(","):
             folder = root / "cpu" / path.lstrip("/")
-            folder = folder if folder.exists() else root / "cpu"  # inside a container its own level is the root
+            folder = folder if folder.exists() else root / "cpu"  # inside a container, its own cgroup is the root
             if (folder / "cpu.cfs_quota_us").exists():
                 quota = int((folder / "cpu.cfs_quota_us").read_text())
                 limits += [] if quota < 0 else [quota / int((folder / "cpu.cfs_period_us").read_text())]
@@ -87,7 +87,7 @@ def _cgroup_cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
 
 
 def seed(number: int, device: torch.device) -> None:
-    """Set the generators that compute on `device`; torch.manual_seed sets all there are, in 0.3 ms."""
+    """Seed the generators for `device`; torch.manual_seed seeds those of all devices, which takes 0.3 ms."""
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
@@ -96,9 +96,9 @@ def seed(number: int, device: torch.device) -> None:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`: "cpu", "cuda", "cuda:1", "mps", or "auto" for the first accelerator there is.
+    """The device `name`: "cpu", "cuda", "cuda:1", "mps", or "auto" for the first available accelerator, else the CPU.
 
-    Raises ValueError of one line if it is unknown or absent.
+    Raises ValueError if the device is unknown or not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -116,7 +116,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether this is the device or the machine saying that memory ran out."""
+    """Whether the error means that the memory of the device or the machine is exhausted."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     words = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate")
@@ -124,9 +124,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def to_channels_last(module: nn.Module) -> None:
-    """Lay out the weights of convolutions so that the channels of one position are neighbours in memory.
+    """Convert the weights of 2-d and 3-d convolutions to the channels-last layout; activations follow the weights.
 
-    Activations follow the weights. Values do not change; one position dimension has no such layout.
+    Values do not change. torch has no such layout for 1-d convolutions.
     """
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):

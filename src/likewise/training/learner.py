@@ -1,4 +1,4 @@
-"""A model, its optimizers and its averaged weights: one optimizer step at a time, bit for bit repeatable."""
+"""One reproducible optimizer step of a model, with its optimizers and averaged weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from likewise.training.data_order import Order
 from likewise.training.distributed import World
 
 _HELD_OUT_ITEMS = 1024
-#: a shard's number, and its parts: rows of the batch, x and c
+#: the number of a shard, and its parts: row numbers in the batch, x and c
 _Shard = tuple[int, list[tuple[np.ndarray, Tensor, dict[str, Tensor] | None]]]
 
 
 class NonFinite(ArithmeticError):
-    """A loss or gradient was not a number; the update of `player` was not made.
+    """A loss or gradient was not finite; the update of `player` was skipped.
 
-    clean: no player was updated in this step, so the state is that of the step before.
+    items: indices of the items that cause it, if known. clean: whether no player was updated in this step, so that the
+    state is still that of the previous step.
     """
 
     def __init__(self, message: str, step: int, player: str, items: list[int], clean: bool) -> None:
@@ -35,16 +36,16 @@ class NonFinite(ArithmeticError):
 
 
 class Learner:
-    """A model, its optimizers and averaged weights: one optimizer step at a time."""
+    """A model with its optimizers and averaged weights, which computes one optimizer step at a time."""
 
     def __init__(self, model: Model, settings: Training, device: torch.device, world: World | None = None) -> None:
         self.model = model.to(device)
         self.settings = settings
         self.device = device
         self.world = world or World()
-        #: parts each process computes its rows in; doubled when memory runs out
+        #: parts in which each process computes its rows (gradient accumulation); doubled when memory runs out
         self.accumulate = settings.accumulate
-        #: whether there is nothing to optimize: the model then takes in the data by `observe`
+        #: whether the model has no trainable weights and reads the data by `observe`
         self.observing = not self.model.players()
         self.precision = "float32" if self.observing else choose_precision(settings.precision, device)
         self.sharded = settings.parallel == "fsdp" and self.world.size > 1 and not self.observing
@@ -62,10 +63,11 @@ class Learner:
         self._tree: list[Tensor] = []
 
     def step(self, batches: Batches, indices: np.ndarray, number: int, steps: int) -> dict[str, Tensor]:
-        """One step of every player on the items `indices`. Returns the loss terms, detached.
+        """Update every player once on the items `indices`, shape (B,), in step `number` of `steps`.
 
-        Raises NonFinite before an update that would not be finite. When memory runs out, the turn is computed again in
-        twice as many parts, and goes on so.
+        Returns the loss terms, detached scalars. Raises NonFinite before an update that is not finite. When memory runs
+        out, the gradients are computed again in twice as many parts, as are those of later steps; raises MemoryError if
+        a single item does not fit.
         """
         if not self.model.training:
             self.model.train()
@@ -76,7 +78,7 @@ class Learner:
         factor = optimizers.schedule(self.settings, number, steps)
         terms: dict[str, Tensor] = {}
         taken: list[_Shard] | None = None
-        # Batches of short items have more of them: divided by what a batch has on average, all items weigh the same.
+        # Batches of short items have more items; dividing by the mean batch size gives all items the same weight.
         items = len(indices) if batches.lengths is None else self.settings.batch
         for turn, (player, own) in enumerate(self.optimizers.items()):
             while True:
@@ -88,7 +90,7 @@ class Learner:
                     if not hardware.out_of_memory(error):
                         raise
                     short = 1.0
-                # All processes compute a turn again if one of them has to: the gradients are summed after this.
+                # If memory ran out in one process, all compute again, before the gradients are summed.
                 if self.world.size > 1:
                     (short,) = self.world.agree(short)
                 if not short:
@@ -103,7 +105,7 @@ class Learner:
 
     @torch.no_grad()
     def _observe(self, batches: Batches, indices: np.ndarray, number: int) -> None:
-        """Every process takes in all items: that is sooner done than agreed upon."""
+        """Let the model observe a batch. Each process observes the full data; this is cheaper than synchronising."""
         draws = Draws(derive_seed(self.settings.seed, "data", number), torch.arange(len(indices)))
         x, c = batches.take(indices, draws, self.device)
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
@@ -124,7 +126,7 @@ class Learner:
             torch.cuda.empty_cache()
 
     def _take(self, batches: Batches, indices: np.ndarray, number: int) -> list[_Shard]:
-        """This process's rows, in the shards and parts they are computed in."""
+        """The rows of this process, by shard and by part of a shard."""
         rows, shards = np.arange(len(indices)), range(self.world.rank, self.world.rank + 1)
         split = np.array_split(rows, self.world.size)
         if self.settings.exact_elastic:
@@ -142,9 +144,9 @@ class Learner:
         return out
 
     def _gradients(self, player: str, turn: int, taken: list[_Shard], number: int, items: int) -> dict[str, Tensor]:
-        """The gradients of a player's loss, of this process's rows alone, and the terms of the loss.
+        """Compute the gradients of a player's loss over the rows of this process. Returns the loss terms.
 
-        items: by which the sum over the rows is divided.
+        turn: the position of the player in the step. items: divisor of the sum over the rows.
         """
         module, own = self.players[player], self.optimizers[player]
         exact = self.settings.exact_elastic
@@ -155,22 +157,22 @@ class Learner:
         for shard, parts in taken:
             for optimizer in own:
                 optimizer.zero_grad(set_to_none=True)
-            if exact:  # running statistics too are updated from the same state in every shard
+            if exact:  # running statistics start from the same state in every shard, too
                 for buffer, before in zip(distributed.statistics(self.model), buffers, strict=True):
                     buffer.copy_(before)
             for part, (rows, x, c) in enumerate(parts):
-                # Dropout draws from torch's global generator: it is set anew each time, so that it needs no saving.
+                # Dropout uses torch's global generator: seeding it each time keeps its state out of checkpoints.
                 hardware.seed(derive_seed(self.settings.seed, "step", number, turn, shard, part) >> 1, self.device)
                 draws = Draws(derive_seed(self.settings.seed, "noise", number), torch.from_numpy(rows), self.device)
                 if self.sharded or exact:
-                    # A family must not go on with the graph of an earlier turn: its gathered weights are gone, and
-                    # whether it is still there depends on how many shards a process has.
+                    # A new view of x keeps a family from reusing the graph of another player's update: its gathered
+                    # weights are freed, and whether the graph still exists depends on the shards of a process.
                     x = x.view_as(x)
                 with autocast(self.device, self.precision):
                     losses = self.model.loss(x, c, player, draws)
                 share = len(rows) / items
                 total = sum(v for k, v in losses.items() if not k.startswith("_"))
-                # FSDP averages over the processes what here is a sum
+                # FSDP averages gradients over the processes; here they are summed
                 (total * share * (self.world.size if self.sharded else 1)).backward()  # pyright: ignore
                 for name, value in losses.items():
                     terms[name] = terms.get(name, 0) + value.detach() * share  # pyright: ignore
@@ -179,7 +181,7 @@ class Learner:
                 stack.append(
                     (1, [*summed, *[b.clone() for b in distributed.statistics(self.model) if b.is_floating_point()]])
                 )
-                while len(stack) > 1 and stack[-1][0] == stack[-2][0]:  # a pair of subtrees of one height
+                while len(stack) > 1 and stack[-1][0] == stack[-2][0]:  # two subtrees of equal height
                     (height, left), (_, right) = stack[-2], stack[-1]
                     stack[-2:] = [(height + 1, [*torch._foreach_add(left, right)])]
         if exact:
@@ -187,7 +189,7 @@ class Learner:
         return terms
 
     def _sum(self, player: str) -> None:
-        """Sum the gradients over all processes, and let them have the same running statistics."""
+        """Sum the gradients over all processes and synchronise the running statistics."""
         module = self.players[player]
         if self.settings.exact_elastic:
             parameters = [p for p in module.parameters() if p.requires_grad]
@@ -216,7 +218,7 @@ class Learner:
     ) -> None:
         parameters = [p for o in own for g in o.param_groups for p in g["params"] if p.grad is not None]
         norm = distributed.whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-        if not torch.isfinite(norm):  # before the update: the weights stay what they were
+        if not torch.isfinite(norm):  # checked before the update, so the weights are unchanged
             values = ", ".join(f"{k}={float(v):.4g}" for k, v in terms.items())
             named = sorted(
                 {i for part in self.world.gather(self._culprits(batches, indices, number, player)) for i in part}
@@ -231,13 +233,13 @@ class Learner:
             optimizer.step()
 
     def _culprits(self, batches: Batches, indices: np.ndarray, number: int, player: str) -> list[int]:
-        """Which of this process's items, each alone, are not finite or give a loss or gradient that is not.
+        """The items of this process that, alone in a batch, are not finite or have a loss or gradient that is not.
 
-        Empty if all do: then it is not the items but the weights.
+        Empty if this holds for all items: then the weights are the cause.
         """
         own = self.world.share(len(indices))
         found = []
-        self.model.eval()  # statistics of a batch mean nothing for one item
+        self.model.eval()  # statistics of a batch are meaningless for one item
         try:
             for row in own if not self.sharded else ():
                 x, c = batches.take(indices[[row]], None, self.device)
@@ -272,7 +274,7 @@ class Learner:
 
     @contextmanager
     def averaged(self) -> Iterator[Model]:
-        """The model in evaluation mode, with the weights that sampling will use."""
+        """The model in evaluation mode with the weights for sampling: the averaged ones, if there are any."""
         training = self.model.training
         raw = {k: v.detach().clone() for k, v in self.model.state_dict().items()} if self.average else None
         if self.average:
@@ -287,7 +289,7 @@ class Learner:
 
     @torch.no_grad()
     def held_out(self, batches: Batches) -> float | None:
-        """The held-out loss, with the same noise every time; None where the family has none."""
+        """The mean validation loss, with the same noise at every call; None if the family has none."""
         items = batches.some(_HELD_OUT_ITEMS)
         count = len(items)
         size = scored_together(self.model.target, max(1, min(self.settings.batch, 64)))
@@ -296,8 +298,8 @@ class Learner:
         if batches.lengths is not None:
             items = items[np.argsort(batches.lengths[items], kind="stable")]
         starts = range(0, count, size)
-        # Each block is computed by one process, and its place is zero elsewhere: the sum is the same for any number of
-        # processes. Sharded weights are gathered by all processes together, so there all compute all.
+        # Each block is computed by one process and is zero in the others, so that the sum does not depend on their
+        # number. With sharded weights, all processes compute all blocks, because gathering involves every process.
         sums = torch.zeros(len(starts), 3, dtype=torch.float64)
         with self.averaged() as model:
             for place, start in enumerate(starts):
@@ -310,7 +312,7 @@ class Learner:
                 noise = Draws(derive_seed(self.settings.seed, "held out"), index, self.device)
                 with autocast(self.device, self.precision):
                     found = model.held_out(x, c, noise)
-                if found is None:  # agreed on below: a process without a block does not see it
+                if found is None:  # summed below, as a process without a block cannot know
                     sums[place, 2] = 1
                     break
                 sums[place, 0] = found[0].double().sum()
@@ -323,7 +325,7 @@ class Learner:
         return total / max(weight, 1e-12)
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What a checkpoint holds: the weights that sample, and the rest."""
+        """The tensors of a checkpoint by name: the weights for sampling, and all others."""
         raw = self.model.state_dict()
         rest = {f"raw/{k}": v for k, v in raw.items()} if self.average else {}
         for name, own in self.optimizers.items():
@@ -332,7 +334,7 @@ class Learner:
         return (self.average or raw), rest
 
     def restore(self, weights: dict[str, Tensor], rest: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`. Raises ValueError that lists the differences if they are of another model."""
+        """The inverse of `tensors`. Raises ValueError if names or shapes differ from those of the model."""
         raw = {k.removeprefix("raw/"): v for k, v in rest.items() if k.startswith("raw/")} if self.average else weights
         self.model.make_room(raw)
         checkpoint.compare_keys(self.model.state_dict(), raw, "resume")
@@ -348,9 +350,9 @@ class Learner:
 
 
 def try_compile(learner: Learner, batches: Batches, order: Order) -> str | None:
-    """Compile the model's networks and take a real step, which is undone. Returns why it did not work, else None.
+    """Compile the networks and try them with one step, which is undone. Returns the reason of a failure, else None.
 
-    A network that does not compile (one whose gradient is differentiated again, for example) trains as it is.
+    After a failure (second derivatives, for example, cannot be compiled), the networks are used uncompiled.
     """
     networks = list(learner.model.children())
     kept = [{k: v.detach().clone() for k, v in t.items()} for t in learner.tensors()]
@@ -359,7 +361,7 @@ def try_compile(learner: Learner, batches: Batches, order: Order) -> str | None:
     why = None
     try:
         learner.step(batches, order.batch(0), 0, 1000)
-    except Exception as error:  # whatever the compiler stumbles over is no reason to fail
+    except Exception as error:  # any error of the compiler: training works without it
         why = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
         for network in networks:
             network._compiled_call_impl = None

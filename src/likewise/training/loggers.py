@@ -13,13 +13,13 @@ _PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow
 
 
 def require(name: str) -> None:
-    """Raises ValueError if a tracker's package is not installed."""
+    """Raises ValueError if the package of a logger is not installed."""
     if find_spec(name) is None:
         raise ValueError(f"training.loggers: {name} is not installed; pip install {name}")
 
 
 def tracker(name: str, run: Path) -> Send:
-    """A function (values by name, step) that sends to the tracker `name`, which must be installed."""
+    """A function (values by name, step) that sends values to the logger `name`, whose package must be installed."""
     module: Any = import_module(_PACKAGES[name])
     if name == "tensorboard":
         writer = module.SummaryWriter(str(run / "tensorboard"))
@@ -39,6 +39,6 @@ def tracker(name: str, run: Path) -> Send:
 
 
 def values_of(line: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a metrics line, named by their split: {"train/loss": ...}."""
+    """The numbers of a metrics line, with the split as prefix: {"train/loss": ...}."""
     skipped = ("step", "steps", "split", "best_step")
     return {f"{line['split']}/{k.lstrip('_')}": float(v) for k, v in line.items() if k not in skipped}

@@ -1,7 +1,7 @@
-"""The one training loop, for every family: take a batch, let each player step, watch, save.
+"""The training loop of all families: update each player on a batch, evaluate, monitor, save checkpoints.
 
-Everything random in step k is a function of (seed, k) and everything carried from step to step is in the checkpoint,
-so a run that was interrupted and resumed has bit for bit the weights of one that was not.
+All random numbers of step k are a function of (seed, k), and a checkpoint holds all state between steps. A run that was
+interrupted and resumed therefore has the same weights, bit for bit, as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from likewise.training.progress import Progress
 from likewise.training.signals import Interrupted, Stop
 
 Array = NDArray[np.float64]
-#: seconds between two lines of the training loss, at least
+#: minimum number of seconds between two lines of the training loss
 _LINE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The data of a run. fingerprint: of the training data; a checkpoint made with other data is refused."""
+    """The data of a run. fingerprint: a hash of the training data; resuming with other data is refused."""
 
     train: Batches
     held_out: Batches
@@ -45,7 +45,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Preview:
-    """Where a preview can be looked at, and features, each with shape (n, F), of what was drawn and of real items."""
+    """The path of a preview, and features of its samples and of real items, each with shape (n, F)."""
 
     path: str
     drawn: Array
@@ -53,7 +53,7 @@ class Preview:
     held_out: Array
 
 
-#: draws a preview with the model at a step; None where another process shows it
+#: draws a preview with the model at a step; returns None in processes that do not show it
 Previewer = Callable[[Model, int], Preview | None]
 
 
@@ -68,11 +68,12 @@ def train(
     stop: Stop | None = None,
     compare: bool = False,
 ) -> Progress:
-    """Train until the planned step, a stop, or no more progress, and leave checkpoints under `folder`/checkpoints.
+    """Train until the last step, a signal or early stopping; checkpoints are written to `folder`/checkpoints.
 
-    preview: draws a preview and returns where it is. stop: asked after every step. compare: whether the held-out loss
-    before the first step is of interest, as a pretrained model's is. Raises NonFinite as
-    `training.on_nonfinite` says, and Interrupted if stopped before the first step.
+    resume: continue from the newest checkpoint. preview: draws previews. stop: checked after every step. compare:
+    whether to log the validation loss before the first step, for a pretrained model. Returns the final progress.
+    Raises NonFinite depending on `training.on_nonfinite`, Interrupted if stopped before the first step, and ValueError
+    if the data of a resumed run changed.
     """
     settings, world, stop = learner.settings, learner.world, stop or Stop()
     seed = derive_seed(settings.seed, "order")
@@ -85,7 +86,7 @@ def train(
     saver = Saver(folder / "checkpoints", settings.keep_checkpoints, world)
     log, means = MetricsLog(folder / "metrics.jsonl", world, watcher), Means(world)
     session = _Session(learner, data, saver, log, watch, preview, stop)
-    last = 0.0  # seconds from the start of this process's training to the last line
+    last = 0.0  # time of the last line, in seconds since training started in this process
     with log, _finished(saver, lambda: log.saved(saver.written(), progress)):
         if compare and progress.step == 0:
             _loss_before(session, progress)
@@ -98,7 +99,7 @@ def train(
             progress.step += 1
             progress.items += len(indices)
             means.add(terms, len(indices), _tokens(data.train, indices))
-            # All processes go by one clock, and stop at one step.
+            # All processes use the same clock and stop at the same step.
             stopping, now = world.agree(stop(), time.perf_counter() - began)
             progress.seconds = before + now
             evaluating = progress.step >= progress.steps or progress.step % progress.evaluate_every == 0
@@ -123,7 +124,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Session:
-    """What is used at every step, and stays the same."""
+    """The objects used at every step; they stay the same during training."""
 
     learner: Learner
     data: Splits
@@ -135,7 +136,7 @@ class _Session:
 
 
 def _begin(learner: Learner, folder: Path, fingerprint: str, watcher: Watcher, resume: bool) -> tuple[Progress, Watch]:
-    """The progress to start from, and what watches for alarms; of a run that is resumed, as they were."""
+    """The progress and the monitor to start from; a resumed run restores both."""
     watch = Watch()
     if not resume:
         return Progress(), watch
@@ -143,21 +144,21 @@ def _begin(learner: Learner, folder: Path, fingerprint: str, watcher: Watcher, r
         checkpoint.recover(folder / "checkpoints")
     learner.world.gather(None)
     progress = _resume(learner, folder / "checkpoints", fingerprint, watcher.say)
-    # Without a checkpoint, what was written of the beginning is written again.
+    # Without a checkpoint, all lines are dropped, including that of step 0, because training writes them again.
     watch.replay(forget(folder / "metrics.jsonl", progress.step or -1, learner.world))
     return progress, watch
 
 
 def _compile(learner: Learner, train: Batches, order: Order, stop: Stop, watcher: Watcher) -> None:
-    """Compile the networks if that is asked for; a failure is reported, and training goes on without it."""
+    """Compile the networks if `training.compile` is set; a failure is reported, and training continues without it."""
     with stop.interruptible():
         if learner.settings.compile and not learner.observing and (why := try_compile(learner, train, order)):
-            # what was begun compiled and goes on without would not be the same run, but it is a run
+            # a resumed run that can no longer compile differs by rounding from its first part
             watcher.say(f"note: torch.compile does not work here, training without it ({why})")
 
 
 def _plan_steps(learner: Learner, train: Batches, order: Order, progress: Progress, stop: Stop) -> None:
-    """Set how many steps there will be, and after how many the model is evaluated and saved."""
+    """Set the number of steps and the intervals of evaluation and checkpoints."""
     settings, world = learner.settings, learner.world
     if learner.observing:
         whole = order.batches(learner.model.observes)
@@ -167,15 +168,15 @@ def _plan_steps(learner: Learner, train: Batches, order: Order, progress: Progre
     else:
         with stop.interruptible():
             steps, _ = time_budget.plan_steps(learner, train, order, settings.minutes)
-        progress.steps = -int(world.agree(-steps)[0])  # the slowest process's
+        progress.steps = -int(world.agree(-steps)[0])  # minimum over processes
     time_budget.rhythm(settings, progress)
-    # What is counted is not fitted before it is asked for, and only the whole of it is of interest.
+    # A model that observes is fitted at its first use, and only the fit to all data is of interest.
     if learner.observing and settings.evaluate_every is None:
         progress.evaluate_every = progress.steps
 
 
 def _loss_before(session: _Session, progress: Progress) -> None:
-    """Write the held-out loss before the first step."""
+    """Log the validation loss before the first step."""
     loss = session.learner.held_out(session.data.held_out)
     if loss is None:
         return
@@ -185,9 +186,9 @@ def _loss_before(session: _Session, progress: Progress) -> None:
 
 
 def _step(session: _Session, progress: Progress, indices: NDArray[np.int64]) -> tuple[Progress, dict[str, Tensor]]:
-    """Update the weights by one batch. Returns the progress, of an earlier step after going back, and the loss terms.
+    """Update the weights on one batch. Returns the progress (of an earlier step after a rollback) and the loss terms.
 
-    Raises NonFinite if the update is not finite and `training.on_nonfinite` says to stop.
+    Raises NonFinite if the update is not finite and `training.on_nonfinite` is "stop", or if too many were skipped.
     """
     learner, step = session.learner, progress.step
     terms: dict[str, Tensor] = {}
@@ -198,7 +199,7 @@ def _step(session: _Session, progress: Progress, indices: NDArray[np.int64]) -> 
         settings = learner.settings
         if settings.on_nonfinite == "stop" or len(progress.skipped) >= settings.nonfinite_limit:
             if bad.clean:
-                _save(session, progress)  # the weights before the update: nothing is lost
+                _save(session, progress)  # the weights before the update
             raise
         session.saver.wait()
         progress = _go_on(session, bad, progress)
@@ -211,7 +212,7 @@ def _step(session: _Session, progress: Progress, indices: NDArray[np.int64]) -> 
 
 
 def _go_on(session: _Session, bad: NonFinite, progress: Progress) -> Progress:
-    """After an update that would not have been finite: leave it out, or go back to the last checkpoint."""
+    """Handle a non-finite update: skip it, or go back to the last checkpoint."""
     progress.skipped.append(bad.step)
     learner, log, where = session.learner, session.log, session.saver.folder
     log.write(
@@ -229,19 +230,19 @@ def _go_on(session: _Session, bad: NonFinite, progress: Progress) -> Progress:
 
 
 def _tokens(train: Batches, indices: NDArray[np.int64]) -> int:
-    """How many tokens these items have; 0 where items have one length."""
+    """The number of tokens of these items; 0 for items of fixed length."""
     return 0 if train.lengths is None else int(train.lengths[indices].sum())
 
 
 def _report(session: _Session, line: dict[str, Any]) -> None:
-    """Write a line of the training loss, and tell what is wrong."""
+    """Log a line of the training loss, alarms and unreadable items."""
     session.log.write(line)
     session.log.alarm(session.watch.losses(line["step"], line))
     session.log.broken(session.data.train.broken())
 
 
 def _evaluate(session: _Session, progress: Progress, with_preview: bool) -> None:
-    """Take the held-out loss, and draw a preview if one is due; tell what is wrong with either."""
+    """Compute the validation loss, draw a preview if one is due, and report alarms of both."""
     log, watch = session.log, session.watch
     loss = _watch_held_out(session.learner, session.data.held_out, progress, log.write)
     if loss is not None and progress.best is not None:
@@ -255,7 +256,7 @@ def _evaluate(session: _Session, progress: Progress, with_preview: bool) -> None
 
 
 def _save_due(progress: Progress, evaluating: bool) -> bool:
-    """At the end, at the best held-out loss so far, and every `save_every` steps."""
+    """Whether to save: at the end, at the best validation loss so far, and every `save_every` steps."""
     improved = evaluating and progress.best_step == progress.step
     ended = progress.step >= progress.steps or progress.stopped_early
     return ended or improved or progress.step % progress.save_every == 0
@@ -270,11 +271,11 @@ def _save(session: _Session, progress: Progress) -> None:
 
 @contextmanager
 def _finished(saver: Saver, acknowledge: Callable[[], None]) -> Iterator[None]:
-    """However training ends, what was begun to be saved is saved."""
+    """Wait for an unfinished checkpoint when training ends, also after an error."""
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # the error that ended training is the one to tell
+        with suppress(OSError):  # the error that ended training takes precedence
             saver.wait()
         acknowledge()
         raise
@@ -283,14 +284,14 @@ def _finished(saver: Saver, acknowledge: Callable[[], None]) -> Iterator[None]:
 
 
 def _preview_due(progress: Progress) -> bool:
-    """At every fifth held-out loss and at the end: drawing costs time that learning could have."""
+    """Whether to draw a preview: at every fifth evaluation and at the end, as sampling takes time from training."""
     return progress.step >= progress.steps or (progress.step // progress.evaluate_every) % 5 == 0
 
 
 def _preview(learner: Learner, preview: Previewer, step: int, stop: Stop, say: Callable[[str], None]) -> Preview | None:
-    """Sharded weights are gathered by all processes together; else one of them draws, and the others wait.
+    """Draw a preview in the first process; with sharded weights in all, because gathering involves every process.
 
-    A preview that fails, for want of memory for example, is told and is no reason to stop training.
+    A preview that fails, for example because memory runs out, is reported, and training continues.
     """
     if not (learner.world.first or learner.sharded):
         return None
@@ -309,7 +310,7 @@ def _preview(learner: Learner, preview: Previewer, step: int, stop: Stop, say: C
 
 
 def _resume(learner: Learner, where: Path, fingerprint: str, say: Callable[[str], None]) -> Progress:
-    """Put the newest checkpoint that verifies into the learner."""
+    """Restore the newest checkpoint that verifies. Raises ValueError if the training data changed."""
     path, complaints = checkpoint.latest(where)
     for complaint in complaints:
         say(complaint)
@@ -347,7 +348,8 @@ def _watch_held_out(
         progress.worse += 1
     settings, since = learner.settings, progress.step - (progress.best_step or 0)
     if settings.patience is not None and progress.worse >= settings.patience and not learner.model.draws_last:
-        # Until steps that are far more than planned are seen to be so, held-out losses are taken far more often.
+        # The number of steps may be far too low before it is corrected, and evaluations then come far too often:
+        # patience counts only after the usual number of steps.
         usual = 0 if settings.evaluate_every else time_budget.how_often(progress.steps) / 2
         progress.stopped_early = since >= settings.patience * usual
     line = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}

@@ -1,4 +1,4 @@
-"""metrics.jsonl, one line for every event of training, and the means that a line of the training loss holds."""
+"""Writes and reads metrics.jsonl, one line for each training event, and computes the means of its training lines."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Watcher(Protocol):
     """Receives training events; the display and the loggers are watchers."""
 
     def line(self, line: dict[str, Any], /) -> None:
-        """One line of metrics.jsonl, as it is written."""
+        """Receive a line of metrics.jsonl when it is written."""
 
     def say(self, message: str, /) -> None:
-        """A sentence for the user."""
+        """Receive a message for the user."""
 
 
 class MetricsLog:
@@ -49,7 +49,7 @@ class MetricsLog:
         self._watcher.line(line)
 
     def say(self, message: str) -> None:
-        """A sentence for the user, which is not in the file."""
+        """Pass a message for the user to the watcher; it is not written to the file."""
         self._watcher.say(message)
 
     def alarm(self, alarms: Iterable[Alarm]) -> None:
@@ -58,14 +58,14 @@ class MetricsLog:
             self.say(str(one))
 
     def broken(self, items: Mapping[int, str]) -> None:
-        """items: all that turned out to be unreadable so far, with the reason; said when they have become more."""
+        """Report unreadable items when there are new ones. items: the reason for each index found so far."""
         if len(items) > self._broken:
             self._broken = len(items)
             first, why = next(iter(items.items()))
             self.say(f"note: {len(items)} unreadable so far, another item in their place; item {first}: {why}")
 
     def saved(self, steps: Iterable[int], progress: Progress) -> None:
-        """steps: whose checkpoints are written by now."""
+        """Log checkpoints. steps: the steps of those completed since the last call."""
         for step in steps:
             self.write(
                 {"step": step, "steps": progress.steps, "seconds": round(progress.seconds, 3), "split": "checkpoint"}
@@ -73,7 +73,7 @@ class MetricsLog:
 
 
 class Means:
-    """Loss terms and speed since the last line: a line holds means, as one batch alone is noisy."""
+    """Mean loss terms and speed since the last line; a single batch would be noisy."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -84,7 +84,7 @@ class Means:
         self._sums: dict[str, Tensor] = {}
 
     def add(self, terms: dict[str, Tensor], items: int, tokens: int) -> None:
-        """terms: loss terms of one step, scalars; empty if its update was left out."""
+        """Add one step. terms: its loss terms, scalars; empty if its update was skipped."""
         self._items += items
         self._tokens += tokens
         self._summed += bool(terms)
@@ -92,7 +92,7 @@ class Means:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def line(self, progress: Progress, seconds: float) -> dict[str, Any]:
-        """The line of these `seconds`; then the means start again."""
+        """The line of split "train" for the last `seconds`; resets the means."""
         line: dict[str, Any] = {"step": progress.step, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
         line |= {"split": "train", **self._mean()}
         line["items_per_second"] = round(self._items / max(seconds, 1e-9), 2)
@@ -102,7 +102,7 @@ class Means:
         return line
 
     def _mean(self) -> dict[str, float]:
-        """The mean loss terms over all processes (each has its rows' part of them)."""
+        """The mean loss terms, summed over the processes, of which each has the part of its own rows."""
         names = sorted(self._sums)
         values = torch.tensor([float(self._sums[k]) / max(self._summed, 1) for k in names], dtype=torch.float64)
         found = dict(zip(names, self._world.sums(values).tolist(), strict=True))
@@ -110,7 +110,7 @@ class Means:
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, [] if there is no such file; a last line cut off by a kill is left out.
+    """The lines of a metrics.jsonl, [] if there is no such file; an incomplete last line is skipped.
 
     Runs of earlier versions call the validation split "held_out"; it is returned as "val".
     """
@@ -124,9 +124,9 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 
 
 def forget(log: Path, step: int, world: World) -> list[dict[str, Any]]:
-    """Drop the lines after `step`, whose steps were lost with the process, and a half-written last line.
+    """Remove the lines after `step`, which a resumed run writes again, and an incomplete last line.
 
-    Returns the lines that are kept.
+    Returns the remaining lines; [] in all processes but the first.
     """
     if not world.first or not log.is_file():
         return []

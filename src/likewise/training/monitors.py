@@ -1,7 +1,7 @@
-"""Alarms while training: what goes wrong with generative models, said when it begins and not in the final report.
+"""Monitors that raise alarms during training: loss spikes, overfitting, collapse, copies of training items.
 
-Everything is judged beside what is normal here: a loss beside its own last lines, previews beside as many real items.
-All that is remembered is in metrics.jsonl, so that a resumed run goes on watching where it was (`Watch.replay`).
+A loss is compared with its own recent values, previews with the same number of real items. The state follows from
+metrics.jsonl, from which a resumed run restores it (`Watch.replay`).
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from likewise.metrics.neighbours import nearest
 
 Array = NDArray[np.float64]
 
-#: lines in a row that something must hold before it is told, where one line means little
+#: consecutive lines with a problem before an alarm, for terms of which a single line is noisy
 _LONG = 5
-#: lines that say what is normal for a loss
+#: recent lines that define the normal range of a loss
 _WINDOW = 40
-#: fewest previews that are judged
+#: minimum number of samples for an alarm about previews
 _ENOUGH = 24
-#: a sample is near to a copy when its nearest training item is this much nearer than the next (Yoon et al., 2023)
+#: a sample is nearly a copy if the distance to its nearest training item is less than this multiple of the distance to
+#: the second nearest (Yoon et al., 2023)
 _RATIO = 1 / 3
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """What was seen at `step`, the first time at `since`, and what to try."""
+    """A problem reported at `step`, first observed at `since`: the observation (`saw`) and advice."""
 
     kind: str
     step: int
@@ -43,13 +44,13 @@ class Alarm:
         return f"alarm: {self.kind} since step {self.since}: {self.saw}; try {self.advice}"
 
     def line(self) -> dict[str, Any]:
-        """As a line of metrics.jsonl."""
+        """The alarm as a line of metrics.jsonl."""
         return {"step": self.step, "split": "alarm", "kind": self.kind, "since": self.since, "saw": self.saw,
                 "try": self.advice}  # fmt: skip
 
 
 class Watch:
-    """Looks at losses and previews; each method returns the alarms that begin with what it is shown."""
+    """Monitors losses and previews; each method returns the new alarms."""
 
     def __init__(self) -> None:
         self._history: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
@@ -59,7 +60,7 @@ class Watch:
         self._pool: deque[Array] = deque(maxlen=4)
 
     def replay(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Remember what an interrupted run had seen and told."""
+        """Restore the state of an interrupted run from the lines of its metrics.jsonl."""
         for line in lines:
             if line.get("split") == "train":
                 self.losses(line["step"], line)
@@ -70,9 +71,9 @@ class Watch:
                 self._since[line["kind"]] = line["since"]
 
     def losses(self, step: int, line: Mapping[str, Any]) -> list[Alarm]:
-        """line: a metrics line of split "train", whose terms are means since the line before."""
+        """Check the loss terms. line: a metrics line of split "train", with means since the previous line."""
         terms = {k: float(v) for k, v in line.items() if k not in _NOT_TERMS and isinstance(v, (int, float))}
-        # two players' losses swing against each other when all is well: theirs must jump further
+        # the losses of two players oscillate in normal training: a higher threshold for spikes
         far = 1000.0 if "discriminator" in terms else 20.0
         found = [self._spike(step, k, v, far) for k, v in terms.items() if not k.startswith("_")]
         if "discriminator" in terms and "_real" in terms:
@@ -105,7 +106,7 @@ class Watch:
         return [a for a in found if a]
 
     def held_out(self, step: int, loss: float, best: float) -> list[Alarm]:
-        """After a held-out loss; best: the lowest so far."""
+        """Check a validation loss. best: the lowest so far."""
         if not math.isfinite(loss):
             alarm = self._judge("val loss", step, True, 1, f"it is {loss}", "a smaller training.lr")
         else:
@@ -118,12 +119,15 @@ class Watch:
         return [alarm] if alarm else []
 
     def preview(self, step: int, drawn: Array, train: Array, held_out: Array) -> list[Alarm]:
-        """drawn: features of fresh samples, shape (n, F); train, held_out: of real items, shapes (N, F), (M, F)."""
+        """Check samples for mode collapse and copies; the samples of the last four previews are pooled.
+
+        drawn: features of new samples, shape (n, F). train, held_out: features of real items, shapes (N, F), (M, F).
+        """
         self._pool.append(drawn)
         pool = np.concatenate(self._pool)
         if len(pool) < _ENOUGH or len(train) < _ENOUGH:
             return []
-        # as many real items, in the same scale; columns that never vary say nothing
+        # the same number of real items, with columns scaled to unit variance; constant columns are dropped
         scale = train.std(0)
         keep = scale > 1e-9
         pool, real, other = ((a[:, keep] / scale[keep]) for a in (pool, train, held_out))
@@ -140,7 +144,7 @@ class Watch:
             )
         ]  # fmt: skip
         copies = _near(pool, real)
-        # what chance does: held-out items, and training items among all the others where records repeat
+        # the rate by chance: of held-out items, or of training items among all others, as records may repeat
         chance = max(_near(other, real) if len(other) else 0.0, _near(few, real, own=True))
         found.append(
             self._judge(
@@ -167,7 +171,7 @@ class Watch:
         return alarm
 
     def _judge(self, kind: str, step: int, wrong: bool, long: int, saw: str, advice: str) -> Alarm | None:
-        """An alarm when something has been wrong `long` times in a row; once, until it has been right again."""
+        """An alarm after `long` consecutive checks with `wrong`; repeated only after a check without."""
         if not wrong:
             self._count[kind] = 0
             self._since.pop(kind, None)
@@ -190,7 +194,7 @@ def _same(x: Array) -> float:
 
 
 def _near(x: Array, train: Array, own: bool = False) -> float:
-    """The share of rows that are copies of a training item or nearly so. own: x is of the training items."""
+    """The share of rows of x that are copies of a training item or nearly so. own: whether x are training items."""
     distance = nearest(x, train, 3 if own else 2)[0]
     if own:  # the nearest is the item itself
         distance = distance[:, 1:]

@@ -1,8 +1,8 @@
-"""Muon: momentum, made orthogonal, for the matrices between hidden layers.
+"""Muon: orthogonalised momentum, for the weight matrices of hidden layers.
 
-Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), with its coefficients. Matrices of
-one shape are handled together: a network has few shapes, and one batched product is dearer than a single one, but far
-cheaper than many.
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), with its coefficients. Matrices of the
+same shape are updated in one batch: a network has few shapes, and a batched product is far cheaper than many single
+ones.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from likewise.training.distributed import like, whole
 
-#: a x + b x^3 + c x^5, which five times over takes singular values in about [0.01, 1] to about [0.7, 1.2]
+#: a, b, c of a x + b x^3 + c x^5; five iterations map singular values from about [0.01, 1] to about [0.7, 1.2]
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """About U V^T for each matrix U S V^T, by Newton-Schulz iteration.
+    """Approximate U V^T for each matrix U S V^T by Newton-Schulz iteration.
 
-    matrices: shape (N, rows, columns), not all zero. dtype: what it is computed in; bfloat16 is exact enough.
-    Returns the same shape, in `dtype`, singular values about 0.7 to 1.2.
+    matrices: shape (N, rows, columns), not all zero. dtype: number format of the computation; bfloat16 is precise
+    enough. Returns the same shape in `dtype`, with singular values of about 0.7 to 1.2.
     """
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
@@ -41,8 +41,8 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tens
 class Muon(torch.optim.Optimizer):
     """W <- (1 - lr * weight_decay) W - lr * sqrt(max(1, rows / columns)) * orthogonalize(Nesterov momentum).
 
-    For parameters with two dimensions or more; the kernels of a convolution are one row per output channel.
-    The state of each parameter is its momentum, a tensor of its shape.
+    For parameters with two or more dimensions; a convolution kernel is reshaped to one row per output channel. The
+    state of each parameter is its momentum, of the same shape. Raises ValueError for parameters with fewer dimensions.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_mul_(carried, momentum)
         torch._foreach_add_(carried, gradients)
         steps = torch._foreach_add(gradients, carried, alpha=momentum)  # Nesterov: g + m (m M + g)
-        # a sharded matrix is orthogonalized whole, by every process
+        # every process gathers and orthogonalises the whole of a sharded matrix
         along = orthogonalize(torch.stack([whole(s).flatten(1) for s in steps])).float()
         if decay:
             torch._foreach_mul_(parameters, 1 - decay)

@@ -1,4 +1,4 @@
-"""Settings to optimizers, and their state to plain tensors and back."""
+"""Builds optimizers and the learning rate schedule from settings, and converts their state to tensors and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from likewise.training.muon import Muon
 
 
 def matrices(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters Muon is for: those that map features to features, not embeddings and not the last layer.
+    """The parameters for Muon: the weight matrices of hidden layers, without embeddings and the output layer.
 
     (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.)
     """
@@ -24,19 +24,19 @@ def matrices(module: nn.Module) -> list[nn.Parameter]:
 
 
 def build(module: nn.Module, settings: Training) -> list[torch.optim.Optimizer]:
-    """The optimizers of one player; each parameter is in one of them. Weight decay spares vectors."""
+    """The optimizers of one player; each parameter belongs to one of them. AdamW and Muon do not decay vectors."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     if settings.optimizer == "muon":
         hidden = matrices(module)
         chosen = {id(p) for p in hidden}
         rest = [p for p in parameters if id(p) not in chosen]
-        # Muon's step has unit scale whatever the gradient's, so its rate is its own; Adam's part keeps `lr`.
+        # The scale of Muon's update does not depend on that of the gradient, so it has its own rate; AdamW uses `lr`.
         muon = Muon(hidden, lr=settings.muon_lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
         return [*([muon] if hidden else []), *([_adamw(rest, settings)] if rest else [])]
     if settings.optimizer == "adamw":
         return [_adamw(parameters, settings)]
     if settings.optimizer == "adam":
-        # Adam with L2 in the gradient, as first published; AdamW decouples it.
+        # Adam as published, with L2 regularisation in the gradient; AdamW decouples it.
         kind: type[torch.optim.Optimizer] = torch.optim.Adam
         extra = {"betas": settings.betas, "fused": True}
     elif settings.optimizer == "rmsprop":
@@ -55,7 +55,7 @@ def _adamw(parameters: Iterable[nn.Parameter], settings: Training) -> torch.opti
 
 
 def schedule(settings: Training, step: int, steps: int) -> float:
-    """What the learning rate is multiplied by at `step` of `steps`, in [0, 1]."""
+    """The factor of the learning rate at `step` of `steps`, in [0, 1]."""
     warmup = settings.warmup * steps
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -64,7 +64,7 @@ def schedule(settings: Training, step: int, steps: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * done))
     if settings.schedule == "linear":
         return 1 - done
-    if settings.schedule == "wsd":  # warm up, stay, decay (Hu et al., MiniCPM, 2024), here linearly to zero
+    if settings.schedule == "wsd":  # warmup-stable-decay (Hu et al., MiniCPM, 2024), here linear to zero
         return min(1.0, (steps - step) / max(1.0, settings.decay * steps))
     return 1.0
 
@@ -76,7 +76,7 @@ def set_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None
 
 
 def to_tensors(optimizers: list[torch.optim.Optimizer], module: nn.Module) -> dict[str, Tensor]:
-    """All state as {"parameter name|key": tensor}."""
+    """The state of all optimizers as {"parameter name|key": tensor}."""
     names = {id(p): name for name, p in module.named_parameters()}
     tensors: dict[str, Tensor] = {}
     for optimizer in optimizers:
@@ -88,7 +88,7 @@ def to_tensors(optimizers: list[torch.optim.Optimizer], module: nn.Module) -> di
 
 
 def from_tensors(optimizers: list[torch.optim.Optimizer], module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `to_tensors`, into freshly built optimizers."""
+    """The inverse of `to_tensors`; the optimizers must be newly built."""
     owner = {id(p): o for o in optimizers for g in o.param_groups for p in g["params"]}
     parameters = dict(module.named_parameters())
     for key, value in tensors.items():
@@ -97,6 +97,6 @@ def from_tensors(optimizers: list[torch.optim.Optimizer], module: nn.Module, ten
         if value.shape == p.shape and distributed.local(p) is not p:
             owner[id(p)].state[p][part] = distributed.like(p, value).to(value.dtype)
             continue
-        # The layout in memory must be the parameter's too (channels last): fused steps walk both side by side.
+        # The memory layout must equal that of the parameter (channels last), as fused optimizers require.
         like = p if value.shape == p.shape else value
         owner[id(p)].state[p][part] = torch.empty_like(like, dtype=value.dtype, device=p.device).copy_(value)

@@ -1,4 +1,4 @@
-"""Training state beside weights and optimizers."""
+"""The training state besides weights and optimizers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Progress:
-    """Everything that is carried from step to step beside weights and optimizers, stored in `state.json`."""
+    """All state between steps besides weights and optimizers, stored in `state.json` of a checkpoint."""
 
     step: int = 0
     steps: int = 0
@@ -17,16 +17,16 @@ class Progress:
     best_step: int | None = None
     worse: int = 0
     stopped_early: bool = False
-    #: steps between held-out losses, and between checkpoints
+    #: steps between evaluations, and between checkpoints
     evaluate_every: int = 0
     save_every: int = 0
-    #: (step, seconds, steps): when the number of steps was corrected, and to what
+    #: (step, seconds, steps) of each correction: when, and the new number of steps
     replanned: list[tuple[int, float, int]] = field(default_factory=list)
-    #: (step, seconds): since when the speed is being seen
+    #: (step, seconds): the start of the current speed measurement
     paced: tuple[int, float] = (0, 0.0)
-    #: steps whose update was left out, because it was not finite
+    #: steps whose update was skipped because it was not finite
     skipped: list[int] = field(default_factory=list)
-    #: steps that led to going back to a checkpoint, and are left out when they come again
+    #: steps that caused a rollback to a checkpoint; they are skipped the next time
     avoid: list[int] = field(default_factory=list)
-    #: parts a process computes its rows in; 0 until memory has run out
+    #: parts in which a process computes its rows (gradient accumulation); 0 until memory has run out
     accumulate: int = 0

@@ -10,14 +10,14 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """Raised inside `Stop.interruptible` when a signal arrives; what was under way changes nothing."""
+    """Raised inside `Stop.interruptible` when a signal arrives; the interrupted work leaves no effects."""
 
 
 class Stop:
-    """A context manager that turns signals into a question the loop asks after every step."""
+    """A context manager that records signals; calling it returns whether to stop, which the loop checks each step."""
 
     def __init__(self) -> None:
-        #: 0, or what the process is to exit with: 128 + the signal's number
+        #: exit code of the process: 128 + the signal's number, or 0 without a signal
         self.code = 0
         self._raising = False
         self._old: dict[int, Any] = {}
@@ -27,7 +27,7 @@ class Stop:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """What runs in here may be left in the middle: measuring, compiling, previews. Raises Interrupted."""
+        """A context that a signal ends at once, for measuring, compiling and previews. Raises Interrupted."""
         if self.code:
             raise Interrupted
         self._raising = True
@@ -48,7 +48,7 @@ class Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._old[number] = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread: signals are somebody else's
+            except ValueError:  # only the main thread may handle signals
                 break
         return self
 

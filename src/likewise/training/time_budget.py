@@ -13,18 +13,18 @@ from likewise.training.data_order import Order
 from likewise.training.learner import Learner
 from likewise.training.progress import Progress
 
-#: until this share of the minutes is over, a run that was given minutes corrects the number of steps by its speed
+#: share of the minutes after which the number of steps is no longer corrected
 _REPLAN_UNTIL = 0.975
-#: share of the minutes that is left for the last held-out loss, preview and checkpoint
+#: share of the minutes reserved for the last evaluation, preview and checkpoint
 _SPARE = 0.02
 
 
 def plan_steps(
     learner: Learner, batches: Batches, order: Order, minutes: float, trial: float = 20.0
 ) -> tuple[int, float]:
-    """How many steps fit into `minutes` here, and the seconds one takes: measured by real steps, which are undone.
+    """The number of steps that fit into `minutes` on this machine, and the seconds per step; measured steps are undone.
 
-    trial: seconds that measuring may take, beside the four steps that it takes at least.
+    trial: time limit of the measurement in seconds; it takes at least four steps.
     """
     weights, rest = learner.tensors()
     kept = [{k: v.detach().clone() for k, v in t.items()} for t in (weights, rest)]
@@ -41,27 +41,27 @@ def plan_steps(
 
 
 def how_often(steps: int) -> int:
-    """Steps from one held-out loss to the next."""
+    """The default number of steps between evaluations."""
     return max(1, min(1000, steps // 20))
 
 
 def rhythm(settings: Training, progress: Progress) -> None:
-    """Settle after how many steps held-out losses and checkpoints come, by the steps that are planned now."""
+    """Set the intervals of evaluations and checkpoints from the settings or the current number of steps."""
     progress.evaluate_every = settings.evaluate_every or how_often(progress.steps)
     progress.save_every = settings.checkpoint_every or max(1, min(2000, progress.steps // 5))
 
 
 def replan(settings: Training, progress: Progress) -> None:
-    """Correct the number of steps by the speed seen lately, so that the run ends on time.
+    """Correct the number of steps by the recent speed, so that the run ends on time.
 
-    The correction is part of the checkpoint: a resumed run follows what was decided, not the clock. Small ones are left
-    out: the schedule of the learning rate moves with them.
+    Corrections are stored in checkpoints, so that a resumed run uses the same number of steps. Those of 1% or less are
+    not made, because each changes the learning rate schedule.
     """
     planned = 60 * settings.minutes
     done = progress.seconds / planned
     step, seconds = progress.paced
-    # Speed is seen over a tenth of the time or of the steps, held-out losses and previews included; near the end of
-    # either, more often.
+    # Speed is measured over a tenth of the time or of the steps, including evaluations and previews; near the end,
+    # over shorter windows.
     window = 0.1 if max(done, progress.step / progress.steps) < 0.8 else 0.03
     if progress.seconds - seconds < window * planned and progress.step - step < window * progress.steps:
         return
