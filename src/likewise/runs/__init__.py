@@ -1,1 +1,1 @@
-"""A run on disk, and the real data kept with it."""
+"""Run folders on disk, and the real data stored in them."""

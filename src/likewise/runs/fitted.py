@@ -1,4 +1,4 @@
-"""What is fitted of a field, as JSON: its modality and the encoding of its values, each with its state."""
+"""The fitted modality and encoding of a field as JSON, each with its name and state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def dump(encoding: Encoding) -> dict[str, Any]:
 
 
 def load(fitted: dict[str, Any], autoencoder: Autoencoder | None = None) -> Encoding:
-    """The inverse of `dump`; an encoding over an autoencoder is opened with it."""
+    """The inverse of `dump`. autoencoder: required by encodings of latents or codes."""
     name, state = fitted["encoding"]["name"], fitted["encoding"]["state"]
     if autoencoder is not None:
         return opened(name, autoencoder, state)

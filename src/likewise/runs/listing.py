@@ -14,7 +14,11 @@ from likewise.runs import migrate
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in a line. learns: "image given label". steps: None while it is unfinished. loss: the best held-out one."""
+    """One run of a list.
+
+    learns: target and conditions, such as "image given label". steps: None if training is unfinished. seconds: training
+    time. loss: the best validation loss, None if there is none.
+    """
 
     path: Path
     learns: str
@@ -26,12 +30,12 @@ class Summary:
 
 
 def list_runs(folder: Path) -> list[Summary]:
-    """The runs in a folder, by name."""
+    """The runs in a folder, sorted by name. Raises ValueError as `summary` does."""
     return [summary(file.parent) for file in sorted(folder.glob("*/experiment.toml"))]
 
 
 def summary(path: Path) -> Summary:
-    """Raises ValueError if one of the run's files cannot be read."""
+    """The summary of the run folder `path`. Raises ValueError if one of its files cannot be parsed."""
     file = path / "experiment.toml"
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))

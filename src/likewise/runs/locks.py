@@ -1,6 +1,6 @@
 """Locks: one training of a run folder at a time.
 
-The system drops these locks with the process, even by kill -9.
+The operating system releases these locks when the process ends, also after kill -9.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from likewise.training.distributed import World
 
 @contextmanager
 def training(run: Run, world: World) -> Iterator[None]:
-    """Raises ValueError if another process is training the run."""
+    """Hold the lock for training a run. Raises ValueError if another process holds it."""
     with (run.path / ".lock").open("w") as lock:
         try:
             if world.first:
@@ -29,10 +29,10 @@ def training(run: Run, world: World) -> Iterator[None]:
 
 @contextmanager
 def laying_out(folder: Path) -> Iterator[None]:
-    """Wait until nobody else lays anything out in this folder. It is locked itself, so that no file is left there."""
+    """Hold the lock for creating a run in `folder`; waits for other processes. No lock file: the folder is locked."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems lock no folders
+        with suppress(OSError):  # some network file systems cannot lock folders
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

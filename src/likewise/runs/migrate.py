@@ -1,7 +1,7 @@
-"""Run folders of an older form: experiment.toml and modality.json as they would be written now.
+"""Converts experiment.toml and modality.json of older run folders to the current format.
 
-There were two encodings once, "continuous" and "tokens", named for the whole run, and a modality's state held that of
-all of its encodings.
+Older runs name one of two encodings, "continuous" or "tokens", for the whole run, and the state of a modality includes
+the state of all its encodings.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from likewise import catalog
 
-#: by modality, what its older encodings are called now
+#: by modality, the current names of the older encodings
 _NAMES = {
     "image": {"continuous": "pixels", "tokens": "patches"},
     "video": {"continuous": "frames", "tokens": "patches"},
@@ -22,9 +22,9 @@ _NAMES = {
     "palette": {"continuous": "colours"},
     "sentence": {"continuous": "embedding"},
 }
-#: what is seen through an autoencoder
+#: the same for encodings over an autoencoder
 _THROUGH = {"continuous": "latents", "tokens": "codes"}
-#: by modality, the part of its older state that is now the state of an encoding
+#: by modality, the keys of its older state that are now in the state of an encoding
 _MOVED = {
     "image": {"patch", "codebook"},
     "video": {"block", "codebook"},
@@ -32,12 +32,12 @@ _MOVED = {
     "dialogue": {"kind", "known", "roles", "length", "mean_length"},
     "sentence": {"network"},
 }
-#: encodings without a state, though others of their modality have one
+#: encodings without a state, although other encodings of their modality have one
 _STATELESS = {"pixels", "frames", "codes"}
 
 
 def experiment(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan; in the older form `encoding` stands beside its target and not in it."""
+    """The content of experiment.toml; in the older format, `encoding` is beside `target` and not inside it."""
     plan = dict(plan)
     old = plan.pop("encoding", None)
     target = plan.get("target")
@@ -50,7 +50,7 @@ def experiment(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def modality(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of modality.json."""
+    """The content of modality.json in the current format."""
     if isinstance(state["target"], Mapping):
         return dict(state)
     name, own = state["target"]
@@ -63,7 +63,7 @@ def modality(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _field(name: str, state: Mapping[str, Any], encoding: str, more: set[str] | None = None) -> dict[str, Any]:
-    """more: what of the state is the encoding's, if it is none of the modality's own."""
+    """Divide the state of a field. more: keys of an encoding over an autoencoder, which the modality does not have."""
     moved = _MOVED.get(name, set())
     taken = set() if encoding in _STATELESS else moved if more is None else more
     return {

@@ -20,7 +20,10 @@ from likewise.training.batches import FieldData
 
 @dataclass(frozen=True)
 class Reference:
-    """Real data kept with the run: values, the given values, and both as tensors."""
+    """Real data stored in a run: target values, condition values by field, and both encoded.
+
+    x: the encoded target, shape (n, ...). c: the encoded conditions; None if unconditional.
+    """
 
     values: list[Any]
     given: dict[str, list[Any]]
@@ -29,7 +32,7 @@ class Reference:
 
 
 class Kept(Sequence[Any]):
-    """Values that are kept as one array, each decoded when it is asked for."""
+    """Values stored as one array, each decoded on access."""
 
     def __init__(self, file: Path, encoding: Encoding) -> None:
         self._batch, self._encoding = np.load(file, mmap_mode="r", allow_pickle=False), encoding
@@ -48,7 +51,10 @@ def keep(
     folder: Path, split: str, target: Modality, values: Sequence[Any], given: Mapping[str, Sequence[Any]],
     conditions: Mapping[str, Encoding],
 ) -> None:  # fmt: skip
-    """Keep real data in a folder: pictures as arrays, anything else as JSON lines, and views not at all."""
+    """Store real data in a folder: pictures as arrays, other values as JSON. Views are not stored, but computed again.
+
+    given: the values of each condition by field. conditions: the encoding of each condition.
+    """
     folder.mkdir(exist_ok=True)
     told: dict[str, Any] = {}
     if (arrays := stored(target)) is not None:
@@ -74,7 +80,7 @@ def _save(file: Path, encoding: Encoding, values: Sequence[Any]) -> None:
 def kept(
     folder: Path, split: str, target: Modality, conditions: Mapping[str, Encoding]
 ) -> tuple[Sequence[Any], dict[str, Sequence[Any]]]:
-    """The values, and what was given with each, by field. Raises ValueError if they are not there."""
+    """The stored target values, and the stored condition values by field. Raises UserError if there are none."""
     file = folder / f"{split}.json"
     if not file.is_file():
         raise UserError(

@@ -1,4 +1,4 @@
-"""One run directory on disk: create, open, list. It alone is enough to sample, evaluate and resume."""
+"""Creates and opens run folders. A folder holds everything needed to sample, evaluate and resume."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from likewise.training import checkpoint, distributed, hardware
 from likewise.training.batches import Batches, FieldData, scored_together
 from likewise.training.metrics_log import read_metrics
 
-#: where a run keeps the weights that its training started from, by the model's names
+#: path in a run folder of the pretrained weights that training started from, with the names of the model's parameters
 PRETRAINED = Path("pretrained") / "weights.safetensors"
 
 
 class Run:
-    """A run folder. Its model is read when it is first needed."""
+    """A run folder. The weights are read at first use. Raises ValueError if the folder is not a run or not readable."""
 
     def __init__(self, path: Path) -> None:
         if not (path / "experiment.toml").is_file():
@@ -51,7 +51,7 @@ class Run:
         through = state["target"]["encoding"]["name"] in catalog.encodings(catalog.ANY)
         self.autoencoder: Run | None = Run(path / "autoencoder") if through else None
         within = self.autoencoder.as_autoencoder() if self.autoencoder is not None else None
-        #: of the target's values, and of those of each given field
+        #: the encoding of the target, and of each condition by field
         self.encoding: Encoding = fitted.load(state["target"], within)
         self.conditions: dict[str, Encoding] = {name: fitted.load(each) for name, each in state["condition"].items()}
 
@@ -60,7 +60,7 @@ class Run:
         cls, path: Path, experiment: Experiment, encoding: Encoding, conditions: dict[str, Encoding],
         autoencoder: Run | None = None,
     ) -> Run:  # fmt: skip
-        """Lay out a new run folder, with a copy of the autoencoder. Raises ValueError if it holds something already."""
+        """Create a run folder, with a copy of the autoencoder. Raises UserError if the folder is not empty."""
         if path.exists() and any(path.iterdir()):
             raise UserError(
                 f"{path}: already holds something",
@@ -79,23 +79,23 @@ class Run:
 
     @property
     def modality(self) -> Modality:
-        """Of the target's values, whatever is learned of them."""
+        """The modality of the target."""
         return self.encoding.modality
 
     @property
     def space(self) -> Space:
-        """Of what is learned."""
+        """The space of the encoded target, in which the model is trained."""
         return self.encoding.space
 
     def _copy(self, path: Path) -> None:
-        """Lay out a run that draws as this one does, and has nothing else: no real data, no optimizer."""
+        """Copy what sampling needs to a new run folder, without real data and optimizer state."""
         copied = Run.create(path, self.experiment, self.encoding, self.conditions)
         checkpoint.write_json(path / "run.json", self.info)
         weights, _, state = checkpoint.load(self.checkpoint())
         checkpoint.save(copied.path / "checkpoints", state["step"], weights, {}, {"of": self.weights_hash})
 
     def as_autoencoder(self) -> Autoencoder:
-        """What latents need of this run; its weights are read when they are first needed."""
+        """This run as the autoencoder of a latent encoding; its weights are read at first use."""
         family = self.experiment.family
         found = family.latents(self.space), family.codebook(self.space)
         return Autoencoder(self.encoding, lambda: self.model, self.sampler.settings(), *found)
@@ -106,18 +106,21 @@ class Run:
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def untrained(self, but: Container[str] = ()) -> Model:
-        """The model before its first step: a pretrained one if training started from one. but: weights not needed."""
+        """The model before its first step, with pretrained weights if training started from them.
+
+        but: names of weights that need not be read, because the caller replaces them.
+        """
         torch.manual_seed(derive_seed(self.experiment.training.seed, "weights") >> 1)
         spaces = {name: encoding.space for name, encoding in self.conditions.items()}
         model = assemble(self.space, spaces, self.experiment.family, self.experiment.backbone)
         if (self.path / PRETRAINED).is_file():
             checkpoint.fill(model, self.path / PRETRAINED, but)
         if self.autoencoder is not None:
-            model.likelihood = None  # the density of latents is no probability of what they become
+            model.likelihood = None  # the density of latents is not a likelihood of decoded values
         return model
 
     def checkpoint(self) -> Path:
-        """The best checkpoint that verifies, else the newest."""
+        """The path of the best checkpoint, or of the newest. Raises UserError if no checkpoint verifies."""
         path, _ = checkpoint.latest(self.path / "checkpoints")
         if path is None:
             raise UserError(
@@ -138,44 +141,47 @@ class Run:
         return model.eval().to(self.device("auto"))
 
     def device(self, name: str) -> torch.device:
-        """Where the model computes, if it may on `name`: what is counted, not multiplied, is on the CPU."""
+        """The device for the setting `name`; families without networks always use the CPU."""
         return hardware.choose_device(distributed.local_device(name) if self.experiment.family.has_networks else "cpu")
 
     @property
     def weights_hash(self) -> str:
-        """16 hexadecimal digits that name all weights that draw."""
+        """16 hexadecimal digits that identify the weights for sampling, including those of the autoencoder."""
         own = checkpoint.weights_hash(self.checkpoint())
         if self.autoencoder is None:
             return own
         return hashlib.sha256((own + self.autoencoder.weights_hash).encode()).hexdigest()[:16]
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl: losses by step, checkpoints, alarms."""
+        """The lines of metrics.jsonl: losses, checkpoints and alarms."""
         return read_metrics(self.path / "metrics.jsonl")
 
     def field_data(self, values: Sequence[Any], name: str | None = None, windows: bool = False) -> FieldData:
-        """The values of a field, the target unless named. windows: of the target, what is too long is not cut."""
+        """Pack values of the target, or of the condition `name`.
+
+        windows: whether long values are divided into windows instead of truncated.
+        """
         encoding = self.encoding if name is None else self.conditions[name]
         return FieldData.of(encoding, values, self.experiment.data.memory, windows)
 
     def keep_reference(self, split: str, values: Sequence[Any], given: Mapping[str, Sequence[Any]]) -> None:
-        """Keep real data in the run; given: the column of each given field."""
+        """Store real data of a split in the run. given: the values of each condition by field."""
         reference.keep(self.path / "reference", split, self.modality, values, given, self.conditions)
 
     def reference(self, split: str) -> Reference:
         stored, columns = self._kept(split)
         values, given = list(stored), {name: list(column) for name, column in columns.items()}
         batches = Batches(self.field_data(values), {k: self.field_data(v, k) for k, v in given.items()})
-        # A family that learned draws of posteriors is shown draws of them: their means would be told apart.
+        # A model of latents was trained on samples of the posterior, so the reference has samples too, not means.
         index = torch.arange(len(values))
         draws = None if self.autoencoder is None else Draws(derive_seed(0, "reference"), index)
         x, c = batches.take(index.numpy(), draws)
         if isinstance(self.space, Continuous):
-            x = fill_up(x, self.space)  # as samples are, which it is compared with
+            x = fill_up(x, self.space)  # padded like the samples it is compared with
         return Reference(values, given, x, c)
 
     def reference_given(self, split: str, most: int) -> list[dict[str, Any]]:
-        """What was given with the first `most` items of a split, as JSON; empty if nothing is."""
+        """The condition values of the first `most` stored items of a split, as JSON; empty if unconditional."""
         columns = self._kept(split)[1]
         count = min(most, *map(len, columns.values())) if columns else 0
         return [self.sampler.given_json({name: column[i] for name, column in columns.items()}) for i in range(count)]
@@ -185,7 +191,7 @@ class Run:
 
     @property
     def sampler(self) -> Sampler:
-        """What draws from this run; its weights are read when they are first needed."""
+        """The sampler of this run; its weights are read at first use."""
         return Sampler(
             str(self.path.resolve()), self.encoding, self.conditions, self.experiment.family,
             self.experiment.backbone, lambda: self.model, lambda: self._kept("train")[1], lambda: self.weights_hash,
@@ -206,12 +212,13 @@ class Run:
     ) -> Samples:
         """Draw samples start..start + n - 1 of `seed` (see `SampleRequest`).
 
-        given: one mapping from field to value for all, or one for each; fields left out may be anything. Without any,
-        each sample is given what a training item drawn by (seed, index) was, so that p(x) is drawn. model, block:
-        other than the run's own, for previews. how: prompting, edit, live, tile.
+        given: a mapping from field to value for all samples, or one mapping for each; other fields are unconditional.
+        If None, each sample has the conditions of a training item drawn by (seed, index), so that the samples follow
+        p(x). model, block: replace the model and the block size of the run, for previews. how: prompting, edit, live,
+        tile.
         """
         sampler = self.sampler
-        if model is not None:  # whose weights are not those that the run's hash names
+        if model is not None:  # the hash of the run's weights does not apply to another model
             sampler = dataclasses.replace(sampler, load=lambda: model, weights_hash=None)
         if block is not None:
             sampler = dataclasses.replace(sampler, block_size=block)
@@ -220,7 +227,10 @@ class Run:
     def reconstruct(
         self, x: Tensor, c: dict[str, Tensor] | None = None, model: Model | None = None
     ) -> tuple[list[Any], Tensor]:
-        """What an autoencoder makes of its latents of x, as values and as a tensor like x. model: not the run's own."""
+        """Encode and decode x, shape (n, ...), with an autoencoder.
+
+        Returns the reconstructions as values and as a tensor like x. model: replaces the model of the run.
+        """
         sampler = self.sampler
         model, settings, parts = model or self.model, sampler.settings(), []
         size, device = scored_together(model.target), model.device
@@ -235,7 +245,7 @@ class Run:
         return self.encoding.decode(made), made
 
     def log_likelihood(self, x: Tensor, c: dict[str, Tensor] | None, seed: int = 0) -> np.ndarray | None:
-        """log p(x|c) in nats, shape (n,); None if the model has none."""
+        """log p(x|c) in nats, shape (n,); None if the model has no likelihood. x: shape (n, ...)."""
         if self.model.likelihood is None:
             return None
         noise = derive_seed(seed, "likelihood")
@@ -244,9 +254,9 @@ class Run:
         )
 
     def log_likelihood_of(self, values: Sequence[Any], c: dict[str, Tensor] | None) -> np.ndarray:
-        """log p(text|c) in nats, shape (n,), of all of each text however long it is, without its end.
+        """log p(text|c) in nats, shape (n,), of texts of any length, without their end token.
 
-        Only of a run whose encoding is `windowed`. Those of about one length are scored together.
+        Only for runs with a `windowed` encoding. Texts of similar length are scored in one batch.
         """
         whole = self.encoding.windows(values).whole
         assert whole.lengths is not None
@@ -265,13 +275,13 @@ class Run:
         return found
 
     def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> np.ndarray | None:
-        """The logits of the model's own discriminator, shape (n,), higher = more real; None if it has none."""
+        """The logits of the model's discriminator, shape (n,), higher for more realistic x; None if it has none."""
         if type(self.model).discriminate is Model.discriminate:
             return None
         return self.over(x, c, lambda part, given, _: self.model.discriminate(part, given))
 
     def over(self, x: Tensor, c: dict[str, Tensor] | None, score: Callable[..., Tensor]) -> np.ndarray:
-        """score(x, c, index) -> (B, ...) over all of x, a batch at a time, on the model's device; (n, ...), float64."""
+        """Apply score(x, c, index) -> (B, ...) to x batch by batch on the model's device; shape (n, ...), float64."""
         parts = []
         device = self.model.device
         size = scored_together(self.model.target)
