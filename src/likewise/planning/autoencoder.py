@@ -1,4 +1,4 @@
-"""What a plan takes from the autoencoder that its data are seen through (`--through RUN`)."""
+"""Checks the autoencoder of a latent model (`--through RUN`) and collects the settings that a plan takes from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from likewise.runs.run import Run
 
 
 def autoencoder(path: Path) -> Run:
-    """The run that data are seen through. Raises ValueError if it is none that can be."""
+    """The run of an autoencoder. Raises ValueError if no other model can be trained on its latents."""
     run = Run(path)
     family = getattr(run.experiment.family, "name", "")
     if not run.experiment.family.autoencodes:
@@ -39,14 +39,18 @@ def autoencoder(path: Path) -> Run:
 
 
 def backbone_over(family: str, seen: Autoencoder) -> str:
-    """The backbone of a family that learns latents or codes, where no preset names one."""
+    """The default backbone of a family for latents or codes, where no preset names one."""
     if seen.codes and not isinstance(catalog.find("family", family)().roles(seen.codes), str):
         return "transformer"
     return "conv" if seen.latents.positions else "mlp"
 
 
 def inherited(run: Run, as_: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an autoencoder's plan holds for whoever sees through it: how items are read, divided and encoded."""
+    """The settings of an autoencoder's plan that also apply to a model of its latents: data, target and target field.
+
+    as_: the modality that the user named. own: settings that the user stated. Raises UserError for another modality
+    than the autoencoder's, and for settings of the target other than its encoding.
+    """
     plan = run.experiment.to_dict()
     kind = plan["target"]["modality"]
     if as_ not in (None, kind):

@@ -1,11 +1,11 @@
-"""From minutes to sizes: measure real steps of this model on this machine, and choose what finishes in time.
+"""Chooses the size of a network for the given minutes, by measuring training steps on this machine.
 
-The presets are tuned for about five minutes of two CPU cores. What decides whether a size fits a budget is how often it
-is updated in it and how often it sees each item: a network needs some hundred updates to become anything, and with the
-compute for many more a larger one is the better use of it (Kaplan et al., 2020; Hoffmann et al., 2022), unless it would
-see the same items over and over. So: the preset's size while its updates are in a wide middle, a smaller one below it,
-a larger one above it while items are seen few times. What is seen hardly more than once cannot be learned by heart, and
-dropout would only slow learning down: then there is none.
+The presets are tuned for about five minutes on two CPU cores. A size is chosen by its number of updates within the
+minutes and its number of epochs. A network needs some hundred updates to be useful; with compute for many more, a
+larger network uses it better (Kaplan et al., 2020; Hoffmann et al., 2022), unless this takes many epochs. The preset's
+size is kept for a wide range of updates; below it a smaller size is chosen, above it a larger one if the epochs are
+few. With hardly more than one epoch, a network cannot memorise the items and dropout would only slow learning down, so
+it is disabled.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from likewise.training.learner import Learner, parameters
 from likewise.training.time_budget import plan_steps
 
 Size = Literal["tiny", "small", "base", "large"]
-#: width and depth as multiples of the preset's
+#: factor of the preset's width and depth
 SIZES: dict[Size, float] = {"tiny": 0.5, "small": 0.75, "base": 1.0, "large": 1.5}
-#: updates below which a smaller model is tried, and above which a larger one is
+#: number of updates below which a smaller size is tried, and above which a larger one is
 _FEW, _MANY = 500, 15_000
-#: times each item is seen above which a larger model would only learn it by heart
+#: number of epochs above which no larger size is chosen, as it would memorise the items
 _OFTEN = 10.0
-#: times each item is seen below which a preset's dropout is left out
+#: number of epochs below which the dropout of a preset is disabled
 _SELDOM = 1.5
-#: what a user may set of a backbone without having chosen its size
+#: settings of a backbone that do not count as a choice of its size
 _NO_SIZE = {"backbone.dropout", "backbone.given"}
-#: items that are tried
+#: number of items used for measuring
 _TRIED = 2048
-#: multiples that widths keep to: whole attention heads
+#: by backbone, the number that divides all widths: whole attention heads; 8 for other backbones
 _STEP = {"transformer": 32}
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What a size costs here."""
+    """The measured cost of a size. seconds: per step. steps, epochs: within the given minutes."""
 
     size: Size
     seconds: float
@@ -57,9 +57,9 @@ class Tried:
 
 
 def sized(experiment: Experiment, size: Size) -> Experiment:
-    """The experiment with a network of another size; the learning rate falls with the root of the width.
+    """The experiment with a network of another size; the learning rate is divided by the square root of its factor.
 
-    Muon's own rate stays: its updates have one scale at every width (Bernstein and Newhouse, 2024).
+    The rate of Muon is unchanged: the scale of its updates does not depend on the width (Bernstein and Newhouse, 2024).
     """
     factor, plan = SIZES[size], experiment.to_dict()
     if factor == 1:
@@ -76,10 +76,11 @@ def sized(experiment: Experiment, size: Size) -> Experiment:
 
 
 def fit_budget(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], None], trial: float = 20.0) -> Plan:
-    """The plan with the size that goes with its minutes, or with the size asked for; says which and why in one line.
+    """The plan with the size that fits its minutes, or with `options["size"]`; reports the choice and its reason.
 
-    options: what the user asked for, as `train` takes it. Sizes that were given, and runs by steps, are left alone.
-    trial: seconds that a size may be tried for.
+    options: the arguments of `train`. Sizes that the user set are kept, and so is a plan with a number of steps. tell:
+    receives the report of one line. trial: time limit for measuring a size, in seconds. Raises UserError for a size
+    that does not exist or does not apply to the plan.
     """
     size = options.get("size")
     if size is not None:
@@ -114,7 +115,7 @@ def fit_budget(plan: Plan, options: Mapping[str, Any], tell: Callable[[str], Non
 
 
 def _checked(plan: Plan, size: Any) -> Size:
-    """The size that the user asked for. Raises ValueError where there is no such size, or none of this plan."""
+    """The size that the user named. Raises UserError if it does not exist or does not apply to the plan."""
     if size not in SIZES:
         raise UserError(f"there are {', '.join(SIZES)}", setting="size", value=size)
     if not plan.has_networks:
@@ -143,7 +144,7 @@ def _checked(plan: Plan, size: Any) -> Size:
 
 
 def _best_size(plan: Plan, base: Tried, trial: float) -> Tried:
-    """The size whose updates are neither too few nor more than the items are worth. base: the preset's size."""
+    """The size with enough updates and not too many epochs. base: the measured cost of the preset's size."""
     order: list[Size] = ["small", "tiny"] if base.steps < _FEW else []
     if base.steps > _MANY and base.epochs < _OFTEN:
         order = ["large"]
@@ -153,7 +154,7 @@ def _best_size(plan: Plan, base: Tried, trial: float) -> Tried:
         if other == "large" and (tried.steps < _MANY / 3 or tried.epochs > _OFTEN):
             break
         if other != "large" and tried.steps < 1.15 * chosen.steps:
-            break  # hardly faster: not worth the smaller network
+            break  # hardly faster: the smaller network has no advantage
         chosen = tried
         if tried.steps >= _FEW:
             break
@@ -167,7 +168,7 @@ def _with_dropout(experiment: Experiment, dropout: float) -> Experiment:
 
 
 def measure(plan: Plan, size: Size, trial: float = 20.0) -> Tried:
-    """Take some real steps at a size. They are undone with the network: nothing of them is left."""
+    """Measure training steps at a size. The network is discarded afterwards."""
     plan = _with(plan, size)
     settings = plan.experiment.training
     hardware.tune(settings.threads)
@@ -178,12 +179,12 @@ def measure(plan: Plan, size: Size, trial: float = 20.0) -> Tried:
 
 
 def items(plan: Plan, batches: Batches) -> int:
-    """How many items the plan trains on, of which `batches` are some as `begin` has them: records, or their windows."""
+    """The estimated number of training items (records, or windows of them), from the subset `batches` of `begin`."""
     return max(1, len(batches) * len(plan.train) // min(len(plan.train), _TRIED))
 
 
 def begin(plan: Plan) -> tuple[Learner, Batches]:
-    """An untrained learner of the plan, and some of its data."""
+    """An untrained learner of the plan, and batches of its first `_TRIED` training records."""
     some = plan.train.subset(range(min(len(plan.train), _TRIED)))
 
     columns = some.columns

@@ -1,4 +1,4 @@
-"""Infers what the user left open: the fields, the modalities, the family, the backbone; and settles the experiment."""
+"""Infers the fields, modalities, family and backbone that the user did not name, and builds the experiment."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ from likewise.planning.encodings import default_family
 from likewise.planning.presets import Settings, merge, preset_if_any, preset_names, read_preset
 from likewise.planning.request import Request
 
-#: items of a batch where no network is trained: one pass, as fast as the data can be read
+#: batch size for families without a network, which read the data once
 _BATCH_WITHOUT_NETWORK = 1024
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The family and the backbone, and the defaults that hold for them."""
+    """The family and the backbone, and their default settings."""
 
     family: str
     backbone: str
     #: settings of the presets of this kind of model
     defaults: Settings
-    #: settings of the backbone that the pretrained model has; empty without one
+    #: backbone settings of the pretrained model; empty without one
     pretrained: Settings
-    #: name of the preset that is shown to the user
+    #: name of the preset, for display
     preset: str
 
 
 def read_fields(request: Request) -> Records:
-    """Read the data and choose target, given fields and their modalities. Raises ValueError of one line."""
+    """Read the data and choose the target, the conditions and their modalities.
+
+    Raises ValueError if the data cannot be read, or cannot be read in the way that the user named.
+    """
     options, inherited, preset = request.options, request.inherited, request.preset
     data = {**inherited.get("data", {}), **preset.get("data", {}), **request.own.get("data", {})}
     given = options.get("given")
     if given is None and "condition" in preset:
         given = [*preset["condition"]]
     if given is None and request.family is not None and not catalog.find("family", request.family).generates:
-        given = []  # a family that only encodes items is given nothing else
+        given = []  # a family that only encodes items has no conditions
     as_ = options.get("as_") or inherited.get("target", preset.get("target", {})).get("modality")
     try:
         records = read_records(
@@ -69,7 +72,7 @@ def read_fields(request: Request) -> Records:
 
 
 def _with_stated_modalities(records: Records, conditions: Mapping[str, Any]) -> Records:
-    """The records, their given fields of the modalities that a user states (`condition.text.modality=sentence`)."""
+    """The records, with the modalities of conditions that the user stated (`condition.text.modality=sentence`)."""
     stated = {
         k: v["modality"]
         for k, v in conditions.items()
@@ -79,7 +82,7 @@ def _with_stated_modalities(records: Records, conditions: Mapping[str, Any]) -> 
 
 
 def choose(request: Request, kind: str) -> Choice:
-    """Choose family and backbone for a target of modality `kind`. Raises ValueError of one line."""
+    """Choose family and backbone for a target of modality `kind`. Raises ValueError if the options do not fit."""
     pretrained: Settings = {}
     if request.origin is not None:
         rank = request.options.get("lora") or request.own.get("backbone", {}).get("lora")
@@ -104,14 +107,14 @@ def choose(request: Request, kind: str) -> Choice:
     backbone = request.backbone or named or usual
     _check_origin(request.origin, modality, backbone)
     if backbone != defaults.get("backbone", {}).get("name"):
-        defaults.pop("backbone", None)  # its sizes are another network's
+        defaults.pop("backbone", None)  # sizes for another backbone
     special = f"{general}-{'lora' if pretrained.get('lora') else backbone}"
     name = request.options.get("preset") or next((p for p in (special, general) if p in preset_names()), "none")
     return Choice(family, backbone, merge(defaults, preset_if_any(special)), pretrained, name)
 
 
 def _check_origin(origin: Path | None, modality: type[Modality], backbone: str) -> None:
-    """Refuse a pretrained backbone without its folder, and the folder with another backbone or modality."""
+    """Raises UserError for a pretrained backbone without a folder, or a folder with another backbone or modality."""
     if (backbone == "pretrained") != (origin is not None):
         if origin is None:
             raise UserError(
@@ -134,7 +137,10 @@ def _check_origin(origin: Path | None, modality: type[Modality], backbone: str) 
 
 
 def settle(request: Request, records: Records, choice: Choice) -> Experiment:
-    """The experiment, from the defaults below to what the user stated on top. Raises ValueError of one line."""
+    """The experiment: defaults, presets and inherited settings, overridden by what the user stated.
+
+    Raises ValueError for invalid settings.
+    """
     run, unit = request.autoencoder, request.options.get("unit")
     stated: Settings = {
         "data": {"path": str(Path(request.path).resolve()), **({"unit": unit} if unit else {})},
@@ -151,16 +157,16 @@ def settle(request: Request, records: Records, choice: Choice) -> Experiment:
     below, above = ([request.preset], []) if request.preset_gives_way else ([], [request.preset])
     whole = merge(choice.defaults, *below, *few, inherited, *above, stated, request.own)
     if run:
-        whole["target"] = request.inherited["target"]  # a preset's are of another modality's items
+        whole["target"] = request.inherited["target"]  # the target settings of a preset are for another modality
     return validate(whole)
 
 
 def _reading(kind: str, origin: Path | None) -> Settings:
-    """The settings of a modality, which reads text as the pretrained model does if there is one."""
+    """The settings of a modality; with a pretrained model, a text uses its tokenizer."""
     borrows = origin is not None and _borrows(catalog.find("modality", kind))
     return {"modality": kind, **({"pretrained": str(origin)} if borrows else {})}
 
 
 def _borrows(modality: type[Modality]) -> bool:
-    """Whether its values can become the tokens of a pretrained model."""
+    """Whether the modality can use the tokenizer of a pretrained model."""
     return "pretrained" in modality.Settings.model_fields

@@ -1,6 +1,6 @@
-"""Which encoding of each field is learned: the one asked for, else the first that the family can learn.
+"""Chooses the encoding of each field: the one that the user named, else the first that the family can learn.
 
-Only what is chosen is fitted, and what must be to be asked.
+Encodings are fitted in order until one fits the family; the others are not fitted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from likewise.spaces import Unfit
 def of_target(
     kind: type[Modality], values: Sequence[Any], settings: ModalitySettings, family: Family, seed: int
 ) -> Encoding:
-    """Fit the modality, and the encoding that the family learns. Raises Unfit if there is none."""
+    """Fit the modality, and an encoding that the family can learn. Raises Unfit if there is none."""
     modality = kind.fit(values, settings, seed)
     known = {name: encoding_class(kind.name, name) for name in catalog.encodings(kind.name)}
     fits = {name: partial(each.fit, modality, values, settings, seed) for name, each in known.items()}
@@ -31,7 +31,7 @@ def of_target(
 def over(
     autoencoder: Autoencoder, values: Sequence[Any], settings: ModalitySettings, family: Family, seed: int
 ) -> Encoding:
-    """Fit the encoding over an autoencoder that the family learns. Raises Unfit if there is none."""
+    """Fit an encoding over an autoencoder that the family can learn. Raises Unfit if there is none."""
     modality = autoencoder.encoding.modality
     fits = {each.name: partial(each.fit, modality, values, autoencoder, seed) for each in through(autoencoder)}
     return _chosen(fits, settings.encoding, family, "this autoencoder")
@@ -40,7 +40,10 @@ def over(
 def of_given(
     field: str, kind: type[Modality], values: Sequence[Any], settings: ModalitySettings, seed: int
 ) -> Encoding:
-    """Fit the modality of a given field, and its encoding: the one asked for, else the first."""
+    """Fit the modality and the encoding of a condition: the encoding that the user named, else the first.
+
+    Raises ValueError if the modality has no encoding of that name.
+    """
     known = catalog.encodings(kind.name)
     if settings.encoding not in (None, *known):
         raise ValueError(f"condition.{field}.encoding: {_known(kind.name, known)} (got {settings.encoding!r})")
@@ -48,7 +51,7 @@ def of_given(
 
 
 def default_family(modality: str, asked: str | None, autoencoder: Autoencoder | None) -> str:
-    """The family of the encoding asked for, or else of the first, where a user names none."""
+    """The default family of the encoding `asked`, or of the first encoding if that is None or unknown."""
     if autoencoder is not None:
         known = {each.name: each for each in through(autoencoder)}
     else:
@@ -57,7 +60,7 @@ def default_family(modality: str, asked: str | None, autoencoder: Autoencoder | 
 
 
 def named(experiment: Experiment, encoding: Encoding, conditions: Mapping[str, Encoding]) -> Experiment:
-    """The experiment with the encodings that were chosen."""
+    """The experiment with the names of the chosen encodings."""
     target = experiment.target.model_copy(update={"encoding": encoding.name})
     given = {
         name: settings.model_copy(update={"encoding": conditions[name].name})
@@ -67,7 +70,10 @@ def named(experiment: Experiment, encoding: Encoding, conditions: Mapping[str, E
 
 
 def _chosen(fits: Mapping[str, Callable[[], Encoding]], asked: str | None, family: Family, whose: str) -> Encoding:
-    """fits: what fits each encoding, by name. whose: what has them, in a sentence."""
+    """Fit and return the first encoding that the family can learn, or the encoding `asked`.
+
+    fits: functions that fit each encoding, by name. whose: the owner of the encodings in messages.
+    """
     if asked is not None and asked not in fits:
         raise ValueError(f"target.encoding: {_known(whose, [*fits])} (got {asked!r})")
     refusals = []

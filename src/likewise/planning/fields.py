@@ -1,4 +1,4 @@
-"""Fits the modality and the encoding of the target and of each given field to the training records."""
+"""Fits the modality and the encoding of the target and of each condition to the training records."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from likewise.runs.run import Run
 def fit_fields(
     train: Records, experiment: Experiment, encoder: Run | None
 ) -> tuple[Encoding, dict[str, Encoding], list[str]]:
-    """The encoding of the target, that of each given field, and notes for the user.
+    """The encoding of the target, the encodings of the conditions by field, and notes for the user.
 
-    encoder: the autoencoder whose latents are learned. Raises ValueError for values that cannot be learned.
+    encoder: the autoencoder whose latents are learned, or None. Raises ValueError for values that cannot be encoded,
+    and for an autoencoder trained on other records.
     """
     target, notes = _fit_target(train, experiment, encoder)
     conditions: dict[str, Encoding] = {}

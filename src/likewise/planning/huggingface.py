@@ -1,6 +1,6 @@
-"""A folder in Hugging Face's layout: its config as a backbone's settings, and its weights by this project's names.
+"""Reads model folders in Hugging Face's layout: the config as backbone settings, the weights with our parameter names.
 
-What is read is config.json, tokenizer.json and safetensors, whole or in shards, in any precision; never a pickle.
+Reads config.json, tokenizer.json and safetensors, in one file or in shards, of any floating-point type; never pickles.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from likewise.modalities import pretrained_tokenizer
 from likewise.spaces import Tokens
 from likewise.training import checkpoint
 
-#: layouts, and the architectures that have them
+#: by layout, the name of the architecture in config.json
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
@@ -31,21 +31,22 @@ ARCHITECTURES = {
     "qwen3": "Qwen3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
 }
-#: names of activations, to those of `Pretrained`
+#: names of activations in config.json, and those of `Pretrained`
 _ACTIVATIONS = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "relu": "relu", "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh",
 }  # fmt: skip
-#: what stands among weights and can be computed: masks, frequencies
+#: stored tensors that are not weights and can be computed: masks, frequencies
 _COMPUTED = re.compile(r".*\.(attn\.bias|attn\.masked_bias|rotary_emb\.inv_freq)")
-#: what a run keeps of the folder beside the weights, where it is there
+#: files of the folder that a run stores besides the weights, if they exist
 _KEPT = ("config.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "LICENSE")
 
 
 def settings(folder: Path, lora: int | None = None) -> dict[str, Any]:
-    """The settings of the backbone `pretrained` that is the model in a folder. Raises ValueError of one line.
+    """The settings of the backbone `pretrained` for the model in a folder.
 
-    lora: the rank of the updates, if it is to be frozen.
+    lora: the rank of low-rank updates to the frozen weights; None to train all weights. Raises ValueError if the folder
+    is incomplete or the model is not supported.
     """
     if not folder.is_dir():
         raise UserError(
@@ -115,7 +116,7 @@ def _llama(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
             "kind": way, "factor": rope["factor"], "low": rope["low_freq_factor"], "high": rope["high_freq_factor"],
             "original": rope["original_max_position_embeddings"],
         }  # fmt: skip
-    # Within its window, attention to a window is attention to all.
+    # For texts within the window, sliding-window attention equals full attention, so the window limits the length.
     window = config.get("sliding_window") if config.get("use_sliding_window", kind == "mistral") else None
     places = config["max_position_embeddings"]
     bias = bool(config.get("attention_bias", False))
@@ -157,7 +158,7 @@ def _gpt2(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _index(folder: Path) -> dict[str, Path]:
-    """Which file each tensor is in, by its full name: "model.norm.weight", "transformer.wte.weight"."""
+    """The file of each tensor, by full name such as "model.norm.weight" or "transformer.wte.weight"."""
     whole, shards = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.is_file():
         files = [whole]
@@ -185,18 +186,18 @@ def _index(folder: Path) -> dict[str, Path]:
 
 
 def _full(name: str) -> str:
-    """A tensor's name as it stands in a model with its head; files of the body alone leave the first word out."""
+    """The name of a tensor in a model with an output layer; files of models without one omit the first part."""
     if name.startswith(("model.", "transformer.", "lm_head.")):
         return name
     return f"{'transformer' if name.startswith(('wte.', 'wpe.', 'h.', 'ln_f.')) else 'model'}.{name}"
 
 
-#: (our name, their name, whether it is transposed, which part of three of their tensor it is)
+#: (our name, their name, whether theirs is transposed, index of our third in their tensor or None for all of it)
 _Entry = tuple[str, str, bool, int | None]
 
 
 def names(sizes: Pretrained) -> list[_Entry]:
-    """The tensors of a model, by our names and by theirs."""
+    """The tensors of a model, with our names and those of Hugging Face."""
     return _names_gpt2(sizes) if sizes.gpt2 else _names_llama(sizes)
 
 
@@ -220,7 +221,7 @@ def _names_llama(sizes: Pretrained) -> list[_Entry]:
 
 
 def _names_gpt2(sizes: Pretrained) -> list[_Entry]:
-    """GPT-2's linear layers are stored as inputs by outputs, and its queries, keys and values as one."""
+    """As `names`, for GPT-2, which stores linear layers as (inputs, outputs), and queries, keys and values in one."""
     body = "transformer"
     found: list[_Entry] = [
         ("embed", f"{body}.wte.weight", False, None),
@@ -242,7 +243,10 @@ def _names_gpt2(sizes: Pretrained) -> list[_Entry]:
 
 
 def keep(folder: Path, sizes: Pretrained, out: Path) -> None:
-    """Keep a pretrained model in a run: its weights by our names, in the precision they have, and its small files."""
+    """Store a pretrained model in a run: its weights with our names, in their own type, and its small files.
+
+    Raises UserError if the weights do not match config.json or tokenizer.json, or are quantised.
+    """
     tokens = pretrained_tokenizer.read(folder)
     where = _index(folder)
     with torch.device("meta"):
@@ -283,7 +287,10 @@ def keep(folder: Path, sizes: Pretrained, out: Path) -> None:
 
 
 def _rows(folder: Path, table: Tensor, tokens: pretrained_tokenizer.Borrowed) -> Tensor:
-    """The rows of the tokenizer's tokens: a table may have more, which no token has. A token of ours is the mean."""
+    """The rows of an embedding table, shape (rows, width), that belong to tokens; unused rows are dropped.
+
+    An end token added by this project gets the mean of all rows.
+    """
     own = tokens.size - tokens.added
     if len(table) < own:
         raise UserError(
@@ -297,7 +304,7 @@ def _rows(folder: Path, table: Tensor, tokens: pretrained_tokenizer.Borrowed) ->
 
 
 def tensors(sizes: Pretrained, net: torch.nn.Module) -> dict[str, Tensor]:
-    """The weights of a network by their names, with what was learned beside them in them: the inverse of `keep`."""
+    """The weights of a network with Hugging Face's names, in float32, with low-rank updates merged: inverts `keep`."""
     own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     own |= {f"{name}.weight": m.merged() for name, m in net.named_modules() if isinstance(m, Linear)}
     parts: dict[str, list[Tensor]] = {}

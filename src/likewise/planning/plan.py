@@ -1,4 +1,4 @@
-"""From a path to a plan: what the data are, what is learned from them and how; every guess shown and overridable."""
+"""Builds a plan from a path: the data, the target, the model and the training. The user can override every choice."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from likewise.quality.scan import Scan, scan
 from likewise.runs.run import Run
 from likewise.spaces import Space, Tokens
 
-#: items of one batch, at most, where they are chosen by their tokens
+#: maximum batch size where it follows from `training.tokens`
 _MOST_ITEMS = 512
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is settled before the first step."""
+    """All decisions before the first step: settings, data, encodings."""
 
     experiment: Experiment
     scan: Scan
     train: Records
     held_out: Records
-    #: of the target, and of each given field
+    #: the encoding of the target, and of each condition by field
     encoding: Encoding
     conditions: dict[str, Encoding]
     preset: str
-    #: the folder of the model that training starts from; None if from nothing
+    #: folder of the pretrained model; None without one
     origin: Path | None = None
     #: the autoencoder whose latents are learned; None if the items themselves are
     through: Run | None = None
@@ -55,17 +55,17 @@ class Plan:
 
     @property
     def modality(self) -> Modality:
-        """Of the target's values, whatever is learned of them."""
+        """The modality of the target."""
         return self.encoding.modality
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of how the target is read and encoded."""
+        """Notes for the user on how the target is read and encoded."""
         return (*self.modality.notes, *self.encoding.notes)
 
     @property
     def encodings(self) -> dict[str, str]:
-        """The name of each field's encoding, the target's first."""
+        """The name of the encoding of each field, the target first."""
         fields = {self.scan.records.target: self.encoding, **self.conditions}
         return {field: encoding.name for field, encoding in fields.items()}
 
@@ -110,16 +110,17 @@ class Plan:
 
 
 def _changed_by(value: object, setting: str) -> Message:
-    """What was chosen, and the setting that changes it."""
+    """A chosen value, with the setting that changes it in brackets."""
     return Message(f"{value} (", Setting(setting), ")")
 
 
 def make_plan(
     path: str | Path, *, tell: Callable[[int, int], None] = lambda done, count: None, **options: Unpack[PlanOptions]
 ) -> Plan:
-    """Read the data and settle everything before the first step. Raises ValueError of one line for what cannot be.
+    """Read the data and make all decisions before the first step.
 
-    tell: receives how many files are read, and of how many.
+    tell: receives the number of files read so far, and of all files. Raises ValueError if the data, options and
+    settings do not fit together.
     """
     request = read_request(path, options)
     records = read_fields(request)
@@ -137,7 +138,7 @@ def make_plan(
 
 @dataclass(frozen=True)
 class _Parts:
-    """The records of each split, and the encodings as fitted to those of training."""
+    """The records of each split, and the encodings fitted to the training records."""
 
     scan: Scan
     train: Records
@@ -166,7 +167,7 @@ def _fit_and_split(request: Request, experiment: Experiment, scanned: Scan) -> _
 
 
 def _fitted(request: Request, experiment: Experiment, parts: _Parts) -> Experiment:
-    """The experiment with all that the fitted encodings decide: their names, batch and settings of the family."""
+    """The experiment with settings that depend on the fitted encodings: their names, the batch size, the family's."""
     space = parts.encoding.space
     training = _by_tokens(experiment.training, space, request.states_batch)
     family, said = _settled(experiment.family, space, parts.conditions, len(parts.train))
@@ -176,7 +177,7 @@ def _fitted(request: Request, experiment: Experiment, parts: _Parts) -> Experime
 
 
 def _settled(family: Family, target: Space, conditions: Mapping[str, Encoding], items: int) -> tuple[Family, list[str]]:
-    """The family's settings with what they leave to the data decided, and what was chosen."""
+    """The family with its settings that depend on the data decided, and notes on these choices."""
     settled = family.settled(target, {name: encoding.space for name, encoding in conditions.items()}, items)
     before, after = family.model_dump(), settled.model_dump()
     chosen = [key for key in after if after[key] != before[key] and after[key] not in (False, "none")]
@@ -191,7 +192,7 @@ def _settled(family: Family, target: Space, conditions: Mapping[str, Encoding], 
 
 
 def _by_tokens(training: Training, space: Space, stated: bool) -> Training:
-    """`training.tokens` made into `training.batch`, unless that is `stated` by the user."""
+    """Convert `training.tokens` to `training.batch`, unless the user `stated` the latter."""
     if training.tokens is None:
         return training
     batch = training.batch

@@ -1,7 +1,7 @@
-"""Presets: the defaults of a kind of model, as settings that lie below what a user states.
+"""Presets: default settings of a kind of model, which the user's settings override.
 
-`presets/MODALITY-FAMILY.toml` holds those of a modality and a family. `presets/MODALITY-FAMILY-BACKBONE.toml`, which
-also names the backbone, is laid over it. A user's own preset is a path that ends in .toml.
+`presets/MODALITY-FAMILY.toml` holds those of a modality and a family. `presets/MODALITY-FAMILY-BACKBONE.toml`, if it
+exists, overrides them for a backbone. A user's own preset is a path that ends in .toml.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def preset_names() -> list[str]:
 
 
 def read_preset(name: str) -> Settings:
-    """A preset of this package by name, or a user's own by path. Raises ValueError that lists the names."""
+    """A preset of this package by name, or a user's own by path. Raises ValueError for an unknown name."""
     if name.endswith(".toml"):
         return migrate.experiment(read_toml(Path(name)))
     if name not in preset_names():
@@ -38,7 +38,7 @@ def preset_if_any(name: str) -> Settings:
 
 
 def merge(below: Settings, *above: Mapping[str, Any]) -> Settings:
-    """Nested settings in layers, of which the last one that sets a key wins; no argument is changed."""
+    """Merge nested settings; for each key, the last layer that sets it wins. The arguments are not changed."""
     out = dict(below)
     for layer in above:
         for key, value in layer.items():

@@ -1,4 +1,4 @@
-"""What a user asks for when a model is planned, with the settings of every source read and checked before any data."""
+"""The user's request for a plan: options and settings from all sources, read and checked before the data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from likewise.runs.run import Run
 
 
 class Options(TypedDict, total=False):
-    """The choices that a user may make. What is left out, or None, is inferred from the data."""
+    """Options of the user. Those that are missing or None are inferred from the data."""
 
     #: names of the fields to condition on; an empty sequence for none
     given: Sequence[str] | None
@@ -32,14 +32,14 @@ class Options(TypedDict, total=False):
     seed: int | None
     #: folder of a pretrained model that training starts from
     from_: str | Path | None
-    #: rank of the updates to a pretrained model, which is frozen then
+    #: rank of low-rank updates (LoRA) to a pretrained model, whose own weights are then frozen
     lora: int | None
     #: settings by dotted name, as in {"training.lr": 1e-3}
     set_: Mapping[str, Any] | None
 
 
 class PlanOptions(Options, total=False):
-    """The choices, with parts by their names."""
+    """The options, with modality, family and backbone by name."""
 
     #: the modality of the target
     as_: str | None
@@ -49,7 +49,7 @@ class PlanOptions(Options, total=False):
 
 @dataclass(frozen=True)
 class Request:
-    """The user's options, and the settings that they bring, by source."""
+    """The options of the user, and the settings that follow from them, by source."""
 
     path: str | Path
     options: PlanOptions
@@ -61,9 +61,9 @@ class Request:
     timing: Settings
     #: the autoencoder whose latents are learned; None if the items themselves are
     autoencoder: Run | None
-    #: settings of the autoencoder's run that hold here, too
+    #: settings of the autoencoder's run that also apply here
     inherited: Settings
-    #: folder of the pretrained model that training starts from; None if from nothing
+    #: folder of the pretrained model that training starts from; None without one
     origin: Path | None
 
     @property
@@ -82,12 +82,12 @@ class Request:
 
     @property
     def preset_gives_way(self) -> bool:
-        """Whether the preset for few steps goes before the preset named: before those of this package."""
+        """Whether the preset for few steps overrides the named preset: only if that is part of this package."""
         return self.few_step and self.options.get("preset") in preset_names()
 
     @property
     def states_batch(self) -> bool:
-        """Whether the user stated the number of items of a batch."""
+        """Whether the user stated the batch size."""
         stated = (self.own,) if self.preset_gives_way else (self.preset, self.own)
         return any("batch" in part.get("training", {}) for part in stated)
 
@@ -96,7 +96,10 @@ class Request:
 
 
 def read_request(path: str | Path, options: PlanOptions) -> Request:
-    """Read the settings that the options name. Raises ValueError for those that are wrong whatever the data are."""
+    """Read the settings that the options name.
+
+    Raises TypeError for an unknown option, and ValueError for settings that are invalid for all data.
+    """
     if wrong := [name for name in options if name not in PlanOptions.__optional_keys__]:
         raise TypeError(
             f"no option is called {wrong[0]!r}; there are {', '.join(sorted(PlanOptions.__optional_keys__))}"
@@ -118,7 +121,7 @@ def read_request(path: str | Path, options: PlanOptions) -> Request:
 
 
 def _origin(options: PlanOptions) -> Path | None:
-    """The folder of the pretrained model. Raises ValueError for options that do not go with it."""
+    """The folder of the pretrained model, if any. Raises UserError for options that cannot be combined with it."""
     folder, lora = options.get("from_"), options.get("lora")
     if folder is None and lora is not None:
         raise UserError(
@@ -136,7 +139,7 @@ def _origin(options: PlanOptions) -> Path | None:
 
 
 def _check_settings(settings: Settings) -> None:
-    """Refuse bad settings of training and data, and unknown ones, which do not depend on the data."""
+    """Raises ValueError for invalid settings of training and data, and for unknown settings."""
     probe: Settings = {
         "target": {"modality": "label"},
         "family": {"name": "autoregressive"},

@@ -1,4 +1,4 @@
-"""The training and the held-out records of a run: those a model can represent, and the same ones when it resumes."""
+"""The training and held-out records of a run: drops records that cannot be encoded, and reads both again to resume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from likewise.modalities import views
 from likewise.modalities.encoding import Encoding
 from likewise.quality.scan import scan
 
-#: held-out records whose given fields are checked, at most
+#: maximum number of held-out records whose conditions are checked
 _MOST_CHECKED = 100_000
 
 
@@ -23,7 +23,7 @@ def representable(
     notes = []
     for name, given in conditions.items():
         if isinstance(held_out.columns[name], views.Viewed):
-            continue  # nothing of it is unknown where nothing of the target is
+            continue  # computed from the target, which is checked below
         some = itertools.islice(held_out.columns[name], _MOST_CHECKED)
         if new := given.unseen([v for v in some if v is not None]):
             notes.append(
