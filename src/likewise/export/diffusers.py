@@ -1,9 +1,10 @@
-"""A flow of pictures on the backbone `unet` as a folder that `diffusers` loads: UNet2DModel and a scheduler, DDIM's.
+"""A flow of pictures with the backbone `unet` as a folder for `diffusers`: UNet2DModel and DDIMScheduler.
 
-On every path here x_t, brought to unit variance (`Path.input_scale`), is cos a data + sin a noise where the data have
-unit scale: which is what diffusers calls a process that preserves variance. The network sees just that. It gives the
-noise on the path "ddpm" (epsilon there), and on the others sin a data - cos a noise (the velocity there, negated; see
-`Path.target`). Only the angles a are the path's own, and are written as `trained_betas`; Euler's steps are DDIM's.
+For data of unit scale, x_t on every probability path, scaled to unit variance (`Path.input_scale`), is
+cos a data + sin a noise, a variance-preserving process in the terms of diffusers. This is the input of the network. On
+the path "ddpm", the network predicts the noise ("epsilon" in diffusers); on other paths, sin a data - cos a noise (the
+negated "v_prediction"; see `Path.target`). The paths differ in their angles a only, which are exported as
+`trained_betas`. The steps of DDIM are Euler steps.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from likewise.modalities.image_pixels import ImagePixels
 from likewise.modalities.label import Label, LabelIndex
 from likewise.runs.run import Run
 
-#: the oldest version whose files these are
+#: the oldest version of diffusers that reads these files
 _VERSION = "0.30.0"
 _CAN = Message(
     "what ", Setting("to", "diffusers"), " exports is a flow of pictures on the backbone unet; ", Setting("to", "onnx"),
     " exports any flow",
 )  # fmt: skip
-#: share of the data in pure noise, squared: what diffusers takes for none, as some schedulers divide by it
+#: squared share of the data in pure noise: the value that diffusers uses for zero, as some schedulers divide by it
 _LEAST = 2.0**-24
-#: how parts are called there; the first that is found at a place is taken
+#: patterns of our parameter names, and their replacement in diffusers; the first match applies
 _PARTS = {
     r"^embed\.": "conv_in.",
     r"^norm\.": "conv_norm_out.",
@@ -64,9 +65,9 @@ _IN_STAGES = {
 
 
 def check(run: Run) -> tuple[UNet, FlowModel, Label | None]:
-    """The sizes, the model and the label it is given, if any, of a run that diffusers has the parts for.
+    """The backbone, the model and the label (None if unconditional) of a run that diffusers can represent.
 
-    Raises ValueError for any other.
+    Raises UserError for any other run.
     """
     plan, backbone = run.experiment.to_dict(), run.experiment.backbone
     if plan["family"]["name"] != "flow":
@@ -94,7 +95,7 @@ def check(run: Run) -> tuple[UNet, FlowModel, Label | None]:
 
 
 def write(run: Run, out: Path) -> Path:
-    """Write the folder `out`; its JSON is plain, so that diffusers is not needed for it."""
+    """Write the folder `out`, without using diffusers. Raises UserError for a run that diffusers cannot represent."""
     _, model, label = check(run)
     files = {
         "model_index": {
@@ -118,8 +119,8 @@ def write(run: Run, out: Path) -> Path:
 
 
 def tensors(model: FlowModel) -> dict[str, Tensor]:
-    """The network's weights by the names of `UNet2DModel`, in float32."""
-    # Theirs predicts the noise, or noise less data; ours data less noise.
+    """The weights of the network in float32, with the names of `UNet2DModel`."""
+    # The network predicts the negative of v_prediction, except on the path "ddpm", where it predicts the noise.
     sign = 1.0 if model.settings.path == "ddpm" else -1.0
     found = {}
     for name, value in model.network.state_dict().items():
@@ -129,7 +130,7 @@ def tensors(model: FlowModel) -> dict[str, Tensor]:
 
 
 def _theirs(name: str) -> str:
-    """A weight's name in `UNet2DModel`."""
+    """The name of a weight in `UNet2DModel`."""
     pattern = next(p for p in _PARTS if re.match(p, name))
     name = re.sub(pattern, _PARTS[pattern], name)
     if not name.startswith(("down_blocks", "up_blocks", "mid_block")):
@@ -138,7 +139,7 @@ def _theirs(name: str) -> str:
 
 
 def unet_config(run: Run) -> dict[str, Any]:
-    """The settings of `UNet2DModel`, with those at their defaults that matter."""
+    """The settings of `UNet2DModel`, including the defaults that the network depends on."""
     sizes, model, label = check(run)
     space, scales = model.space, len(sizes.multipliers)
     plain = scales - sizes.attention
@@ -170,12 +171,12 @@ def unet_config(run: Run) -> dict[str, Any]:
 
 
 def scheduler_config(model: FlowModel) -> dict[str, Any]:
-    """The settings of `DDIMScheduler`: the path's angles at levels 0 to 999, of which 999 is the time 0."""
+    """The settings of `DDIMScheduler`: the angles of the path at levels 0 to 999; level 999 is time 0, pure noise."""
     times = 1 - torch.arange(LEVELS + 1, dtype=torch.float64) / LEVELS
     alpha, sigma = model.path.alpha_sigma(times)
-    kept = (alpha * model.path.input_scale(alpha, sigma)).square()  # cos^2 a, from the data (level -1) to the noise
+    kept = (alpha * model.path.input_scale(alpha, sigma)).square()  # cos^2 a, from data (level -1) to noise
     kept.clamp_(min=_LEAST)
-    kept[0] = 1  # of edm, too, whose data keep a noise of 0.002
+    kept[0] = 1  # also for edm, whose data keep noise of scale 0.002
     betas = (1 - kept[1:] / kept[:-1]).clamp(0, 1)
     clips = model.path.clips
     return {

@@ -11,7 +11,7 @@ from likewise.modalities.label import Label
 from likewise.runs.run import Run
 from likewise.version import __version__
 
-#: the share of the way that each step takes must be a whole number of the scheduler's 1,000 levels
+#: number of steps in the example; it divides the 1,000 levels of the scheduler
 _STEPS = 25
 
 _ALONE = """\
@@ -83,7 +83,7 @@ predicts in their range (`clip_sample`), and `use_clipped_model_output` makes th
 
 
 def readme(run: Run, label: Label | None, folder: str) -> str:
-    """The text. folder: what the exported folder is called."""
+    """The text of README.md. folder: the name of the exported folder."""
     model: Any = run.model
     family: Any = run.experiment.family
     channels, height, width = model.space.shape
@@ -117,7 +117,7 @@ def readme(run: Run, label: Label | None, folder: str) -> str:
         fingerprint=run.info.get("fingerprint", "unknown"),
     )
     header = ModelCardData(
-        license="unknown",  # it hangs on the data, which only the user knows
+        license="unknown",  # it depends on the data and is for the user to state
         library_name="diffusers",
         pipeline_tag="unconditional-image-generation",
         tags=["likewise", "unet", "generative"],

@@ -1,4 +1,4 @@
-"""A text model as one GGUF file for llama.cpp: Qwen3 where queries and keys are normalised, else Llama."""
+"""A text model as a GGUF file for llama.cpp: architecture Qwen3 if queries and keys are normalised, else Llama."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from likewise.runs.run import Run
 
 
 def write(run: Run, out: Path) -> Path:
-    """Write the file `out`, in float32, with the tokenizer; llama.cpp knows byte pairs only."""
+    """Write the file `out`, in float32, with the tokenizer, which must be "bpe" for llama.cpp.
+
+    Raises ValueError for a run that cannot be exported.
+    """
     sizes, space, text = layout.check(run)
     if text.tokenizer.kind != "bpe":
         raise UserError(
@@ -53,7 +56,10 @@ def write(run: Run, out: Path) -> Path:
 
 
 def _interleaved(weight: Tensor, heads: int) -> Tensor:
-    """Rows of queries or keys as llama.cpp's Llama wants them: what turns together stands side by side."""
+    """Reorder the rows of query or key weights, shape (width, width), as llama.cpp's Llama requires.
+
+    The two channels of each rotary pair are adjacent there; here, they are in the two halves of a head.
+    """
     return weight.view(heads, 2, -1, weight.shape[1]).transpose(1, 2).reshape(weight.shape).contiguous()
 
 

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-#: the oldest set of operators that has all of those used here, and the file format that came with it
+#: the oldest operator set with all operators used here, and the version of the file format that belongs to it
 OPSET, IR = 17, 8
 
 
 class Graph:
-    """Nodes and constants, in the order in which they were added."""
+    """Nodes and constants of an ONNX graph, in the order of their addition."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """One node with one output."""
+        """Add a node with one output. kind: the operator. Returns the name of the output."""
         return self.several(1, kind, *inputs, **attributes)[0]
 
     def several(self, outputs: int, kind: str, *inputs: str, **attributes: Any) -> list[str]:
@@ -31,7 +31,7 @@ class Graph:
         return names
 
     def constant(self, value: Tensor | NDArray[Any] | list[int] | float) -> str:
-        """Integers are int64, all else is float32."""
+        """Add a constant, int64 for integers and float32 otherwise. Returns its name."""
         found = value.detach().float().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         found = found.astype(np.int64 if found.dtype.kind == "i" else np.float32)
         name = f"constant_{len(self.constants)}"
@@ -47,12 +47,15 @@ class Graph:
         return self.add("Div", x, self.add("Sqrt", self.add("Add", mean, self.constant(eps))))
 
     def first(self, value: Tensor, count: str, axis: int = 0) -> str:
-        """The first `count` of a constant along an axis; count: the name of a vector of one integer."""
+        """The first `count` entries of a constant along an axis. count: the name of an int64 tensor of shape (1,)."""
         zero, along = self.constant([0]), self.constant([axis])
         return self.add("Slice", self.constant(value), zero, count, along)
 
     def model(self, output: str, vocabulary: int, about: dict[str, str]) -> onnx.ModelProto:
-        """From "tokens" (batch, length) to "logits" (batch, length, vocabulary), both as long as one likes."""
+        """The model from "tokens" (batch, length) to "logits" (batch, length, vocabulary), with free batch and length.
+
+        output: name of the logits. about: metadata of the file.
+        """
         self.nodes.append(helper.make_node("Identity", [output], ["logits"]))
         tokens = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "length"])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "length", vocabulary])

@@ -1,6 +1,6 @@
-"""A text model as a folder that `transformers` loads: Qwen3 where queries and keys are normalised, else Llama.
+"""A text model as a folder for `transformers`: architecture Qwen3 if queries and keys are normalised, else Llama.
 
-A run that started from such a folder is written as that was, with what was learned in it.
+A run that started from a pretrained model is exported in the layout of that model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from likewise.runs.run import PRETRAINED, Run
 
 
 def write(run: Run, out: Path) -> Path:
-    """Write the folder `out`; config.json and the like are plain JSON, so that transformers is not needed for it."""
+    """Write the folder `out`, without using transformers. Raises ValueError for a run that cannot be exported."""
     if isinstance(run.experiment.backbone, Pretrained):
         return _as_it_came(run, run.experiment.backbone, out)
     text = layout.check(run)[2]
@@ -42,7 +42,7 @@ def write(run: Run, out: Path) -> Path:
 
 
 def _as_it_came(run: Run, sizes: Pretrained, out: Path) -> Path:
-    """The folder that training started from, with the run's weights; updates of low rank are added in."""
+    """Write the folder of the pretrained model with the weights of the run; low-rank updates are merged."""
     if run.conditions:
         raise ValueError(f"{run.path}: is given {', '.join(run.conditions)}; what can be exported is given nothing")
     text, model = run.encoding, run.model
@@ -63,7 +63,7 @@ def _as_it_came(run: Run, sizes: Pretrained, out: Path) -> Path:
 
 
 def _change(file: Path, values: dict[str, Any], *gone: str) -> None:
-    """Change some values of a JSON file."""
+    """Set values in a JSON file, and remove the keys `gone`."""
     old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     new = {**{k: v for k, v in old.items() if k not in gone}, **values}
     file.write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -97,7 +97,7 @@ def _config(run: Run, weights: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _generation(run: Run) -> dict[str, Any]:
-    """How the run itself draws; the start is never drawn."""
+    """The sampling settings of the run; the start token is suppressed."""
     drawn = run.sampler.settings()
     assert isinstance(drawn, AutoregressiveSampling)
     start = _special(run)["bos_token_id"]
@@ -106,7 +106,7 @@ def _generation(run: Run) -> dict[str, Any]:
         found["repetition_penalty"] = drawn.repetition_penalty
     if drawn.temperature == 0:
         return {"do_sample": False, **found}
-    # 0 and 1 mean all tokens; left out, top_k would be 50.
+    # top_k 0 and top_p 1 mean all tokens; without top_k, transformers would use 50.
     found |= {"do_sample": True, "temperature": drawn.temperature, "top_k": drawn.top_k or 0, "top_p": drawn.top_p}
     return {**found, "min_p": drawn.min_p} if drawn.min_p else found
 

@@ -1,4 +1,4 @@
-"""A run's Transformer as Llama's layout has it: which runs fit, and their tensors by the names of `transformers`."""
+"""The layout of Llama for a run's Transformer: checks the run, and names its tensors as `transformers` does."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from likewise.runs.run import Run
 from likewise.spaces import Tokens
 from likewise.training import checkpoint
 
-#: of every norm here, as `rms_norm` has it
+#: epsilon of all norms, that of `rms_norm`
 EPSILON = 1e-6
-#: of the rotary positions, as `rotation` has it
+#: base of the rotary positions, that of `rotation`
 BASE = 10_000.0
 _CAN = "what can be exported is unconditional text, family autoregressive, backbone transformer with ffn swiglu"
 
 
 def check(run: Run) -> tuple[Transformer, Tokens, TextTokens]:
-    """The sizes, space and text of a run that Llama's layout can hold. Raises ValueError for any other."""
+    """The backbone, space and encoding of a run that fits the layout of Llama. Raises ValueError for any other run."""
     plan, backbone, text = run.experiment.to_dict(), run.experiment.backbone, run.encoding
     if not isinstance(text, TextTokens):
         raise ValueError(f"{run.path}: makes {run.modality.name} by its {text.name}; {_CAN}")
@@ -35,20 +35,20 @@ def check(run: Run) -> tuple[Transformer, Tokens, TextTokens]:
 
 
 def start_token(space: Tokens) -> int:
-    """The id of the added token whose embedding is the learned start."""
+    """The id of the added start token; its embedding is the learned start embedding."""
     return space.vocabulary
 
 
 def hidden(weights: dict[str, Tensor]) -> int:
-    """The channels of the feed-forward layers among `tensors`."""
+    """The hidden width of the feed-forward layers in `tensors`."""
     return len(weights["model.layers.0.mlp.gate_proj.weight"])
 
 
 def tensors(run: Run) -> dict[str, Tensor]:
-    """The weights that sample, by the names of `transformers`' Llama and Qwen3, in float32.
+    """The weights for sampling in float32, with the names of Llama and Qwen3 in `transformers`.
 
-    Norms get gains of 1. The start is one more row of the embedding. The head has no bias to rule it out with: its row
-    there is the mean of all others, so that it is never the likeliest, nor likelier than the average token.
+    Norms get gains of 1. The start token is an additional row of the embedding. The output layer has no bias that could
+    exclude it, so its row there is the mean of all others: its logit is the mean logit, and never the largest.
     """
     sizes, space, _ = check(run)
     weights = checkpoint.load(run.checkpoint())[0]
@@ -56,7 +56,7 @@ def tensors(run: Run) -> dict[str, Tensor]:
     width = sizes.width
     ones = torch.ones(width)
     embed, head = own["embed.weight"], own["head.weight"]
-    # A tied table is read at another scale than it predicts with, so the two are written as two tables.
+    # A tied embedding has different scales as input and as output layer, so it is written as two tensors.
     scale = width**0.5 if sizes.tie_embeddings else 1.0
     out = {
         "model.embed_tokens.weight": torch.cat((embed * scale, own["embed_start"][None])),

@@ -1,6 +1,6 @@
 """The generator of a GAN, the decoder of a VAE or the denoiser of a flow as an ONNX graph with a free batch size.
 
-These networks have fixed sizes but for the batch, so torch's own exporter is enough (predictors of tokens: see `onnx`).
+Only the batch size of these networks varies, so torch's exporter is sufficient (for predictors of tokens, see `onnx`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from likewise.families.base import Graph
 from likewise.runs.run import Run
 from likewise.spaces import Space, Tokens, space_to_json
 
-#: items in the batch that the exporter looks at: not 1, which it would take for a constant
+#: batch size of the example inputs; the exporter would treat 1 as a constant
 _TRIED = 3
 
 
 class _Plain(nn.Module):
-    """A model's graph as a function of tensors alone: its inputs, then the fields that are given."""
+    """A model's graph as a module with positional tensors: the inputs of the graph, then the conditions in `fields`."""
 
     def __init__(self, model: nn.Module, graph: Graph, fields: list[str]) -> None:
         super().__init__()
@@ -41,7 +41,10 @@ class _Plain(nn.Module):
 
 
 def write(run: Run, out: Path) -> Path:
-    """Write the file `out`: the graph of `families.base.Graph`, whose inputs are followed by what is given."""
+    """Write the file `out`: the model's `families.base.Graph`, with the conditions as additional inputs.
+
+    Raises ValueError for a model of latents or one without a graph.
+    """
     if run.autoencoder is not None:
         raise ValueError(f"{run.path}: draws latents that another run decodes; export {run.autoencoder.path} by itself")
     model = copy.deepcopy(run.model).to("cpu")
@@ -62,7 +65,7 @@ def write(run: Run, out: Path) -> Path:
             dynamic_shapes=(tuple({0: batch} for _ in inputs),),
             input_names=[*graph.inputs, *names.values()],
             output_names=list(graph.outputs),
-            opset_version=max(OPSET, 18),  # the oldest that the exporter writes
+            opset_version=max(OPSET, 18),  # 18 is the exporter's minimum
             verbose=False,
         )
     assert made is not None
@@ -75,7 +78,7 @@ def write(run: Run, out: Path) -> Path:
 
 
 def _about(run: Run) -> dict[str, str]:
-    """What a program needs to know beside the tensors."""
+    """Metadata that a program needs to use the graph."""
     family: Any = run.experiment.family
     about = {
         "family": family.name,
@@ -96,7 +99,7 @@ def _example(space: Space) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of packages that are neither installed nor needed, and of what it uses itself."""
+    """Suppress the exporter's warnings about optional packages and about its own calls."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

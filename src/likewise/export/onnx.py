@@ -1,6 +1,6 @@
 """A predictor of tokens as an ONNX graph: the logits of the next token at all positions.
 
-Written node by node: torch's exporters fix the batch, or the length, of what is here, and unroll what is recurrent.
+The graph is built node by node: torch's exporters fix the batch size or the length, and unroll recurrent layers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from likewise.spaces import space_to_json
 
 
 def write(run: Run, out: Path) -> Path:
-    """Write the file `out`. Its metadata hold modality.json, the space of the tokens, and the start token.
+    """Write the file `out`, with modality.json, the space of the tokens and the start token as metadata.
 
-    Of models that draw in other ways than token by token: see `network`.
+    Models that are not autoregressive are written by `network.write`. Raises ValueError for a run that cannot be
+    exported.
     """
     backbone = run.experiment.backbone
     if not isinstance(run.model, AutoregressiveModel):
@@ -59,7 +60,10 @@ def write(run: Run, out: Path) -> Path:
 
 
 def _enter(g: Graph, net: Any, scale: float) -> tuple[str, str]:
-    """What the tokens are read as, with the start as one more row of the table; and the length, a vector of one."""
+    """The embedded tokens, shape (batch, length, width), and the length, shape (1,), as names of outputs.
+
+    The start token is an additional row of the embedding table.
+    """
     rows = torch.cat((net.embed.weight * scale, net.embed_start[None]))
     h = g.add("Gather", g.constant(rows), "tokens")
     length = g.add("Slice", g.add("Shape", "tokens"), g.constant([1]), g.constant([2]))
@@ -71,7 +75,7 @@ def _enter(g: Graph, net: Any, scale: float) -> tuple[str, str]:
 def _transformer(g: Graph, net: Any, sizes: Transformer) -> str:
     h, length = _enter(g, net, net.scale)
     turn = [g.first(part, length) for part in net.table]
-    # Added to the scores: nothing looks ahead.
+    # The causal mask, added to the attention scores.
     place = g.add("Range", g.constant(0), g.add("Squeeze", length), g.constant(1))
     ahead = g.add("Less", g.add("Unsqueeze", place, g.constant([1])), place)
     ahead = g.add("Where", ahead, g.constant(torch.finfo(torch.float32).min), g.constant(0.0))
@@ -104,7 +108,7 @@ def _attention(g: Graph, x: str, layer: Any, turn: list[str], ahead: str) -> str
 
 
 def _turned(g: Graph, x: str, turn: list[str]) -> str:
-    """Rotary positions, halves paired."""
+    """Apply rotary positions; channel i of the first half is paired with channel i of the second."""
     low, high = g.several(2, "Split", x, axis=-1)
     other = g.add("Concat", high, low, axis=-1)
     return g.add("Add", g.add("Mul", x, turn[0]), g.add("Mul", other, turn[1]))
@@ -114,7 +118,7 @@ def _recurrent(g: Graph, net: Any) -> str:
     h = g.add("Transpose", _enter(g, net, 1.0)[0], perm=[1, 0, 2])
     core = net.core
     lstm = isinstance(core, torch.nn.LSTM)
-    # torch has the gates of an LSTM as input, forget, cell, output, and of a GRU as reset, update, new.
+    # Gate order of torch: input, forget, cell, output (LSTM); reset, update, new (GRU). Reordered for ONNX.
     order = (0, 3, 1, 2) if lstm else (1, 0, 2)
 
     def sorted_(weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A text's tokens as a tokenizer of the `tokenizers` package: the same ids, and a start and an end token."""
+"""The tokenizer of a text in the format of the `tokenizers` package: the same ids, and a start and an end token."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ START, END = "<|start|>", "<|end|>"
 
 
 def build(text: TextTokens) -> Tokenizer:
-    """Encodes as the run does, behind a start token; decodes the same. `end` and the start are its last two ids."""
-    made: Any  # the stubs of tokenizers say that a part cannot be set
+    """A tokenizer that encodes and decodes like the run, and puts a start token first.
+
+    The end token and the start token have the last two ids. Raises ValueError if the vocabulary already contains one.
+    """
+    made: Any  # the stubs of tokenizers declare its parts as read-only
     if text.tokenizer.kind == "bpe":
         made = Tokenizer.from_str(text.tokenizer.known)
     elif text.tokenizer.kind == "bytes":
