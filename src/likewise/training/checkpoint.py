@@ -306,7 +306,7 @@ def recover(folder: Path) -> None:
 
 
 def found(folder: Path) -> list[Path]:
-    """The checkpoints under `folder`, oldest first, verified or not."""
+    """The checkpoint folders under `folder`, oldest first, without verifying them."""
     return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
 
 
@@ -324,7 +324,7 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def prune(folder: Path, keep: int, best: int | None) -> None:
-    """Delete all but the newest `keep` checkpoints and the one of step `best`; the newest must verify first."""
+    """Delete all but the newest `keep` checkpoints and that of step `best`. Raises Damaged if the newest is damaged."""
     paths = found(folder)
     extra = [p for p in paths[:-keep] if int(p.name) != best]
     if extra:

@@ -1,4 +1,4 @@
-"""Training progress: a live table in a terminal, plain lines elsewhere."""
+"""Displays training progress: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

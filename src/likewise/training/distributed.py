@@ -157,7 +157,7 @@ def join(device: torch.device, minutes: float = 10.0) -> World:
 
 
 def local_device(name: str) -> str:
-    """The device of this process among those of its machine: "cuda:LOCAL_RANK" for "auto" and "cuda"."""
+    """The device name for this process: "cuda:LOCAL_RANK" for "auto" and "cuda" under torchrun, otherwise `name`."""
     if "LOCAL_RANK" in os.environ and name in ("auto", "cuda") and torch.cuda.is_available():
         return f"cuda:{os.environ['LOCAL_RANK']}"
     return name
