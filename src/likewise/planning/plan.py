@@ -74,7 +74,7 @@ class Plan:
         return self.experiment.family.has_networks
 
     def guess(self) -> Message:
-        """What will be learned and how, and what changes each of these."""
+        """A summary of the plan for the user: each choice, and the setting that changes it."""
         records, experiment = self.scan.records, self.experiment
         fields = ", ".join(f"{name} as {self.conditions[name].name}" for name in records.given)
         given = (", given ", fields, " (", Setting("given"), ", ", Setting("condition.FIELD.encoding"), ")")
@@ -97,7 +97,7 @@ class Plan:
         return joined("\n", [*lines, self._begins()] if self.origin else lines)
 
     def _begins(self) -> Message:
-        """What is learned of the pretrained model, and how fast."""
+        """A summary of training from a pretrained model: the trained weights, optimizer and learning rate."""
         sizes, training = self.experiment.backbone, self.experiment.training
         assert isinstance(sizes, Pretrained)
         lora = Message("frozen, with updates of rank ", _changed_by(sizes.lora, "lora"))
