@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxscript  # noqa: F401  the exporter needs it, and says so only when it is half through
+import onnxscript  # noqa: F401  the exporter requires it and would fail without it late
 import torch
 from torch import Tensor, nn
 
