@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxscript  # noqa: F401  the exporter requires it and would fail without it late
+import onnxscript  # noqa: F401  the exporter requires it, and without it fails late
 import torch
 from torch import Tensor, nn
 
