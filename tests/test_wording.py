@@ -8,10 +8,15 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import likewise
+from likewise import catalog
+from likewise.assemble import assemble, unfit
 from likewise.cli.wording import one_line, say
 from likewise.errors import Command, Message, Setting, UserError
+from likewise.families.base import Model, able
+from likewise.spaces import Continuous, Tokens, Unfit
 
 ROOT = Path(likewise.__file__).parent
 #: a flag, but no variable of CSS
@@ -82,3 +87,38 @@ def test_messages_are_worded_within_messages():
 def test_errors_cross_processes():
     error = pickle.loads(pickle.dumps(UserError("no", setting="n", value=0, fix="yes")))
     assert str(error) == "n=0: no; yes"
+
+
+def test_no_refusal_names_its_siblings_by_hand():
+    """Which other parts fit or can is asked of the catalog: a list that is typed omits the part that is added next."""
+    names = "|".join([*catalog.names("family"), *catalog.names("backbone")])
+    typed = re.compile(
+        rf"; (an? )?((plain )?({names})(, | and | or ))*({names})\b[^;]* (fits?|do|does|can|has|have|learns?)\b"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text[:90]}"
+        for path in sorted(ROOT.rglob("*.py"))
+        for line, text in literals(ast.parse(path.read_text(encoding="utf-8")))
+        if typed.search(text)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("name", catalog.names("family"))
+def test_a_family_has_the_abilities_that_it_says(name):
+    family = catalog.find("family", name)()
+    backbones = [catalog.find("backbone", each).tiny() for each in catalog.names("backbone")]
+    spaces = (Continuous((1, 8, 8)), Tokens(8, 9, end=8))
+    backbone, space = next((b, s) for s in spaces for b in backbones if not unfit(s, family, b))
+    model = assemble(space, {}, family, backbone)
+    methods = ("latent", "encode", "posterior", "graph", "codes", "surprisal", "attention", "discriminate")
+    can = {each for each in methods if getattr(type(model), each) is not getattr(Model, each)}
+    can |= {each for each in ("editable", "steerable") if getattr(model, each)}
+    assert family.abilities == can
+    assert all(name in able(ability) for ability in can)
+
+
+def test_a_refusal_names_who_can():
+    family, backbone = catalog.find("family", "gan")(), catalog.find("backbone", "mlp").tiny()
+    with pytest.raises(Unfit, match="the family has no codes; codec can"):
+        assemble(Continuous((3,)), {}, family, backbone).codes(torch.zeros(1, 3))

@@ -6,7 +6,7 @@ Python spells a setting `given="label"`, the command line `--given label`; code 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,12 @@ class Message(str):
 
     def worded(self, wording: Wording) -> str:
         return "".join(part if isinstance(part, str) else wording(part) for part in self.parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def joined(separator: str, texts: Iterable[str]) -> Message:

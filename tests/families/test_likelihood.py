@@ -161,5 +161,5 @@ def test_a_flow_over_levels_counts_in_the_datas_own_units():
 def test_one_hot_channels_have_no_flow_likelihood():
     model = Flow().build(Continuous((3,), choices=((0, 2),)), {}, SMALL)
     assert model.likelihood is None
-    with pytest.raises(Unfit, match="vae"):
+    with pytest.raises(Unfit, match="no likelihood of"):
         model.log_likelihood(torch.zeros(1, 3), None, draws(1))

@@ -106,7 +106,7 @@ def test_who_cannot_tile_says_so(clouds, tmp_path):
     dense = train(
         clouds, family="vae", backbone="mlp", out=tmp_path / "mlp", steps=1, set_=settings, say=lambda _: None
     )
-    with pytest.raises(ValueError, match="tile=: mlp has no convolutions"):
+    with pytest.raises(ValueError, match="tile=: mlp cannot tile: that needs convolutions; conv"):
         dense.sample(1, tile=True)
     through = train(
         clouds, through=run_of_vae(clouds, tmp_path), out=tmp_path / "latent", steps=1, set_=settings,

@@ -50,7 +50,7 @@ class Backbone(BaseModel, ABC):
 
     def no_tiles(self, space: Continuous) -> str | None:
         """Why its samples cannot tile seamlessly (see `sampling.tiling`), as a clause; None if they can."""
-        return f"{getattr(self, 'name', 'this backbone')} cannot tile: that needs convolutions, which conv has"
+        return f"{getattr(self, 'name', 'this backbone')} cannot tile: that needs convolutions"
 
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:
         raise Unfit(self.unfit("encoder", source) or "no encoder")
@@ -151,4 +151,4 @@ class Predictor(nn.Module, ABC):
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None = None) -> Attention:
         """The attention weights when predicting x, shape (B, L); see `Attention`. Raises Unfit without attention."""
-        raise Unfit("this backbone has no attention to show; transformer has")
+        raise Unfit("this backbone has no attention to show")

@@ -58,12 +58,12 @@ class Conv(Backbone):
     def unfit(self, role: Role, space: Space) -> str | None:
         if isinstance(space, Tokens):
             if role == "predictor":
-                return "conv has no causal network; transformer, lstm and gru predict tokens"
-            return f"conv needs continuous values with positions and {space} are tokens; mlp and transformer fit"
+                return "conv has no causal network"
+            return f"conv needs continuous values with positions and {space} are tokens"
         if role == "predictor":
-            return "conv does not predict tokens; transformer, lstm and gru do"
+            return "conv does not predict tokens"
         if not space.positions:
-            return f"conv needs positions and {space} has none; mlp fits"
+            return f"conv needs positions and {space} has none"
         return None
 
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:

@@ -15,11 +15,11 @@ Size = tuple[int, ...]
 def unfit_pair(name: str, role: Role, space: Space) -> str | None:
     """Why a backbone with only an encoder and a decoder over positions cannot fill `role`, as `Backbone.unfit`."""
     if role not in ("encoder", "decoder"):
-        return f"{name} builds an encoder and a decoder, but no {role}; conv and transformer fit"
+        return f"{name} builds an encoder and a decoder, but no {role}"
     if isinstance(space, Tokens):
-        return f"{name} needs continuous values with positions and {space} are tokens; mlp and transformer fit"
+        return f"{name} needs continuous values with positions and {space} are tokens"
     if not space.positions:
-        return f"{name} needs positions and {space} has none; mlp fits"
+        return f"{name} needs positions and {space} has none"
     return None
 
 

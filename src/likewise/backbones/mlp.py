@@ -52,11 +52,11 @@ class MLP(Backbone):
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "predictor":
-            return "mlp is not causal, so it cannot predict the next token; transformer, lstm and gru can"
+            return "mlp is not causal, so it cannot predict the next token"
         if role == "mapper":
-            return "mlp ignores positions, so it cannot downsample or upsample them; conv can"
+            return "mlp ignores positions, so it cannot downsample or upsample them"
         if role != "encoder" and isinstance(space, Tokens):
-            return f"mlp's {role} outputs continuous values, not tokens; transformer, lstm and gru predict tokens"
+            return f"mlp's {role} outputs continuous values, not tokens"
         return None
 
     def encoder(self, source: Space, features: int, condition: Condition) -> nn.Module:

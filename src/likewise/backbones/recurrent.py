@@ -39,11 +39,11 @@ class _Recurrent(Backbone):
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role == "encoder" and isinstance(space, Continuous) and not space.positions:
-            return f"{self.cell} reads positions one after another and {space} has none; mlp and transformer fit"
+            return f"{self.cell} reads positions one after another and {space} has none"
         if role in ("decoder", "denoiser"):
-            return f"{self.cell} outputs tokens one by one, not continuous values; mlp, conv and transformer do"
+            return f"{self.cell} outputs tokens one by one, not continuous values"
         if role == "mapper":
-            return f"{self.cell} reads a sequence and cannot downsample or upsample positions; conv can"
+            return f"{self.cell} reads a sequence and cannot downsample or upsample positions"
         if role == "predictor" and isinstance(space, Continuous):
             return f"{self.cell} predicts tokens, not continuous values"
         return None

@@ -59,7 +59,7 @@ class Transformer(Backbone):
         if role == "predictor" and isinstance(space, Continuous):
             return "transformer predicts tokens, not continuous values"
         if role == "mapper":
-            return "transformer keeps every position, so it cannot downsample or upsample them; conv can"
+            return "transformer keeps every position, so it cannot downsample or upsample them"
         if role in ("decoder", "denoiser") and isinstance(space, Tokens):
             return f"transformer's {role} outputs continuous values; its predictor outputs tokens"
         return None

@@ -74,17 +74,17 @@ class UNet(Backbone):
 
     def unfit(self, role: Role, space: Space) -> str | None:
         if role != "denoiser":
-            return f"unet builds a denoiser, but no {role}; conv has encoders and decoders, transformer predicts tokens"
+            return f"unet builds a denoiser, but no {role}"
         if isinstance(space, Tokens):
-            return f"unet needs continuous values with positions and {space} are tokens; mlp and transformer fit"
+            return f"unet needs continuous values with positions and {space} are tokens"
         if len(space.positions) != 2:
-            return f"unet needs two dimensions of positions and {space} has {len(space.positions)}; conv takes 1 to 3"
+            return f"unet needs two dimensions of positions and {space} has {len(space.positions)}"
         halved = 2 ** (len(self.multipliers) - 1)
         if any(n % halved for n in space.positions):
             nearest = "x".join(str(max(1, round(n / halved)) * halved) for n in reversed(space.positions))
             return (
                 f"unet halves positions {len(self.multipliers) - 1} times and those of {space} are not multiples of "
-                f"{halved}; take target.size={nearest}, fewer backbone.multipliers, or conv"
+                f"{halved}; take target.size={nearest}, or fewer backbone.multipliers"
             )
         return None
 

@@ -67,6 +67,7 @@ class AutoregressiveSampling(TokenSampling):
 class Autoregressive(Family):
     """Settings of an autoregressive model."""
 
+    abilities: ClassVar[frozenset[str]] = frozenset({"surprisal", "attention", "steerable"})
     windows: ClassVar[bool] = True
     per_row: ClassVar[frozenset[str]] = PER_ROW | {"guidance_scale"}
     name: Literal["autoregressive"] = "autoregressive"
@@ -77,7 +78,7 @@ class Autoregressive(Family):
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
         if not isinstance(target, Tokens):
-            return "autoregressive predicts tokens, and these are real values; flow, gan and vae fit"
+            return "autoregressive predicts tokens, and these are real values"
         return {"predictor": target}
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:

@@ -11,8 +11,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from torch import Tensor, nn
 
+from likewise import catalog
 from likewise.backbones.base import Attention, Backbone, Role
 from likewise.draws import Draws
+from likewise.errors import listed
 from likewise.spaces import Condition, Continuous, Space, Tokens, Unfit, drop
 
 
@@ -76,6 +78,9 @@ class Family(BaseModel, ABC):
     ragged: ClassVar[bool] = False
     #: The sampling settings that may differ between the rows of a batch.
     per_row: ClassVar[frozenset[str]] = frozenset()
+
+    #: optional abilities of its models, by the name of the attribute of `Model`; refusals list the families with one
+    abilities: ClassVar[frozenset[str]] = frozenset()
 
     sampling: Sampling = Sampling()
 
@@ -221,46 +226,56 @@ class Model(nn.Module, ABC):
 
     def latent(self, draws: Draws) -> Tensor:
         """Draw the latent that a sample is computed from, shape (B, *any), standard normal; see `from_latent`."""
-        raise Unfit("the family generates token by token and has no latent")
+        raise lacks("the family generates token by token and has no latent", "latent")
 
     def from_latent(self, z: Tensor, c: dict[str, Tensor] | None, draws: Draws, settings: Sampling) -> Tensor:
         """The samples of latents z from `latent`; shape as of `sample`."""
-        raise Unfit("the family has no latent")
+        raise lacks("the family has no latent", "latent")
 
     def encode(self, x: Tensor, c: dict[str, Tensor] | None, settings: Sampling) -> Tensor:
         """The latents of items, shape as of `latent`; `from_latent` approximately reconstructs x from them."""
-        raise Unfit("the family does not encode items as latents; vae and flow do")
+        raise lacks("the family does not encode items as latents", "encode")
 
     def posterior(self, x: Tensor, c: dict[str, Tensor] | None) -> tuple[Tensor, Tensor]:
         """The normal posterior of each item's latents: mean and standard deviation, shape (B, *latents.shape) each.
 
         A standard deviation of 0 means that the latents are deterministic.
         """
-        raise Unfit("the family has no posterior over an item's latents; vae has")
+        raise lacks("the family has no posterior over an item's latents", "posterior")
 
     def graph(self) -> Graph:
         """The exportable part of sampling; see `Graph`. Raises ValueError, with a clause, where there is none."""
-        raise ValueError("the family has no network to export; gan, vae and flow have")
+        raise lacks("the family has no network to export", "graph")
 
     def codes(self, x: Tensor) -> Tensor:
         """The items as codes: int64, shape (B, length), in the family's `codebook` space."""
-        raise Unfit("the family has no codes; codec does")
+        raise lacks("the family has no codes", "codes")
 
     def from_codes(self, codes: Tensor) -> Tensor:
         """The items decoded from codes, shape (B, length); shape as of `sample`."""
-        raise Unfit("the family has no codes; codec does")
+        raise lacks("the family has no codes", "codes")
 
     def surprisal(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """-log p of each token given the previous ones and c, in nats, shape (B, L); 0 for masked tokens."""
-        raise Unfit("the family does not predict token by token; autoregressive does")
+        raise lacks("the family does not predict token by token", "surprisal")
 
     def attention(self, x: Tensor, c: dict[str, Tensor] | None) -> Attention:
         """The attention weights when predicting each token of x (see `backbones.base.Attention`)."""
-        raise Unfit("the family does not predict token by token; autoregressive does")
+        raise lacks("the family does not predict token by token", "surprisal")
 
     def discriminate(self, x: Tensor, c: dict[str, Tensor] | None) -> Tensor:
         """The discriminator's logits, shape (B,), higher for more realistic items; differentiable in x."""
-        raise Unfit("the family has no discriminator; gan has")
+        raise lacks("the family has no discriminator", "discriminate")
+
+
+def able(ability: str) -> list[str]:
+    """The families whose models have an ability (see `Family.abilities`), by the catalog."""
+    return [name for name in catalog.names("family") if ability in catalog.find("family", name).abilities]
+
+
+def lacks(what: str, ability: str) -> Unfit:
+    """The refusal of a model without an ability. what: a clause; the families whose models have it are added."""
+    return Unfit(what, fix=f"{listed(able(ability))} can" if able(ability) else "")
 
 
 def drop_some(c: dict[str, Tensor] | None, rate: float, draws: Draws) -> dict[str, Tensor] | None:

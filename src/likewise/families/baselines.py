@@ -118,7 +118,7 @@ class Gaussian(Baseline):
     def unable(self, target: Space) -> str | None:
         if isinstance(target, Continuous):
             return None
-        return "gaussian is a density of real values, and these are tokens; marginals, resample and ngram fit"
+        return "gaussian is a density of real values, and these are tokens"
 
     def exact(self, target: Space) -> bool:
         return isinstance(target, Continuous) and not target.choices  # a density over one-hot channels is meaningless
@@ -139,9 +139,7 @@ class Copula(Baseline):
 
     def unable(self, target: Space) -> str | None:
         if isinstance(target, Tokens) and target.end is not None:
-            return (
-                "copula needs items of one length, and these have different lengths; marginals, resample and ngram fit"
-            )
+            return "copula needs items of one length, and these have different lengths"
         return None
 
     def estimate(self, x: Tensor, target: Space) -> Any:
@@ -158,7 +156,7 @@ class NGram(Baseline):
     def unable(self, target: Space) -> str | None:
         if isinstance(target, Tokens):
             return None
-        return "ngram counts n-grams of tokens, and these are real values; gaussian, copula, marginals and resample fit"
+        return "ngram counts n-grams of tokens, and these are real values"
 
     def exact(self, target: Space) -> bool:
         return True

@@ -31,6 +31,7 @@ _VARIANCE = 0.25
 class Codec(Family):
     """Settings of a codec."""
 
+    abilities: ClassVar[frozenset[str]] = frozenset({"encode", "posterior", "codes"})
     autoencodes: ClassVar[bool] = True
     generates: ClassVar[bool] = False
 
@@ -57,7 +58,7 @@ class Codec(Family):
             return why
         assert isinstance(target, Continuous)
         if target.choices:
-            return f"codec learns numeric values, and some channels of {target} are categorical; vae and gan fit"
+            return f"codec learns numeric values, and some channels of {target} are categorical"
         return {"mapper": target}
 
     def unfit_condition(self, condition: Condition) -> str | None:

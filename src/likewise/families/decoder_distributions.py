@@ -38,7 +38,9 @@ class DecoderDistribution(nn.Module):
     def __init__(self, target: Continuous, kind: Kind) -> None:
         super().__init__()
         if kind in ("categorical", "discretised_logistic") and not target.levels:
-            raise ValueError(f"likelihood {kind!r} needs values on levels, and {target} has none; gaussian fits")
+            raise ValueError(
+                f"likelihood {kind!r} needs values on levels, and {target} has none; likelihood=gaussian fits"
+            )
         self.target = target
         self.kind = kind
         grouped = {channel for start, stop in target.choices for channel in range(start, stop)}

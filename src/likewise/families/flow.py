@@ -37,6 +37,7 @@ MARGIN = 0.1
 class Flow(Family):
     """Settings of a flow."""
 
+    abilities: ClassVar[frozenset[str]] = frozenset({"latent", "encode", "graph", "editable"})
     ragged: ClassVar[bool] = True
     per_row: ClassVar[frozenset[str]] = frozenset({"guidance_scale", "autoguidance"})
     name: Literal["flow"] = "flow"
@@ -108,7 +109,7 @@ class Flow(Family):
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
         if not isinstance(target, Continuous):
-            return "flow learns real values, and these are tokens; autoregressive and vae fit"
+            return "flow learns real values, and these are tokens"
         return {"denoiser": target}
 
     def build(self, target: Space, condition: Condition, backbone: Backbone) -> Model:
@@ -358,12 +359,8 @@ class FlowModel(Model):
         Raises Unfit for one-hot channels and ragged items.
         """
         if self.likelihood is None:
-            what = (
-                "items that have lengths of their own; vae has"
-                if self.space.ragged
-                else ("one-hot channels; autoregressive and vae have")
-            )
-            raise Unfit(f"a flow has no likelihood of {what} one")
+            what = "items that have lengths of their own" if self.space.ragged else "one-hot channels"
+            raise Unfit(f"a flow has no likelihood of {what}")
         if self.space.levels:
             x = ragged.dequantised(x, self.space, draws)
         x = self._to_path(x).detach()
@@ -395,7 +392,7 @@ class FlowModel(Model):
     def graph(self) -> Graph:
         """The denoiser, from x_t at time t to both ends of the path: the only network call of samplers."""
         if self.space.choices:
-            raise ValueError("a flow with one-hot channels cannot be exported; without them it can, and vae can")
+            raise ValueError("a flow with one-hot channels cannot be exported")
         if self.space.ragged:
             raise ValueError("a flow draws the lengths of items outside the graph; items of one length fit")
 

@@ -8,7 +8,7 @@ arXiv:2501.05441): a relativistic pairing loss with zero-centred gradient penalt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,7 @@ Loss = Literal["relativistic", "non_saturating", "minimax", "least_squares", "hi
 class GAN(Family):
     """Settings of a generative adversarial network."""
 
+    abilities: ClassVar[frozenset[str]] = frozenset({"latent", "graph", "discriminate"})
     name: Literal["gan"] = "gan"
     latent: int = Field(default=64, ge=1, description="dimension of the generator's latent noise")
     loss: Loss = Field(default="relativistic", description="loss of generator and discriminator")
@@ -67,7 +68,7 @@ class GAN(Family):
 
     def roles(self, target: Space) -> dict[Role, Space] | str:
         if not isinstance(target, Continuous):
-            return "gan needs a gradient from item to generator, and tokens have none; autoregressive and vae fit"
+            return "gan needs a gradient from item to generator, and tokens have none"
         if self.augment in ("diff", "adaptive") and not target.positions:
             return f'family.augment = "{self.augment}" needs items with positions and {target} has none; "none" fits'
         return {"encoder": target, "decoder": target}
@@ -261,7 +262,7 @@ class GANModel(Model):
     def graph(self) -> Graph:
         """The generator, from latent noise to items."""
         if self.space.choices:
-            raise ValueError("a generator with one-hot channels draws them with additional noise; vae fits")
+            raise ValueError("a generator with one-hot channels draws them with additional noise")
 
         def generated(inputs: Sequence[Tensor], c: dict[str, Tensor] | None) -> tuple[Tensor, ...]:
             x = self.generator(inputs[0], c).float()

@@ -27,10 +27,7 @@ Stride = _One | tuple[_One, ...]
 def unfit_grid(name: str, target: Space, stride: Stride | None) -> str | None:
     """Why items of `target` have no latent grid, as a clause that begins with the family's name; None if they have."""
     if not isinstance(target, Continuous) or not target.positions:
-        return (
-            f"{name} needs continuous values with positions, such as an image's, and {target} has none; a plain "
-            "vae fits"
-        )
+        return f"{name} needs continuous values with positions, such as an image's, and {target} has none"
     if isinstance(stride, tuple) and len(stride) != len(target.positions):
         return (
             f"{name} has a stride for {len(stride)} positions (family.stride) and {target} has {len(target.positions)}"

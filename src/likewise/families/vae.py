@@ -40,6 +40,7 @@ class VAESampling(TokenSampling):
 class VAE(Family):
     """Settings of a variational autoencoder."""
 
+    abilities: ClassVar[frozenset[str]] = frozenset({"latent", "encode", "posterior", "graph"})
     autoencodes: ClassVar[bool] = True
     ragged: ClassVar[bool] = True
     per_row: ClassVar[frozenset[str]] = PER_ROW
@@ -70,7 +71,7 @@ class VAE(Family):
         if isinstance(target, Continuous) and target.ragged and (self.adversarial.weight or self.stride is not None):
             return (
                 f"vae with family.stride or family.adversarial needs items of one length, and those of {target} have "
-                "different lengths; a plain vae fits"
+                "different lengths; leave these settings out"
             )
         if self.adversarial.weight:
             if why := unfit_grid("vae with family.adversarial", target, self.stride):
@@ -233,7 +234,7 @@ class VAEModel(Model):
     def graph(self) -> Graph:
         """The decoder, from a latent to the mean of p(x|z)."""
         if isinstance(self.target, Tokens):
-            raise ValueError("a vae of tokens samples them one by one; a vae of continuous values can be exported")
+            raise ValueError("a vae of tokens samples them one by one, which is no static graph")
         if self.target.ragged:
             raise ValueError("a vae draws the lengths of items outside the graph; items of one length fit")
         inputs = {"latent": self.space.shape}
@@ -255,7 +256,7 @@ class VAEModel(Model):
         by its width. Raises Unfit for Bernoulli with grey values.
         """
         if self.likelihood is None:
-            raise Unfit("Bernoulli of grey values is a loss, not a likelihood; gaussian has one")
+            raise Unfit("Bernoulli of grey values is a loss, not a likelihood; likelihood=gaussian has one")
         if isinstance(self.target, Continuous) and self.target.levels and self.observed.kind == "gaussian":
             x = ragged.dequantised(x, self.target, draws)
         # The bound holds for any q: the encoder reads the end token of a text even where the likelihood excludes it.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.draws import Draws
+from likewise.errors import Message, Setting
 from likewise.modalities.base import spread
 from likewise.modalities.encoding import Encoding
 from likewise.modalities.image import LOOKED_AT, Image, ImageSettings, to_picture
@@ -38,7 +39,8 @@ class ImagePatches(Encoding):
         if modality.flip or modality.crop == "random":
             what = "target.flip" if modality.flip else "target.crop=random"
             raise Unfit(
-                f"{what} changes pixels from step to step, and tokens are made once; flow, gan and vae learn pixels"
+                f"{what} changes pixels from step to step, and tokens are made once",
+                fix=Message("learn the pixels, ", Setting("target.encoding", "pixels")),
             )
         width, height = modality.width, modality.height
         patch = settings.patch or (2 if max(width, height) > 16 and width % 2 == height % 2 == 0 else 1)

@@ -11,7 +11,7 @@ from likewise import catalog
 from likewise.config import Data, Experiment, validate
 from likewise.data.read import read_records
 from likewise.data.records import Records
-from likewise.errors import Message, Setting, UserError, message_of
+from likewise.errors import Message, Setting, UserError, listed, message_of
 from likewise.modalities import views
 from likewise.modalities.base import Modality
 from likewise.planning import huggingface
@@ -93,8 +93,12 @@ def choose(request: Request, kind: str) -> Choice:
     family = request.family or default_family(kind, encoding, seen)
     settings = catalog.find("family", family)
     if request.own.get("family", {}).get("few_step") and "few_step" not in settings.model_fields:
+        families = catalog.names("family")
+        able = [name for name in families if "few_step" in catalog.find("family", name).model_fields]
         raise UserError(
-            f"{family} takes no steps from noise to data that could be fewer", setting="few_step", fix="flow does"
+            f"{family} takes no steps from noise to data that could be fewer",
+            setting="few_step",
+            fix=f"{listed(able)} can" if able else "",
         )
     general = f"{'latent' if seen else kind}-{family}"
     defaults = preset_if_any(general)

@@ -11,11 +11,12 @@ from typing import Any
 
 from likewise import catalog
 from likewise.config import Experiment
+from likewise.errors import listed
 from likewise.families.base import Family
 from likewise.modalities.base import Modality, ModalitySettings
 from likewise.modalities.encoding import Encoding, encoding_class, fit_encoding
 from likewise.modalities.latents import Autoencoder, through
-from likewise.spaces import Unfit
+from likewise.spaces import Space, Unfit
 
 
 def of_target(
@@ -76,16 +77,27 @@ def _chosen(fits: Mapping[str, Callable[[], Encoding]], asked: str | None, famil
     """
     if asked is not None and asked not in fits:
         raise ValueError(f"target.encoding: {_known(whose, [*fits])} (got {asked!r})")
-    refusals = []
+    refusals, spaces = [], []
     for name in [asked] if asked is not None else fits:
         encoding = fits[name]()
         why = family.roles(encoding.space)
         if not isinstance(why, str):
             return encoding
         refusals.append(why)
+        spaces.append(encoding.space)
     if asked is not None:
-        raise Unfit(f"target.encoding={asked}: {refusals[0]}; {_known(whose, [*fits])}")
-    raise Unfit(refusals[0])
+        raise Unfit(f"target.encoding={asked}: {refusals[0]}", fix=f"{_fitting(spaces)}; {_known(whose, [*fits])}")
+    raise Unfit(refusals[0], fix=_fitting(spaces))
+
+
+def _fitting(spaces: Sequence[Space]) -> str:
+    """Which families learn one of the spaces, as a clause."""
+    names = [
+        name
+        for name in catalog.names("family")
+        if any(not isinstance(catalog.find("family", name)().roles(space), str) for space in spaces)
+    ]
+    return f"{listed(names)} fit" if names else "no family fits"
 
 
 def _known(whose: str, names: Sequence[str]) -> str:

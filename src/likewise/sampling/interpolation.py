@@ -16,7 +16,7 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from likewise.draws import Draws, derive_seed
-from likewise.errors import Message, Setting, UserError
+from likewise.errors import Message, Setting, UserError, message_of
 from likewise.sampling.sampler import Sampler
 from likewise.spaces import Unfit
 
@@ -112,7 +112,7 @@ def _frames(
     try:
         ends = model.latent(Draws(derive_seed(seed, "sample"), torch.arange(n), device))
     except Unfit as error:
-        raise UserError(f"{error}; vae, gan and flow have one", setting="walk") from None
+        raise UserError(message_of(error), setting="walk") from None
     shares = torch.arange(FRAMES, device=device) / FRAMES
     z = torch.cat([slerp(ends[[i]], ends[[(i + 1) % n]], shares) for i in range(n)])
     values, block = [], sampler.block()

@@ -16,8 +16,8 @@ from torch import Tensor
 from likewise.backbones.base import Backbone
 from likewise.config import current_names, explain
 from likewise.draws import Draws, derive_seed
-from likewise.errors import Command, Message, Setting, UserError
-from likewise.families.base import Family, Model, Sampling
+from likewise.errors import Command, Message, Setting, UserError, listed
+from likewise.families.base import Family, Model, Sampling, able
 from likewise.families.precision import autocast, choose_precision
 from likewise.modalities.base import Modality
 from likewise.modalities.encoding import Encoding, encode_items
@@ -193,9 +193,9 @@ class Sampler:
         prompted = self._prompted(request, model, settings)
         if request.edit is not None and not model.editable:
             raise UserError(
-                f"{self._family} of {self.encoding.describe()} cannot edit; a flow of what has positions, such as "
-                "pictures, can",
+                f"{self._family} of {self.encoding.describe()} cannot edit",
                 setting="from_image",
+                fix=listed(able("editable")) + " can, of what has positions, such as pictures",
             )
         whole_items = isinstance(model.target, Continuous) and not model.target.ragged
         length = getattr(settings, "length", None) if whole_items else None
@@ -334,7 +334,8 @@ class Sampler:
         self.encoding.token_bytes()  # raises an error if the tokens are not text
         if not model.steerable or not isinstance(space, Tokens):
             raise UserError(
-                f"{self._family} does not draw a text from its first token to its last; autoregressive does",
+                f"{self._family} does not draw a text from its first token to its last",
+                fix=listed(able("steerable")) + " can",
                 setting=next(iter(prompting.to_dict()), "stream"),
             )
         if live and request.n != 1:

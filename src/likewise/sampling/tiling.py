@@ -11,8 +11,9 @@ from itertools import chain
 
 from torch import nn
 
+from likewise import catalog
 from likewise.backbones.base import Backbone
-from likewise.errors import UserError
+from likewise.errors import UserError, listed
 from likewise.families.base import Model
 from likewise.spaces import Continuous
 
@@ -27,7 +28,9 @@ def seamless(model: Model, backbone: Backbone, kind: str) -> Model:
     if not isinstance(space, Continuous) or not space.positions:
         raise UserError(f"patterns are made of pixels, and this run draws {kind} from {space}", setting="tile")
     if why := backbone.no_tiles(space):
-        raise UserError(why, setting="tile")
+        others = [catalog.find("backbone", name) for name in catalog.names("backbone")]
+        able = [other().name for other in others if other().builds and not other().no_tiles(space)]
+        raise UserError(why, setting="tile", fix=f"{listed(able)} can" if able else "")
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     tiled = copy.deepcopy(model, shared)
     for layer in tiled.modules():
