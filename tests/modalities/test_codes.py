@@ -197,7 +197,7 @@ def test_refusals(codec, mapped, data, folder, monkeypatch, capsys):
     assert "--unconditional" in refused("--family", "codec", "--given", "label")
     assert "positions" in refused("--family", "codec", "--target", "label", "--unconditional")
     assert "a stride is a power of two" in refused("--family", "codec", "--set", "family.stride=3")
-    assert "mlp sees no positions" in refused("--family", "codec", "--backbone", "mlp")
+    assert "mlp ignores positions" in refused("--family", "codec", "--backbone", "mlp")
     assert "tokens" in refused("--through", mapped.path, "--family", "autoregressive")
 
 

@@ -77,7 +77,7 @@ def test_every_kind_of_data(kind, tmp_path):
     assert hashes(data) == before
     said = str(found)
     assert len(said.splitlines()) <= 40
-    assert "try: likewise train" in said
+    assert "try: likewise.train(" in said
 
     text = (tmp_path / "out/look.html").read_text()
     assert len(text) < 5 * 2**20
