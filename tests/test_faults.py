@@ -319,7 +319,7 @@ def test_24_out_of_memory_with_one_item_keeps_the_checkpoint(tmp_path, capsys, m
     words = ["train", tmp_path / "data", "--out", tmp_path / "more", "--family", "vae", "--steps", "6", *SMALL]
     code, _, err = command(capsys, *words)
     assert code == 2
-    assert "use a smaller model" in err
+    assert "use a smaller network" in err
     assert state["step"] == 6
     assert command(capsys, "verify", run)[0] == 0
 

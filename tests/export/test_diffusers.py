@@ -229,9 +229,9 @@ def test_what_sampled_is_what_is_written(tmp_path, trained):
             {"backbone": "conv"},
             "has the backbone conv; what to=diffusers exports is a flow of pictures on the backbone",
         ),
-        ({"family.data_scale": 0.5}, "train with --set family.data_scale=1, or take --to onnx"),
-        ({"family.few_step": True}, r"learned to jump \(few_step\).* --to onnx exports any flow"),
-        ({"given": "grey"}, "is given grey, and UNet2DModel takes one label; .* --to onnx exports any flow"),
+        ({"family.data_scale": 0.5}, "train with family.data_scale=1, or take to=onnx"),
+        ({"family.few_step": True}, r"learned to jump \(few_step\).* to=onnx exports any flow"),
+        ({"given": "grey"}, "is given grey, and UNet2DModel takes one label; .* to=onnx exports any flow"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(tmp_path, trained, how, named):

@@ -146,8 +146,8 @@ def test_refusals():
     assert "positions" in Codec().roles(Continuous((5,)))
     assert "positions" in Codec().roles(Tokens(4, 5))
     assert "a stride for 2" in Codec(stride=(2, 2)).roles(Continuous((1, 16)))
-    assert "choices" in Codec().roles(Continuous((4, 16), choices=((1, 3),)))
-    assert "--unconditional" in Codec().unfit_condition({"label": Tokens(1, 3)})
+    assert "categorical" in Codec().roles(Continuous((4, 16), choices=((1, 3),)))
+    assert "unconditional=" in Codec().unfit_condition({"label": Tokens(1, 3)})
     for wrong in ({"stride": 3}, {"stride": (2, 0)}, {"levels": (2, 5)}, {"levels": ()}):
         with pytest.raises(ValidationError):
             Codec(**wrong)

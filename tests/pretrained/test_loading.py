@@ -11,7 +11,9 @@ from small_models import MODELS, STRANGE, bytelevel, sentencepiece, small_model,
 from transformers import AutoTokenizer
 
 from likewise.modalities import pretrained_tokenizer
+from likewise.modalities.encoding import fit_encoding
 from likewise.modalities.text import Text, TextSettings
+from likewise.modalities.text_tokens import TextTokens
 from likewise.planning.plan import make_plan
 from likewise.runs.run import Run
 from likewise.verbs.train import train
@@ -75,8 +77,9 @@ def test_the_body_of_a_model_alone(tmp_path):
 def test_the_same_tokens(name, tmp_path):
     small_model(tmp_path, name)
     theirs = AutoTokenizer.from_pretrained(tmp_path)
-    text = Text.fit([STRANGE, "a class"], TextSettings(pretrained=str(tmp_path)))
-    again = Text.from_state(json.loads(json.dumps(text.state())))
+    text = fit_encoding(Text, [STRANGE, "a class"], TextSettings(pretrained=str(tmp_path)))
+    again = type(text).from_state(text.modality, json.loads(json.dumps(text.state())))
+    assert isinstance(again, TextTokens)
     assert (again.end, again.vocabulary) == (theirs.eos_token_id, len(theirs))
     for said in ("The statement is", "  two"):
         assert again.tokens_of(said) == theirs.encode(said, add_special_tokens=False)
@@ -112,10 +115,10 @@ def test_what_is_no_model_is_refused(tmp_path):
     model.mkdir()
     refused(tmp_path, "it has no config.json", from_=model)
     small_model(model, "qwen3")
-    refused(tmp_path, "--lora: it is of a pretrained model", lora=8)
+    refused(tmp_path, "lora=: it is of a pretrained model", lora=8)
     refused(tmp_path, "which one", backbone="pretrained")
-    refused(tmp_path, "leave out --backbone", from_=model, backbone="gru")
-    refused(tmp_path, "--size large: a pretrained model has its own", from_=model, size="large")
+    refused(tmp_path, "leave out backbone=", from_=model, backbone="gru")
+    refused(tmp_path, "size=large: a pretrained model has its own", from_=model, size="large")
     for name, match in {
         "tokenizer.json": "it has no tokenizer.json; transformers writes one",
         "model.safetensors": "it has no model.safetensors: no weights",
@@ -175,7 +178,7 @@ def test_a_model_without_an_end_gets_one(tmp_path):
         file = tmp_path / "model" / name
         told = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("eos_token", "eos_token_id")}
         file.write_text(json.dumps(told))
-    refused(tmp_path, "no token that ends a text.*leave out --lora", from_=tmp_path / "model", lora=4)
+    refused(tmp_path, "no token that ends a text.*leave out lora=", from_=tmp_path / "model", lora=4)
     run = begun(tmp_path, tmp_path / "model")
     assert run.encoding.end == run.encoding.vocabulary - 1
     embed = load_file(run.path / "pretrained" / "weights.safetensors")["predictor.embed"]
