@@ -69,7 +69,7 @@ def stirred(model):
     return model.eval()
 
 
-@pytest.fixture(params=FAMILIES, ids=lambda f: f"{f.name}-{getattr(f, 'path', f.model_fields_set)}")
+@pytest.fixture(params=FAMILIES, ids=lambda f: f"{f.name}-{getattr(f, 'path', '-'.join(sorted(f.model_fields_set)))}")
 def family(request):
     return request.param
 
