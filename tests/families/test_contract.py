@@ -6,6 +6,7 @@ import pytest
 import torch
 from toys import draws, gradients
 
+from likewise.assemble import assemble
 from likewise.backbones.mlp import MLP
 from likewise.backbones.none import NoBackbone
 from likewise.backbones.recurrent import GRU
@@ -99,7 +100,9 @@ def test_a_refusal_names_what_fits(family, space, fits):
     why = family.roles(space)
     assert isinstance(why, str)
     assert why.startswith(family.name)
-    assert fits in why
+    with pytest.raises(Unfit, match=f"fits.*{fits}") as refusal:
+        assemble(space, {}, family, MLP() if family.has_networks else NoBackbone())
+    assert str(refusal.value).startswith(why)
 
 
 def test_samples_lie_in_the_space(built):

@@ -133,7 +133,7 @@ def test_what_a_family_cannot_tell_is_refused_in_words():
     with pytest.raises(Unfit, match="no discriminator"):
         model.discriminate(x, None)
     gan = built(GAN(latent=3), ROW)
-    with pytest.raises(Unfit, match="vae and flow do"):
+    with pytest.raises(Unfit, match="vae, flow and codec can"):
         gan.encode(draws(2).normal(6), None, GAN().sampling)
     with pytest.raises(Unfit, match="token by token"):
         gan.surprisal(x, None)
