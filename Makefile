@@ -17,7 +17,7 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-# within a minute: contracts, units and refusals, without whole runs and without processes of their own (tests/README.md)
+# about 90 s on two cores: contracts, units and refusals, without whole runs and without processes of their own (tests/README.md)
 test-quick: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --quick
 
